@@ -1,0 +1,225 @@
+//! A connected `SOCK_SEQPACKET` socket that carries frames, without blocking.
+
+use std::{
+    fmt, io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, OFlag, fcntl},
+    sys::socket::{
+        AddressFamily, MsgFlags, SockFlag, SockType, UnixCredentials, getsockopt, recv, send,
+        socketpair, sockopt,
+    },
+};
+
+use crate::frame::MAX_FRAME_BYTES;
+
+/// Why a channel is of no more use.
+#[derive(Debug)]
+pub enum ChannelError {
+    /// The peer sent more than [`MAX_FRAME_BYTES`] in one packet.
+    Oversized,
+    /// The descriptor is not a `SOCK_SEQPACKET` socket.
+    WrongSocket,
+    /// The system refused.
+    Io(io::Error),
+}
+
+impl fmt::Display for ChannelError {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Oversized => write!(to, "a frame is longer than {MAX_FRAME_BYTES} bytes"),
+            Self::WrongSocket => write!(to, "the descriptor is not a SOCK_SEQPACKET socket"),
+            Self::Io(error) => write!(to, "socket: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ChannelError {}
+
+impl From<Errno> for ChannelError {
+    fn from(errno: Errno) -> Self {
+        Self::Io(errno.into())
+    }
+}
+
+/// What became of a frame that was to be sent.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Sent {
+    /// The peer will get it.
+    Done,
+    /// The socket is full; nothing was sent.
+    WouldBlock,
+    /// The peer is gone.
+    Closed,
+}
+
+/// What a look for a frame found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received<'a> {
+    /// One whole frame.
+    Frame(&'a [u8]),
+    /// None for now.
+    WouldBlock,
+    /// The peer is gone, and all it sent has been received.
+    Closed,
+}
+
+/// One end of a connection.
+pub struct Channel {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+impl Channel {
+    /// Two connected ends, both close-on-exec.
+    ///
+    /// # Errors
+    /// What socketpair(2) says.
+    pub fn pair() -> Result<(Self, OwnedFd), ChannelError> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        Ok((Self::new(ours)?, theirs))
+    }
+
+    /// Takes over a connected socket.
+    ///
+    /// # Errors
+    /// When it is no `SOCK_SEQPACKET` socket.
+    pub fn new(socket: OwnedFd) -> Result<Self, ChannelError> {
+        if getsockopt(&socket, sockopt::SockType) != Ok(SockType::SeqPacket) {
+            return Err(ChannelError::WrongSocket);
+        }
+        let flags = OFlag::from_bits_retain(fcntl(&socket, FcntlArg::F_GETFL)?);
+        fcntl(&socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+        Ok(Self { socket, buffer: vec![0; MAX_FRAME_BYTES] })
+    }
+
+    /// The credentials of the process that connected the peer's end; of a socketpair those of its
+    /// creator (unix(7), `SO_PEERCRED`).
+    ///
+    /// # Errors
+    /// What getsockopt(2) says.
+    pub fn peer(&self) -> Result<UnixCredentials, ChannelError> {
+        Ok(getsockopt(&self.socket, sockopt::PeerCredentials)?)
+    }
+
+    /// Sends `frame` as one packet.
+    ///
+    /// # Errors
+    /// When it is too long, or the system refuses for another reason than a full socket or an
+    /// absent peer.
+    pub fn send(&self, frame: &[u8]) -> Result<Sent, ChannelError> {
+        if frame.len() > MAX_FRAME_BYTES {
+            return Err(ChannelError::Oversized);
+        }
+        loop {
+            let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+            return match send(self.socket.as_raw_fd(), frame, flags) {
+                Ok(_) => Ok(Sent::Done),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN | Errno::ENOBUFS) => Ok(Sent::WouldBlock),
+                Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(Sent::Closed),
+                Err(errno) => Err(errno.into()),
+            };
+        }
+    }
+
+    /// Takes the next frame.
+    ///
+    /// # Errors
+    /// When it is too long or the system refuses; the channel is then of no more use.
+    pub fn receive(&mut self) -> Result<Received<'_>, ChannelError> {
+        loop {
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
+            let length = match recv(self.socket.as_raw_fd(), &mut self.buffer, flags) {
+                // An empty packet is no frame; recv gives 0 for it and for the end alike.
+                Ok(0) => return Ok(Received::Closed),
+                Ok(length) => length,
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => return Ok(Received::WouldBlock),
+                Err(Errno::ECONNRESET) => return Ok(Received::Closed),
+                Err(errno) => return Err(errno.into()),
+            };
+            // MSG_TRUNC gives the packet's true length.
+            return self.buffer.get(..length).map(Received::Frame).ok_or(ChannelError::Oversized);
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for Channel {
+    fn as_raw_fd(&self) -> i32 {
+        self.socket.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connected() -> (Channel, Channel) {
+        let (one, other) = Channel::pair().unwrap();
+        (one, Channel::new(other).unwrap())
+    }
+
+    #[test]
+    fn frames_keep_their_bounds_and_order() {
+        let (one, mut other) = connected();
+        assert_eq!(other.receive().unwrap(), Received::WouldBlock);
+        assert_eq!(one.send(b"first").unwrap(), Sent::Done);
+        assert_eq!(one.send(b"second").unwrap(), Sent::Done);
+        assert_eq!(other.receive().unwrap(), Received::Frame(b"first"));
+        drop(one);
+        assert_eq!(other.receive().unwrap(), Received::Frame(b"second"));
+        assert_eq!(other.receive().unwrap(), Received::Closed);
+        assert_eq!(other.send(b"third").unwrap(), Sent::Closed);
+    }
+
+    #[test]
+    fn a_full_socket_is_said_and_loses_nothing() {
+        let (one, mut other) = connected();
+        let frame = vec![7; 10_000];
+        let mut sent = 0;
+        while one.send(&frame).unwrap() == Sent::Done {
+            sent += 1;
+        }
+        assert!(sent > 0);
+        for _ in 0..sent {
+            assert_eq!(other.receive().unwrap(), Received::Frame(&frame));
+        }
+        assert_eq!(other.receive().unwrap(), Received::WouldBlock);
+    }
+
+    #[test]
+    fn an_oversized_packet_is_refused_by_both_ends() {
+        let (one, mut other) = connected();
+        let frame = vec![0; MAX_FRAME_BYTES + 1];
+        assert!(matches!(one.send(&frame), Err(ChannelError::Oversized)));
+        send(one.as_raw_fd(), &frame, MsgFlags::empty()).unwrap();
+        assert!(matches!(other.receive(), Err(ChannelError::Oversized)));
+    }
+
+    #[test]
+    fn only_a_seqpacket_socket_will_do() {
+        let (stream, _other) =
+            socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::empty()).unwrap();
+        assert!(matches!(Channel::new(stream), Err(ChannelError::WrongSocket)));
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(matches!(Channel::new(file.into()), Err(ChannelError::WrongSocket)));
+    }
+
+    #[test]
+    fn the_peer_is_this_process() {
+        let (one, _other) = connected();
+        assert_eq!(u32::try_from(one.peer().unwrap().pid()), Ok(std::process::id()));
+    }
+}

@@ -1,0 +1,138 @@
+//! Descriptor number → file → inode and socket, as the kernel holds them.
+
+use sentinel_ipc::kernel_abi::{
+    Descriptor, DescriptorRecord, Field, Object, RecordHeader, Socket, flag,
+};
+
+use crate::{
+    emit::{Facts, header, reserve},
+    kernel::{Address, Task, has},
+};
+
+const S_IFMT: u32 = 0o170_000;
+const S_IFSOCK: u32 = 0o140_000;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+const NO_OBJECT: Object = Object { inode: 0, device: 0, generation: 0, mode: 0, rdev: 0 };
+const NO_SOCKET: Socket = Socket {
+    family: 0,
+    kind: 0,
+    protocol: 0,
+    state: 0,
+    local_port: 0,
+    remote_port: 0,
+    reserved: 0,
+    local_address: [0; 16],
+    remote_address: [0; 16],
+};
+
+/// The current task's descriptor table.
+#[derive(Clone, Copy)]
+pub struct Table {
+    table: Address,
+    shared: bool,
+}
+
+impl Table {
+    #[inline(always)]
+    pub fn current() -> Self {
+        let files = Task::current().follow(Field::TaskFiles);
+        Self {
+            table: files.follow(Field::FilesTable),
+            shared: files.read::<i32>(Field::FilesCount) > 1,
+        }
+    }
+
+    /// The `struct file` behind `number`; null if none is open.
+    #[inline(always)]
+    fn file(self, number: u32) -> Address {
+        if number >= self.table.read::<u32>(Field::TableSize) {
+            return Address(0);
+        }
+        Address(self.table.follow(Field::TableFiles).read_at(number as usize * 8))
+    }
+
+    /// The bits in [`flag`] that hold for `number`.
+    #[inline(always)]
+    fn flags(self, number: u32) -> u8 {
+        let words = self.table.follow(Field::TableCloseOnExec);
+        let word: u64 = words.read_at((number as usize / 64) * 8);
+        let close_on_exec = (word >> (number & 63)) & 1 != 0;
+        (if close_on_exec { flag::CLOSE_ON_EXEC } else { 0 })
+            | (if self.shared { flag::RACY } else { 0 })
+    }
+
+    /// Fills `to` with what `number` refers to.
+    #[inline(always)]
+    pub fn describe(self, number: u32, to: *mut Descriptor) {
+        let file = self.file(number);
+        let object = if file.is_null() { NO_OBJECT } else { object_of(file) };
+        let socket = if object.mode & S_IFMT == S_IFSOCK {
+            socket_of(file.follow(Field::FilePrivateData).follow(Field::SocketSock))
+        } else {
+            NO_SOCKET
+        };
+        // SAFETY: `to` points into a reserved record; the verifier proves it.
+        unsafe { to.write(Descriptor { object, socket }) };
+    }
+}
+
+/// Identity of the file behind a non-null `struct file`.
+#[inline(always)]
+pub fn object_of(file: Address) -> Object {
+    let inode = file.follow(Field::FileInode);
+    Object {
+        inode: inode.read(Field::InodeNumber),
+        device: inode.follow(Field::InodeSuperBlock).read(Field::SuperBlockDevice),
+        generation: inode.read(Field::InodeGeneration),
+        mode: inode.read::<u16>(Field::InodeMode) as u32,
+        rdev: inode.read(Field::InodeRdev),
+    }
+}
+
+#[inline(always)]
+fn socket_of(sock: Address) -> Socket {
+    let mut socket = Socket {
+        family: sock.read(Field::SockFamily),
+        kind: sock.read(Field::SockType),
+        protocol: if has(Field::SockProtocol) { sock.read(Field::SockProtocol) } else { 0 },
+        state: sock.read::<u8>(Field::SockState) as u16,
+        ..NO_SOCKET
+    };
+    if socket.family == AF_INET || socket.family == AF_INET6 {
+        socket.local_port = sock.read(Field::SockLocalPort);
+        socket.remote_port = u16::from_be(sock.read(Field::SockRemotePort));
+    }
+    if socket.family == AF_INET {
+        put_v4(&mut socket.local_address, sock.read(Field::SockLocalV4));
+        put_v4(&mut socket.remote_address, sock.read(Field::SockRemoteV4));
+    } else if socket.family == AF_INET6 && has(Field::SockLocalV6) {
+        socket.local_address = sock.read(Field::SockLocalV6);
+        socket.remote_address = sock.read(Field::SockRemoteV6);
+    }
+    socket
+}
+
+#[inline(always)]
+fn put_v4(to: &mut [u8; 16], address: [u8; 4]) {
+    to[0] = address[0];
+    to[1] = address[1];
+    to[2] = address[2];
+    to[3] = address[3];
+}
+
+/// Emits a call that made or used descriptor `number`.
+#[inline(always)]
+pub fn emit(facts: Facts, number: u32) {
+    let Some(mut entry) = reserve::<DescriptorRecord>() else { return };
+    let table = Table::current();
+    let record = entry.as_mut_ptr();
+    let header: RecordHeader = header(Facts { flags: facts.flags | table.flags(number), ..facts });
+    // SAFETY: `record` is the reserved memory of exactly this type; both fields get written.
+    unsafe {
+        (&raw mut (*record).header).write(header);
+        table.describe(number, &raw mut (*record).descriptor);
+    }
+    entry.submit(0);
+}

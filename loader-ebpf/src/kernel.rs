@@ -1,0 +1,174 @@
+//! Reads kernel memory: tasks directly, everything behind them through the probe helper.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated as helpers;
+use sentinel_ipc::kernel_abi::{FIELD_COUNT, Field, NO_SUCH_FIELD, Offsets};
+
+/// Offsets from this kernel's BTF; the loader overwrites them before the load, and the verifier then
+/// treats them as constants.
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = [NO_SUCH_FIELD; FIELD_COUNT];
+
+/// Offset of `field` in bytes.
+#[inline(always)]
+pub fn offset(field: Field) -> usize {
+    // SAFETY: `field as usize` < FIELD_COUNT by construction. Volatile, because the compiler would
+    // otherwise fold in the initial value.
+    unsafe { (&raw const OFFSETS).cast::<u32>().add(field as usize).read_volatile() as usize }
+}
+
+/// Whether this kernel has `field`. Where it does not, the verifier prunes the guarded branch.
+#[inline(always)]
+pub fn has(field: Field) -> bool {
+    offset(field) != NO_SUCH_FIELD as usize
+}
+
+/// A kernel address whose contents are read through the probe helper: a bad one yields zeros.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Address(pub u64);
+
+impl Address {
+    /// The value of `field` in the structure at this address; zero if it cannot be read.
+    #[inline(always)]
+    pub fn read<T: Copy + Default>(self, field: Field) -> T {
+        self.read_at(offset(field))
+    }
+
+    /// The address that the pointer `field` holds.
+    #[inline(always)]
+    pub fn follow(self, field: Field) -> Self {
+        Self(self.read(field))
+    }
+
+    /// The value `bytes` behind this address; zero if it cannot be read.
+    #[inline(always)]
+    pub fn read_at<T: Copy + Default>(self, bytes: usize) -> T {
+        let mut value = T::default();
+        // No branch on the result: the helper zeroes the destination on a fault, and branches in
+        // loops multiply what the verifier has to walk.
+        // SAFETY: the destination is a live stack value of exactly this size; a source that is no
+        // kernel memory makes the helper fail, nothing else.
+        unsafe {
+            helpers::bpf_probe_read_kernel(
+                (&raw mut value).cast::<c_void>(),
+                size_of::<T>() as u32,
+                (self.0.wrapping_add(bytes as u64)) as *const c_void,
+            );
+        }
+        value
+    }
+
+    /// Whether this is the null pointer.
+    #[inline(always)]
+    pub fn is_null(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// A task that the kernel handed us: current, or a tracepoint's argument.
+#[derive(Clone, Copy)]
+pub struct Task(*const u8);
+
+impl Task {
+    /// The task that the program runs in.
+    #[inline(always)]
+    pub fn current() -> Self {
+        // SAFETY: no arguments; the kernel returns a task that lives as long as the program runs.
+        Self(unsafe { helpers::bpf_get_current_task_btf() } as *const u8)
+    }
+
+    /// A task pointer from a tracepoint's arguments.
+    #[inline(always)]
+    pub fn from_argument(task: *const u8) -> Self {
+        Self(task)
+    }
+
+    /// The value of `field`; loads directly, because the verifier knows the pointer's type.
+    #[inline(always)]
+    pub fn read<T: Copy>(self, field: Field) -> T {
+        // SAFETY: the verifier checks offset and size against the kernel's own BTF of task_struct
+        // and gives faulting loads a zero.
+        unsafe { self.0.add(offset(field)).cast::<T>().read() }
+    }
+
+    /// The address that the pointer `field` holds.
+    #[inline(always)]
+    pub fn follow(self, field: Field) -> Address {
+        Address(self.read::<u64>(field))
+    }
+
+    /// Thread group id in the initial pid namespace.
+    #[inline(always)]
+    pub fn tgid(self) -> u32 {
+        self.read(Field::TaskTgid)
+    }
+
+    /// Start of the thread group's leader, ns since boot.
+    #[inline(always)]
+    pub fn start_time(self) -> u64 {
+        self.follow(Field::TaskGroupLeader).read(Field::TaskStartBoottime)
+    }
+
+    /// The default-hierarchy cgroup of the task.
+    #[inline(always)]
+    pub fn cgroup(self) -> Address {
+        self.follow(Field::TaskCgroups).follow(Field::CssSetDefaultCgroup)
+    }
+
+    /// Where the task's own memory of `field` lies, for helpers that copy it.
+    #[inline(always)]
+    pub fn address_of(self, field: Field) -> Address {
+        Address((self.0 as u64).wrapping_add(offset(field) as u64))
+    }
+}
+
+/// Copies `length` bytes from kernel memory; the destination's size is what the verifier proves.
+#[inline(always)]
+pub fn copy_kernel(to: *mut u8, length: u32, from: Address) -> bool {
+    // SAFETY: the verifier proves that `to` has `length` writable bytes; the helper checks `from`.
+    unsafe { helpers::bpf_probe_read_kernel(to.cast(), length, from.0 as *const c_void) == 0 }
+}
+
+/// Copies a NUL-terminated string of at most `length` bytes; returns its bytes without the NUL.
+#[inline(always)]
+pub fn copy_kernel_string(to: *mut u8, length: u32, from: Address) -> u32 {
+    // SAFETY: as for `copy_kernel`.
+    let copied =
+        unsafe { helpers::bpf_probe_read_kernel_str(to.cast(), length, from.0 as *const c_void) };
+    if copied > 0 { copied as u32 - 1 } else { 0 }
+}
+
+/// Copies `length` bytes from the current process's memory; false if they cannot be read.
+#[inline(always)]
+pub fn copy_user(to: *mut u8, length: u32, from: u64) -> bool {
+    // SAFETY: the verifier proves `to`; the helper accepts only user addresses that are mapped.
+    unsafe { helpers::bpf_probe_read_user(to.cast(), length, from as *const c_void) == 0 }
+}
+
+/// CLOCK_BOOTTIME, ns.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: no arguments, no effect.
+    unsafe { helpers::bpf_ktime_get_boot_ns() }
+}
+
+/// Thread group id and thread id of the current task, in the initial pid namespace.
+#[inline(always)]
+pub fn current_ids() -> (u32, u32) {
+    let both = aya_ebpf::helpers::bpf_get_current_pid_tgid();
+    ((both >> 32) as u32, both as u32)
+}
+
+/// Real user id of the current task, in the initial user namespace.
+#[inline(always)]
+pub fn current_uid() -> u32 {
+    aya_ebpf::helpers::bpf_get_current_uid_gid() as u32
+}
+
+/// Cgroup v2 id of the current task.
+#[inline(always)]
+pub fn current_cgroup_id() -> u64 {
+    // SAFETY: no arguments, no effect.
+    unsafe { helpers::bpf_get_current_cgroup_id() }
+}

@@ -1,0 +1,45 @@
+//! Sentinel's programs in the kernel: they filter, describe by kernel object, and emit records.
+//!
+//! Way of an event: `syscall`, `process` or `cgroup` (hooks) → `scope` (wanted?) → `descriptor`,
+//! `path` (what is it?) → `emit` (ring). The object has no policy: what is monitored stands in maps
+//! that the loader writes. `kernel` is the only file that reads kernel memory; the verifier proves
+//! its accesses, so each SAFETY comment there says what else must hold.
+//!
+//! For the host this is an empty program, so that workspace-wide commands work.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod cgroup;
+#[cfg(target_arch = "bpf")]
+mod descriptor;
+#[cfg(target_arch = "bpf")]
+mod emit;
+#[cfg(target_arch = "bpf")]
+mod kernel;
+#[cfg(target_arch = "bpf")]
+mod path;
+#[cfg(target_arch = "bpf")]
+mod process;
+#[cfg(target_arch = "bpf")]
+mod registers;
+#[cfg(target_arch = "bpf")]
+mod scope;
+#[cfg(target_arch = "bpf")]
+mod syscall;
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // No path of the object panics: the verifier refuses a program that could get here.
+    loop {}
+}
+
+/// The kernel offers its tracing helpers to GPL-compatible objects only; MIT OR Apache-2.0 is
+/// dual-licensed here for that purpose.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

@@ -1,0 +1,98 @@
+//! Which processes are reported: a class byte for each tgid, a scope cgroup, our own excluded.
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    macros::map,
+    maps::{Array, PerCpuArray},
+};
+use sentinel_ipc::kernel_abi::{Field, PROCESS_CLASS_ENTRIES, SensorCounters, class, control};
+
+use crate::kernel::{Address, Task};
+
+/// Eight class bytes an entry: a byte for every possible tgid, in 4 MiB.
+#[map]
+static PROCESS_CLASS: Array<[u8; 8]> =
+    Array::with_max_entries(PROCESS_CLASS_ENTRIES, BPF_F_MMAPABLE);
+
+/// Slots of [`control`].
+#[map]
+static CONTROL: Array<u64> = Array::with_max_entries(control::COUNT, 0);
+
+#[map]
+static COUNTERS: PerCpuArray<SensorCounters> = PerCpuArray::with_max_entries(1, 0);
+
+/// Deepest cgroup below its root that a scope can be found from.
+const MAX_CGROUP_DEPTH: usize = 32;
+
+/// This CPU's counters.
+#[inline(always)]
+pub fn count(change: impl FnOnce(&mut SensorCounters)) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+        // SAFETY: a live map value of this CPU; programs do not run concurrently on one CPU here,
+        // since these tracepoints run with preemption off.
+        change(unsafe { &mut *counters });
+    }
+}
+
+#[inline(always)]
+fn class_byte(tgid: u32) -> Option<*mut u8> {
+    let entry = PROCESS_CLASS.get_ptr_mut(tgid >> 3)?;
+    // SAFETY: tgid & 7 < 8, the entry's size. A byte of its own, so no other CPU's update is lost.
+    Some(unsafe { entry.cast::<u8>().add((tgid & 7) as usize) })
+}
+
+/// Class of `tgid`; 0 if it has none.
+#[inline(always)]
+pub fn class_of(tgid: u32) -> u8 {
+    // SAFETY: a live map value.
+    class_byte(tgid).map_or(0, |byte| unsafe { byte.read() })
+}
+
+/// Sets the class of `tgid`.
+#[inline(always)]
+pub fn set_class(tgid: u32, value: u8) {
+    if let Some(byte) = class_byte(tgid) {
+        // SAFETY: a live map value.
+        unsafe { byte.write(value) };
+    }
+}
+
+#[inline(always)]
+fn control_value(slot: u32) -> u64 {
+    CONTROL.get(slot).copied().unwrap_or(0)
+}
+
+/// Whether events of `tgid` are wanted.
+#[inline(always)]
+pub fn is_reported(tgid: u32) -> bool {
+    let class = class_of(tgid);
+    class & class::OWN == 0
+        && (class & class::IN_SCOPE != 0 || control_value(control::SCOPE_IS_EVERYTHING) != 0)
+}
+
+/// Whether a scope cgroup is set, and then whether `task` is in its subtree.
+#[inline(always)]
+pub fn in_scope_cgroup(task: Task) -> Option<bool> {
+    let wanted = control_value(control::SCOPE_CGROUP);
+    if wanted == 0 {
+        return None;
+    }
+    let mut cgroup = task.cgroup();
+    for _ in 0..MAX_CGROUP_DEPTH {
+        if cgroup.is_null() {
+            break;
+        }
+        if cgroup_id(cgroup) == wanted {
+            return Some(true);
+        }
+        // `self` is the first member of struct cgroup, so a parent's css is the parent itself.
+        cgroup = cgroup.follow(Field::CgroupParent);
+    }
+    Some(false)
+}
+
+/// Cgroup v2 id of the cgroup at `cgroup`.
+#[inline(always)]
+pub fn cgroup_id(cgroup: Address) -> u64 {
+    cgroup.follow(Field::CgroupKernfsNode).read(Field::KernfsNodeId)
+}

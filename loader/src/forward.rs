@@ -1,0 +1,159 @@
+//! Ring → frames: copies records unread into batches and sends them.
+
+use aya::maps::{MapData, RingBuf};
+use sentinel_ipc::{
+    channel::{Channel, ChannelError, Sent},
+    frame::{
+        Clock, Counters, FrameError, LoaderMessage, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, encode,
+    },
+    kernel_abi::{MAX_RECORD_BYTES, RecordHeader},
+};
+
+/// How sending went.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Progress {
+    /// Everything there was has been sent.
+    Idle,
+    /// The socket is full; go on when it can be written.
+    Blocked,
+    /// The analyzer is gone.
+    Closed,
+}
+
+/// Why forwarding cannot go on.
+#[derive(Debug)]
+pub enum ForwardError {
+    /// The socket fails.
+    Channel(ChannelError),
+    /// A message cannot be encoded.
+    Frame(FrameError),
+    /// The ring holds an item that is no record, of so many bytes.
+    NotARecord(usize),
+}
+
+impl std::fmt::Display for ForwardError {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Channel(error) => error.fmt(to),
+            Self::Frame(error) => error.fmt(to),
+            Self::NotARecord(bytes) => write!(to, "the ring holds an item of {bytes} bytes"),
+        }
+    }
+}
+
+/// What is on its way from the ring to the analyzer.
+///
+/// When the socket is full, the one frame that did not fit waits here and the rest waits in the
+/// ring, where the kernel counts what it has to drop: records get lost in one place only.
+pub struct Forwarder {
+    ring: RingBuf<MapData>,
+    records: Vec<u8>,
+    frame: Vec<u8>,
+    /// `frame` holds so many records (0 for another message) that are not sent yet.
+    waiting: Option<u64>,
+    forwarded: u64,
+}
+
+impl Forwarder {
+    /// Forwards what comes out of `ring`.
+    pub fn new(ring: RingBuf<MapData>) -> Self {
+        Self {
+            ring,
+            records: Vec::with_capacity(MAX_BATCH_BYTES),
+            frame: Vec::with_capacity(MAX_BATCH_BYTES),
+            waiting: None,
+            forwarded: 0,
+        }
+    }
+
+    /// The ring, to be polled.
+    pub fn ring(&self) -> &RingBuf<MapData> {
+        &self.ring
+    }
+
+    /// Records sent so far.
+    pub fn forwarded(&self) -> u64 {
+        self.forwarded
+    }
+
+    /// Sends what waits and then all that the ring holds.
+    ///
+    /// # Errors
+    /// When the socket fails or the ring's contents are not records.
+    pub fn forward(&mut self, to: &Channel) -> Result<Progress, ForwardError> {
+        loop {
+            match self.flush(to)? {
+                Progress::Idle => {}
+                stopped => return Ok(stopped),
+            }
+            let count = self.fill()?;
+            if count == 0 {
+                return Ok(Progress::Idle);
+            }
+            let message = LoaderMessage::Events { records: &self.records };
+            encode(&message, &mut self.frame).map_err(ForwardError::Frame)?;
+            self.waiting = Some(count);
+        }
+    }
+
+    /// Sends a heartbeat unless something else waits.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub fn heartbeat(
+        &mut self,
+        to: &Channel,
+        clock: Clock,
+        counters: Counters,
+    ) -> Result<Progress, ForwardError> {
+        self.message(to, &LoaderMessage::Heartbeat { clock, counters })
+    }
+
+    /// Sends `message` unless something else waits.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub fn message(
+        &mut self,
+        to: &Channel,
+        message: &LoaderMessage<'_>,
+    ) -> Result<Progress, ForwardError> {
+        match self.flush(to)? {
+            Progress::Idle => {}
+            stopped => return Ok(stopped),
+        }
+        encode(message, &mut self.frame).map_err(ForwardError::Frame)?;
+        self.waiting = Some(0);
+        self.flush(to)
+    }
+
+    fn flush(&mut self, to: &Channel) -> Result<Progress, ForwardError> {
+        let Some(count) = self.waiting else { return Ok(Progress::Idle) };
+        match to.send(&self.frame).map_err(ForwardError::Channel)? {
+            Sent::Done => {
+                self.forwarded += count;
+                self.waiting = None;
+                Ok(Progress::Idle)
+            }
+            Sent::WouldBlock => Ok(Progress::Blocked),
+            Sent::Closed => Ok(Progress::Closed),
+        }
+    }
+
+    /// Moves one batch out of the ring; returns how many records it has.
+    fn fill(&mut self) -> Result<u64, ForwardError> {
+        self.records.clear();
+        let mut count = 0;
+        while count < MAX_BATCH_RECORDS && self.records.len() + MAX_RECORD_BYTES <= MAX_BATCH_BYTES
+        {
+            let Some(item) = self.ring.next() else { break };
+            if item.len() < size_of::<RecordHeader>() || item.len() > MAX_RECORD_BYTES {
+                return Err(ForwardError::NotARecord(item.len()));
+            }
+            self.records.extend_from_slice(&item);
+            count += 1;
+        }
+        Ok(count as u64)
+    }
+}

@@ -1,0 +1,12 @@
+//! The loader's parts. Way of an event: `sensor` (ring) → `forward` (frame) → the analyzer's socket;
+//! way back: `session` (messages) → `sensor` (attach, detach).
+
+pub mod arguments;
+pub mod btf;
+pub mod forward;
+pub mod offsets;
+pub mod process_class;
+pub mod scope;
+pub mod sensor;
+pub mod session;
+pub mod syscall_table;

@@ -1,0 +1,65 @@
+//! The offsets that the eBPF object needs, from this kernel's BTF.
+
+use std::{fmt, fs, io};
+
+use sentinel_ipc::kernel_abi::{FIELD_COUNT, KERNEL_FIELDS, NO_SUCH_FIELD, Offsets};
+
+use crate::btf::{Btf, BtfError};
+
+const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// Fields that some supported kernels lack; the object does without them.
+const OPTIONAL: &[&str] =
+    &["thread_info.status", "__sk_common.skc_v6_rcv_saddr", "__sk_common.skc_v6_daddr"];
+
+/// Why the offsets could not be had.
+#[derive(Debug)]
+pub enum OffsetsError {
+    /// The kernel offers no BTF.
+    NoBtf(io::Error),
+    /// The kernel's BTF cannot be read.
+    BadBtf(BtfError),
+    /// The kernel has no such field.
+    Missing(&'static str, &'static str),
+}
+
+impl fmt::Display for OffsetsError {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoBtf(error) => write!(
+                to,
+                "cannot read {VMLINUX} ({error}): Sentinel needs a kernel built with \
+                 CONFIG_DEBUG_INFO_BTF=y (RHEL 9, Debian 12 and later have it) and /sys mounted"
+            ),
+            Self::BadBtf(error) => write!(to, "{VMLINUX}: {error}"),
+            Self::Missing(structure, path) => write!(
+                to,
+                "this kernel's struct {structure} has no field {path}: it is older than 5.14 or \
+                 newer than this version of Sentinel knows"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OffsetsError {}
+
+/// Reads the offsets of the running kernel.
+///
+/// # Errors
+/// When BTF is missing or broken, or lacks a field that the object cannot do without.
+pub fn of_this_kernel() -> Result<Offsets, OffsetsError> {
+    let data = fs::read(VMLINUX).map_err(OffsetsError::NoBtf)?;
+    of(&Btf::parse(data).map_err(OffsetsError::BadBtf)?)
+}
+
+fn of(btf: &Btf) -> Result<Offsets, OffsetsError> {
+    let mut offsets = [NO_SUCH_FIELD; FIELD_COUNT];
+    for (slot, (structure, path)) in offsets.iter_mut().zip(KERNEL_FIELDS) {
+        match btf.offset(structure, path) {
+            Some(offset) => *slot = offset,
+            None if OPTIONAL.contains(path) => {}
+            None => return Err(OffsetsError::Missing(structure, path)),
+        }
+    }
+    Ok(offsets)
+}

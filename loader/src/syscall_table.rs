@@ -1,0 +1,48 @@
+//! Which system call number means which kind of event, for each ABI.
+
+use sentinel_ipc::kernel_abi::{SYSCALLS_PER_ABI, SyscallTable, abi, kind};
+
+/// Native numbers of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl).
+const X86_64: &[(usize, u16)] = &[
+    (3, kind::CLOSE),
+    (22, kind::PIPE),
+    (32, kind::DUP),
+    (33, kind::DUP),  // dup2
+    (292, kind::DUP), // dup3
+    (41, kind::SOCKET),
+    (42, kind::CONNECT),
+    (43, kind::ACCEPT),
+    (288, kind::ACCEPT), // accept4
+    (49, kind::BIND),
+    (50, kind::LISTEN),
+    (53, kind::SOCKETPAIR),
+    (72, kind::FCNTL),
+    (293, kind::PIPE), // pipe2
+    (436, kind::CLOSE_RANGE),
+];
+
+/// The table for the kernel with everything monitored. Calls of the 32-bit ABI are left out.
+pub fn all() -> SyscallTable {
+    let mut table = [0; SYSCALLS_PER_ABI * abi::COUNT];
+    for &(number, kind) in X86_64 {
+        if let (Some(slot), Ok(kind)) = (table.get_mut(number), u8::try_from(kind)) {
+            *slot = kind;
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_has_its_place() {
+        let table = all();
+        for &(number, kind) in X86_64 {
+            assert_eq!(u16::from(table[number]), kind, "{number}");
+        }
+        let monitored = table.iter().filter(|&&kind| kind != 0).count();
+        assert_eq!(monitored, X86_64.len());
+    }
+}

@@ -1,1 +1,19 @@
+//! The analyzer's parts. Way of an event: `session` (frames) → `event` (typed) → `process_table`,
+//! `descriptor_table` (who, what) → `patterns` (engines) → `alert` → `console`, `json_log` (sinks).
+//!
+//! Everything from `event` to `alert` is pure: no I/O, and no clock but the events' own.
 
+pub mod alert;
+pub mod analysis;
+pub mod command_line;
+pub mod console;
+pub mod descriptor_table;
+pub mod escape;
+pub mod event;
+pub mod json_log;
+pub mod launch;
+pub mod patterns;
+pub mod process_table;
+pub mod program;
+pub mod session;
+pub mod step;

@@ -1,0 +1,218 @@
+//! What an operator gets to know: one alert, stable in its JSON form (additions only).
+
+use serde::{Serialize, Serializer};
+
+use crate::{
+    patterns::Finding,
+    process_table::{Ancestor, Process, ProcessTable},
+};
+
+/// How bad it is. Only critical may be enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// For developers of rules.
+    Debug,
+    /// For the record.
+    Info,
+    /// Worth a look.
+    Warning,
+    /// Probably an attack.
+    High,
+    /// An attack.
+    Critical,
+}
+
+impl Severity {
+    /// As it stands in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// Who raised it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// Sequences.
+    Patterns,
+}
+
+/// What was done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionTaken {
+    /// Shadow mode: nothing but this alert.
+    Logged,
+}
+
+impl ActionTaken {
+    /// As it stands in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Logged => "logged",
+        }
+    }
+}
+
+/// One step that led to the alert.
+#[derive(Debug, Clone, Serialize)]
+pub struct AlertStep {
+    /// CLOCK_BOOTTIME, ns.
+    pub timestamp_boot: u64,
+    /// Thread group id of who did it.
+    pub pid: u32,
+    /// Stable name of what was done.
+    pub event: &'static str,
+    /// The same in words.
+    pub detail: String,
+}
+
+/// A process further up.
+#[derive(Debug, Clone, Serialize)]
+pub struct AlertAncestor {
+    /// Thread group id.
+    pub pid: u32,
+    /// Path of its executable, `None` if that was not seen.
+    pub exe: Option<String>,
+}
+
+/// One alert. Strings from the system are escaped.
+#[derive(Debug, Clone, Serialize)]
+pub struct Alert {
+    /// CLOCK_REALTIME, ns.
+    pub timestamp: u64,
+    /// CLOCK_BOOTTIME, ns.
+    pub timestamp_boot: u64,
+    /// Who raised it.
+    pub engine: Engine,
+    /// 64-bit FNV-1a of the name, `0x…`.
+    #[serde(serialize_with = "hexadecimal")]
+    pub pattern_id: u64,
+    /// The rule.
+    pub pattern_name: &'static str,
+    /// How bad.
+    pub severity: Severity,
+    /// MITRE ATT&CK technique.
+    pub mitre: &'static str,
+    /// Thread group id.
+    pub pid: u32,
+    /// Start of the process, ns since boot.
+    pub start_time: u64,
+    /// Thread group id of the parent at its fork; 0 if that was not seen.
+    pub ppid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// The kernel's short name; anyone can set it.
+    pub comm: Option<String>,
+    /// Kernel-resolved path of the executable.
+    pub exe: Option<String>,
+    /// Arguments on one line.
+    pub cmdline: Option<String>,
+    /// Nearest first, as they were when the next one was forked.
+    pub ancestors: Vec<AlertAncestor>,
+    /// Container, if it runs in one.
+    pub container_id: Option<String>,
+    /// Path of its cgroup.
+    pub cgroup: Option<String>,
+    /// systemd unit.
+    pub unit: Option<String>,
+    /// What was done about it.
+    pub action: ActionTaken,
+    /// One sentence.
+    pub message: String,
+    /// In order of time.
+    pub steps: Vec<AlertStep>,
+    /// Events lost between the first step and the alert.
+    pub gap_in_window: u64,
+    /// The network peer, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_ip: Option<String>,
+    /// Its port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_port: Option<u16>,
+}
+
+impl Alert {
+    /// An alert on `finding` at `now` (CLOCK_BOOTTIME, ns); `wall_offset_ns` leads to the wall
+    /// clock.
+    pub fn new(finding: Finding, now: u64, wall_offset_ns: i64, processes: &ProcessTable) -> Self {
+        let process = processes.get(finding.process);
+        let image = process.and_then(|process| process.image.as_deref());
+        Self {
+            timestamp: now.saturating_add_signed(wall_offset_ns),
+            timestamp_boot: now,
+            engine: finding.rule.engine,
+            pattern_id: fnv1a(finding.rule.name),
+            pattern_name: finding.rule.name,
+            severity: finding.severity,
+            mitre: finding.rule.mitre,
+            pid: finding.process.tgid,
+            start_time: finding.process.start_time,
+            ppid: process.and_then(Process::parent).map_or(0, |parent| parent.tgid),
+            uid: process.map_or(u32::MAX, |process| process.uid),
+            comm: image.map(|image| image.comm.clone()),
+            exe: image.map(|image| image.path.clone()),
+            cmdline: image.map(|image| image.command_line.clone()),
+            ancestors: process
+                .map(|process| process.ancestors.iter().map(ancestor).collect())
+                .unwrap_or_default(),
+            container_id: None,
+            cgroup: None,
+            unit: None,
+            action: ActionTaken::Logged,
+            message: finding.message,
+            steps: finding
+                .steps
+                .into_iter()
+                .map(|step| AlertStep {
+                    timestamp_boot: step.timestamp,
+                    pid: step.process.tgid,
+                    event: step.deed.event(),
+                    detail: step.deed.to_string(),
+                })
+                .collect(),
+            gap_in_window: 0,
+            remote_ip: finding.remote.map(|remote| remote.ip().to_string()),
+            remote_port: finding.remote.map(|remote| remote.port()),
+        }
+    }
+}
+
+fn ancestor(ancestor: &Ancestor) -> AlertAncestor {
+    AlertAncestor {
+        pid: ancestor.id.tgid,
+        exe: ancestor.image.as_ref().map(|image| image.path.clone()),
+    }
+}
+
+/// FNV-1a, 64 bits (draft-eastlake-fnv).
+pub fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn hexadecimal<S: Serializer>(value: &u64, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&format_args!("{value:#018x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_fnv_1a() {
+        // Test vectors of draft-eastlake-fnv.
+        assert_eq!(fnv1a(""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv1a("a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(fnv1a("foobar"), 0x8594_4171_f739_67e8);
+    }
+}

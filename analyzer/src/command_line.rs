@@ -1,0 +1,119 @@
+//! The `sentinel` command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+/// Detects attacks on this host from what the kernel sees.
+#[derive(Debug, Parser)]
+#[command(name = "sentinel", version, about, propagate_version = true)]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start sensor and engines in the foreground, for a trial.
+    #[command(after_help = EXAMPLES)]
+    Run(RunArguments),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo sentinel run --duration=60
+  sudo sentinel run --scope-cgroup=/sys/fs/cgroup/system.slice --grimoire-log=alerts.json
+  sudo sentinel run --attach-pid=$$ --grimoire-debug
+
+Exit status: 0 when it ended as asked, 1 when it cannot run or the sensor was lost, 2 when an option
+is wrong.";
+
+/// Options of `sentinel run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Stop after S seconds [default: on Ctrl-C]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub duration: Option<u64>,
+
+    /// Watch only this process and what descends from it
+    #[arg(
+        long,
+        value_name = "PID",
+        value_parser = clap::value_parser!(u32).range(1..=4_194_304),
+        conflicts_with = "scope_cgroup"
+    )]
+    pub attach_pid: Option<u32>,
+
+    /// Watch only processes in the subtree of this cgroup v2 directory
+    #[arg(long, value_name = "PATH")]
+    pub scope_cgroup: Option<PathBuf>,
+
+    /// Look for attack patterns [default: on when no engine is named]
+    #[arg(long, help_heading = "Patterns")]
+    pub enable_grimoire: bool,
+
+    /// Append alerts of the pattern engine to this file, as JSON lines
+    #[arg(long, value_name = "PATH", help_heading = "Patterns")]
+    pub grimoire_log: Option<PathBuf>,
+
+    /// Tell on standard error how rules get on
+    #[arg(long, help_heading = "Patterns")]
+    pub grimoire_debug: bool,
+}
+
+impl RunArguments {
+    /// How long to run, if that is limited.
+    pub fn limit(&self) -> Option<Duration> {
+        self.duration.map(Duration::from_secs)
+    }
+
+    /// The scope in words.
+    pub fn scope(&self) -> String {
+        match (self.attach_pid, &self.scope_cgroup) {
+            (Some(pid), _) => format!("process {pid} and its descendants"),
+            (None, Some(path)) => format!("cgroup {}", path.display()),
+            (None, None) => "all processes but Sentinel's own".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn run(arguments: &[&str]) -> Result<RunArguments, clap::Error> {
+        let words = ["sentinel", "run"].iter().chain(arguments);
+        CommandLine::try_parse_from(words).map(|CommandLine { command: Command::Run(run) }| run)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn values_stand_behind_a_space_or_an_equals_sign() {
+        assert_eq!(run(&["--duration=60"]).unwrap().duration, Some(60));
+        assert_eq!(run(&["--duration", "60"]).unwrap().duration, Some(60));
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_with_its_name() {
+        for (bad, named) in [
+            (&["--duration=0"][..], "--duration"),
+            (&["--duration=soon"], "soon"),
+            (&["--attach-pid=-1"], "-1"),
+            (&["--attach-pid=99999999"], "--attach-pid"),
+            (&["--attach-pid=1", "--scope-cgroup=/x"], "--scope-cgroup"),
+            (&["--durations=1"], "--duration"),
+        ] {
+            let error = run(bad).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(named), "{bad:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What each descriptor of a process refers to, and how it came to.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use crate::{
+    event::{Action, Descriptor, DescriptorCall, Event, Exec, ObjectId, ProcessId, SocketEnds},
+    step::{Deed, Step},
+};
+
+/// Descriptors that are kept of one process; beyond it new ones above 2 are forgotten.
+const MAX_DESCRIPTORS: usize = 4096;
+const EINPROGRESS: u32 = 115;
+const EINTR: u32 = 4;
+
+/// A pipe, socket or file while at least one known descriptor refers to it.
+#[derive(Debug)]
+pub struct OpenObject {
+    /// Identity.
+    pub id: ObjectId,
+    /// Whether it is the slave side of a pseudo terminal.
+    pub is_terminal: bool,
+    socket: RefCell<Option<SocketEnds>>,
+    made: Option<Step>,
+    peered: RefCell<Option<Step>>,
+}
+
+impl OpenObject {
+    fn new(descriptor: &Descriptor, made: Option<Step>) -> Rc<Self> {
+        Rc::new(Self {
+            id: descriptor.object,
+            is_terminal: descriptor.is_terminal,
+            socket: RefCell::new(descriptor.socket),
+            made,
+            peered: RefCell::new(None),
+        })
+    }
+
+    /// The socket's ends as last seen.
+    pub fn socket(&self) -> Option<SocketEnds> {
+        *self.socket.borrow()
+    }
+
+    /// Whether it is a network socket with a peer.
+    pub fn is_connection(&self) -> bool {
+        self.socket().is_some_and(|ends| ends.has_peer && ends.is_network())
+    }
+
+    /// Whether it got its peer by connect(2), as far as was seen.
+    pub fn connected_out(&self) -> bool {
+        matches!(&*self.peered.borrow(), Some(Step { deed: Deed::Connect(_), .. }))
+    }
+
+    /// Whether it got its peer by accept(2), as far as was seen.
+    pub fn was_accepted(&self) -> bool {
+        matches!(&*self.peered.borrow(), Some(Step { deed: Deed::Accept(_), .. }))
+    }
+
+    /// How it was made and got its peer, as far as was seen, in order.
+    pub fn history(&self) -> impl Iterator<Item = Step> {
+        self.made.clone().into_iter().chain(self.peered.borrow().clone())
+    }
+
+    fn update(&self, descriptor: &Descriptor) {
+        *self.socket.borrow_mut() = descriptor.socket;
+    }
+}
+
+/// One descriptor.
+#[derive(Debug, Clone)]
+pub struct Slot {
+    /// What it refers to.
+    pub object: Rc<OpenObject>,
+    /// How the object came to this number; `None` where it was made there.
+    pub arrived: Option<Step>,
+    close_on_exec: bool,
+}
+
+/// A process's descriptors, as far as events told.
+#[derive(Debug, Clone, Default)]
+pub struct DescriptorTable {
+    slots: BTreeMap<u32, Slot>,
+}
+
+/// A network connection that is a process's input and output at once.
+#[derive(Debug, Clone)]
+pub struct StdioConnection {
+    /// The connection.
+    pub object: Rc<OpenObject>,
+    /// How it came to descriptors 0, and 1 or 2.
+    pub arrivals: Vec<Step>,
+}
+
+impl DescriptorTable {
+    /// The descriptor `number`.
+    pub fn get(&self, number: u32) -> Option<&Slot> {
+        self.slots.get(&number)
+    }
+
+    /// How many descriptors are known.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The connection that is both descriptor 0 and descriptor 1 or 2.
+    pub fn stdio_connection(&self) -> Option<StdioConnection> {
+        let input = self.get(0).filter(|slot| slot.object.is_connection())?;
+        let output = [1, 2]
+            .into_iter()
+            .find_map(|number| self.get(number).filter(|slot| slot.object.id == input.object.id))?;
+        let arrivals = input.arrived.iter().chain(&output.arrived).cloned().collect();
+        Some(StdioConnection { object: Rc::clone(&input.object), arrivals })
+    }
+
+    /// Follows an event of the table's own process; exec has its own method.
+    pub fn apply(&mut self, event: &Event) {
+        match &event.action {
+            Action::Descriptor { .. } => self.apply_call(event),
+            Action::SetCloseOnExec { number, close_on_exec } => {
+                if let Some(slot) = self.slots.get_mut(number) {
+                    slot.close_on_exec = *close_on_exec;
+                }
+            }
+            Action::Close { first, last } if first == last => {
+                self.slots.remove(first);
+            }
+            Action::Close { first, last } => {
+                self.slots.retain(|number, _| !(first..=last).contains(&number));
+            }
+            Action::MarkCloseOnExec { first, last } if first <= last => {
+                for (_, slot) in self.slots.range_mut(first..=last) {
+                    slot.close_on_exec = true;
+                }
+            }
+            Action::MarkCloseOnExec { .. }
+            | Action::Fork { .. }
+            | Action::Exec(_)
+            | Action::Exit => {}
+        }
+    }
+
+    fn apply_call(&mut self, event: &Event) {
+        let Action::Descriptor { call, number, from, descriptor, close_on_exec, errno } =
+            &event.action
+        else {
+            return;
+        };
+        let Some(descriptor) = descriptor else {
+            self.slots.remove(number);
+            return;
+        };
+        let step = |deed| Step { timestamp: event.timestamp, process: event.process, deed };
+        let remote = descriptor.socket.and_then(|ends| ends.remote);
+        let (made, arrived, from) = match call {
+            DescriptorCall::Socket => (Some(step(Deed::Socket)), None, None),
+            DescriptorCall::Pipe | DescriptorCall::Socketpair => {
+                (Some(step(Deed::Pair)), None, None)
+            }
+            DescriptorCall::Dup => {
+                (None, from.map(|from| step(Deed::Dup { from, to: *number })), *from)
+            }
+            DescriptorCall::Accept
+            | DescriptorCall::Connect
+            | DescriptorCall::Bind
+            | DescriptorCall::Listen => (None, None, Some(*number)),
+        };
+        let known = from.and_then(|from| self.slots.get(&from)).map(|slot| &slot.object);
+        let object = match known.filter(|known| known.id == descriptor.object) {
+            Some(known) => Rc::clone(known),
+            None => OpenObject::new(descriptor, made),
+        };
+        object.update(descriptor);
+        let peered = match call {
+            DescriptorCall::Connect if matches!(*errno, 0 | EINPROGRESS | EINTR) => {
+                Some(Deed::Connect(remote))
+            }
+            DescriptorCall::Accept => Some(Deed::Accept(remote)),
+            _ => None,
+        };
+        if let Some(deed) = peered {
+            *object.peered.borrow_mut() = Some(step(deed));
+        }
+        let in_place =
+            matches!(call, DescriptorCall::Connect | DescriptorCall::Bind | DescriptorCall::Listen);
+        if in_place && let Some(slot) = self.slots.get_mut(number) {
+            slot.object = object;
+            slot.close_on_exec = *close_on_exec;
+            return;
+        }
+        self.put(*number, Slot { object, arrived, close_on_exec: *close_on_exec });
+    }
+
+    fn put(&mut self, number: u32, slot: Slot) {
+        if number <= 2 || self.slots.len() < MAX_DESCRIPTORS || self.slots.contains_key(&number) {
+            self.slots.insert(number, slot);
+        }
+    }
+
+    /// Follows an exec: what closes is gone, and 0, 1 and 2 are what the kernel says they are.
+    pub fn apply_exec(&mut self, timestamp: u64, process: ProcessId, exec: &Exec) {
+        self.slots.retain(|_, slot| !slot.close_on_exec);
+        let mut objects: Vec<Rc<OpenObject>> = Vec::with_capacity(3);
+        for (number, found) in (0..).zip(&exec.stdio) {
+            let Some(found) = found else {
+                self.slots.remove(&number);
+                continue;
+            };
+            if let Some(slot) =
+                self.slots.get(&number).filter(|slot| slot.object.id == found.object)
+            {
+                slot.object.update(found);
+                objects.push(Rc::clone(&slot.object));
+                continue;
+            }
+            let known = self.slots.values().map(|slot| &slot.object).chain(&objects);
+            let object = known
+                .filter(|known| known.id == found.object)
+                .map(Rc::clone)
+                .next()
+                .unwrap_or_else(|| OpenObject::new(found, None));
+            let arrived = Step { timestamp, process, deed: Deed::FoundAtExec(number) };
+            objects.push(Rc::clone(&object));
+            self.put(number, Slot { object, arrived: Some(arrived), close_on_exec: false });
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The pattern engine: sequences of what processes do that mean an attack.
+
+pub mod reverse_shell;
+
+use std::net::SocketAddr;
+
+use crate::{
+    alert::{Engine, Severity},
+    event::ProcessId,
+    step::Step,
+};
+
+/// What names a rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Stable name.
+    pub name: &'static str,
+    /// MITRE ATT&CK technique.
+    pub mitre: &'static str,
+    /// The engine that it belongs to.
+    pub engine: Engine,
+}
+
+/// A rule that matched.
+#[derive(Debug)]
+pub struct Finding {
+    /// Which.
+    pub rule: &'static Rule,
+    /// How bad.
+    pub severity: Severity,
+    /// The process that it is about.
+    pub process: ProcessId,
+    /// One sentence.
+    pub message: String,
+    /// What led to it, in order of time.
+    pub steps: Vec<Step>,
+    /// The network peer, if there is one.
+    pub remote: Option<SocketAddr>,
+}
+
+/// What an engine says about an event.
+#[derive(Debug, Default)]
+pub struct Verdicts {
+    /// Rules that matched.
+    pub findings: Vec<Finding>,
+    /// How rules got on, for `--grimoire-debug`; `None` when nobody reads it.
+    pub notes: Option<Vec<String>>,
+}
+
+impl Verdicts {
+    fn note(&mut self, text: impl FnOnce() -> String) {
+        if let Some(notes) = &mut self.notes {
+            notes.push(text());
+        }
+    }
+}

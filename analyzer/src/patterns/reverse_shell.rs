@@ -1,0 +1,314 @@
+//! A shell, or an interpreter that takes commands, whose input and output are one network
+//! connection (MITRE T1059).
+//!
+//! What counts is the state of descriptors 0, 1 and 2, not the calls that led there:
+//!
+//! - a shell starts with input and output on a connection, or an interpreter does that was given
+//!   no code and so reads it from there;
+//! - a shell or interpreter put a connection on its own input and output, and from there starts a
+//!   shell on a terminal (pty relay), lets a command run on the connection (shell), or simply goes
+//!   on like that (shell, or an interpreter that connected out);
+//! - a shell takes its input from a connection, lets a command answer to it, and does so again.
+//!
+//! Not meant: a redirection in passing, a program on a connection that is no shell (inetd), a shell
+//! that only reads from or only writes to a connection. One connection is reported once.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    rc::Rc,
+};
+
+use super::{Finding, Rule, Verdicts};
+use crate::{
+    alert::{Engine, Severity},
+    descriptor_table::{DescriptorTable, OpenObject, StdioConnection},
+    event::{Action, DescriptorCall, Event, ObjectId, ProcessId},
+    process_table::{Process, ProcessTable},
+    program::Program,
+    step::{Deed, Step},
+};
+
+/// The rule's name and number.
+pub static RULE: Rule = Rule { name: "reverse_shell", mitre: "T1059", engine: Engine::Patterns };
+
+/// How long a redirection may last before it is more than one in passing, ns. A forked child has
+/// become its program long before.
+const HOLD_NS: u64 = 1_000_000_000;
+/// Commands that answer to a connection between inputs from it, before that is a dialogue.
+const DIALOGUE_ROUNDS: u32 = 2;
+/// Reported connections that are remembered; the oldest is forgotten first.
+const MAX_REPORTED: usize = 4096;
+
+/// A shell or interpreter that has put a connection on its own input and output.
+#[derive(Debug)]
+struct Armed {
+    connection: ObjectId,
+    since: u64,
+}
+
+/// A shell that takes input from a connection.
+#[derive(Debug)]
+struct Dialogue {
+    connection: ObjectId,
+    input_since_last_command: bool,
+    rounds: u32,
+}
+
+/// The rule's state: bounded by the processes that live.
+#[derive(Debug, Default)]
+pub struct ReverseShell {
+    armed: HashMap<ProcessId, Armed>,
+    dialogues: HashMap<ProcessId, Dialogue>,
+    reported: HashSet<ObjectId>,
+    reported_in_order: VecDeque<ObjectId>,
+}
+
+impl ReverseShell {
+    /// Looks at an event that `processes` has followed already.
+    pub fn observe(&mut self, event: &Event, processes: &ProcessTable, verdicts: &mut Verdicts) {
+        let Some(process) = processes.get(event.process) else { return };
+        match &event.action {
+            Action::Exec(_) => self.exec(event, process, processes, verdicts),
+            Action::Descriptor { call, number, .. } => {
+                if *number <= 2 || *call == DescriptorCall::Connect {
+                    self.redirection(event, process, *call, *number, verdicts);
+                }
+            }
+            Action::Close { first, .. } if *first <= 2 => self.rearm(event, process, verdicts),
+            Action::Exit => {
+                self.armed.remove(&event.process);
+                self.dialogues.remove(&event.process);
+            }
+            Action::Close { .. }
+            | Action::Fork { .. }
+            | Action::SetCloseOnExec { .. }
+            | Action::MarkCloseOnExec { .. } => {}
+        }
+    }
+
+    /// Looks at what time alone decides; `now` is CLOCK_BOOTTIME in ns.
+    pub fn time(&mut self, now: u64, processes: &ProcessTable, verdicts: &mut Verdicts) {
+        let due: Vec<(ProcessId, u64)> = self
+            .armed
+            .iter()
+            .filter(|(_, armed)| now.saturating_sub(armed.since) >= HOLD_NS)
+            .map(|(&process, armed)| (process, armed.since))
+            .collect();
+        for (id, since) in due {
+            self.armed.remove(&id);
+            let Some(process) = processes.get(id) else { continue };
+            let Some(stdio) = process.descriptors.borrow().stdio_connection() else { continue };
+            let took_itself_there = match process.program() {
+                Program::Shell { .. } => true,
+                Program::Interpreter { .. } => stdio.object.connected_out(),
+                Program::Other => false,
+            };
+            if took_itself_there {
+                let held = Deed::Held(now.saturating_sub(since) / 1_000_000);
+                let step = Step { timestamp: now, process: id, deed: held };
+                let message = "keeps its input and output on the connection";
+                self.report(process, &stdio, Severity::Critical, message, step, verdicts);
+            }
+        }
+    }
+
+    fn exec(
+        &mut self,
+        event: &Event,
+        process: &Process,
+        processes: &ProcessTable,
+        verdicts: &mut Verdicts,
+    ) {
+        // Whatever the old program had begun is over.
+        self.armed.remove(&process.id);
+        self.dialogues.remove(&process.id);
+        let step = exec_step(event, process);
+        let own = process.descriptors.borrow().stdio_connection();
+        if let Some(stdio) = &own {
+            let severity = match process.program() {
+                // A script that was handed an accepted connection may be an honest service.
+                Program::Shell { has_script: true } if !stdio.object.connected_out() => {
+                    Some(Severity::High)
+                }
+                Program::Shell { .. } | Program::Interpreter { reads_input: true } => {
+                    Some(Severity::Critical)
+                }
+                Program::Interpreter { reads_input: false } | Program::Other => None,
+            };
+            if let Some(severity) = severity {
+                let message = "started with its input and output on the connection";
+                self.report(process, stdio, severity, message, step.clone(), verdicts);
+            }
+        }
+        let Some(parent) = process.parent().and_then(|parent| processes.get(parent)) else {
+            return;
+        };
+        self.command_of(parent, process, own.as_ref(), step, verdicts);
+    }
+
+    /// A child of `parent` has started a program: what does that say about the parent?
+    fn command_of(
+        &mut self,
+        parent: &Process,
+        child: &Process,
+        child_stdio: Option<&StdioConnection>,
+        step: Step,
+        verdicts: &mut Verdicts,
+    ) {
+        if parent.program() == Program::Other {
+            return;
+        }
+        if let Some(stdio) = parent.descriptors.borrow().stdio_connection() {
+            let shell_on_terminal = matches!(child.program(), Program::Shell { .. })
+                && on_terminal(&child.descriptors.borrow());
+            let same = child_stdio.is_some_and(|own| own.object.id == stdio.object.id);
+            let runs_commands = same
+                && matches!(parent.program(), Program::Shell { .. })
+                && self.armed.contains_key(&parent.id);
+            if shell_on_terminal {
+                let message = "relays between the connection and a shell on a terminal";
+                self.report(parent, &stdio, Severity::Critical, message, step, verdicts);
+            } else if runs_commands {
+                let message = "runs commands with input and output on the connection";
+                self.report(parent, &stdio, Severity::Critical, message, step, verdicts);
+            }
+            return;
+        }
+        let Some(dialogue) = self.dialogues.get_mut(&parent.id) else { return };
+        let descriptors = child.descriptors.borrow();
+        let answer = [1, 2].iter().find_map(|&number| {
+            descriptors.get(number).filter(|slot| slot.object.id == dialogue.connection)
+        });
+        let Some(answer) = answer else { return };
+        if !std::mem::take(&mut dialogue.input_since_last_command) {
+            return;
+        }
+        dialogue.rounds += 1;
+        verdicts.note(|| {
+            format!("{} answered {} time(s) to what it read", name(parent), dialogue.rounds)
+        });
+        if dialogue.rounds >= DIALOGUE_ROUNDS {
+            let stdio = StdioConnection {
+                object: Rc::clone(&answer.object),
+                arrivals: answer.arrived.iter().cloned().collect(),
+            };
+            let message = "runs commands between reading from and answering to the connection";
+            self.report(parent, &stdio, Severity::Critical, message, step, verdicts);
+        }
+    }
+
+    fn redirection(
+        &mut self,
+        event: &Event,
+        process: &Process,
+        call: DescriptorCall,
+        number: u32,
+        verdicts: &mut Verdicts,
+    ) {
+        self.rearm(event, process, verdicts);
+        if number != 0 || call != DescriptorCall::Dup {
+            return;
+        }
+        let is_shell = matches!(process.program(), Program::Shell { .. });
+        let descriptors = process.descriptors.borrow();
+        let input = descriptors.get(0).filter(|slot| slot.object.is_connection());
+        if let (true, Some(input)) = (is_shell, input) {
+            let connection = input.object.id;
+            let dialogue = self.dialogues.entry(process.id).or_insert(Dialogue {
+                connection,
+                input_since_last_command: true,
+                rounds: 0,
+            });
+            if dialogue.connection != connection {
+                *dialogue = Dialogue { connection, input_since_last_command: true, rounds: 0 };
+            }
+            dialogue.input_since_last_command = true;
+        }
+    }
+
+    /// Notes whether the process has now a connection as its input and output by its own doing.
+    fn rearm(&mut self, event: &Event, process: &Process, verdicts: &mut Verdicts) {
+        if process.program() == Program::Other {
+            return;
+        }
+        match process.descriptors.borrow().stdio_connection() {
+            Some(stdio) => {
+                let connection = stdio.object.id;
+                let known = self.armed.get(&process.id);
+                if known.is_none_or(|armed| armed.connection != connection) {
+                    let since = event.timestamp;
+                    self.armed.insert(process.id, Armed { connection, since });
+                    verdicts.note(|| {
+                        format!("{} has its input and output on a connection", name(process))
+                    });
+                }
+            }
+            None => {
+                if self.armed.remove(&process.id).is_some() {
+                    verdicts.note(|| format!("{} took them off again", name(process)));
+                }
+            }
+        }
+    }
+
+    fn report(
+        &mut self,
+        process: &Process,
+        stdio: &StdioConnection,
+        severity: Severity,
+        message: &str,
+        last: Step,
+        verdicts: &mut Verdicts,
+    ) {
+        if !self.is_news(stdio.object.id) {
+            verdicts.note(|| format!("{} {message}, which is reported already", name(process)));
+            return;
+        }
+        let remote = stdio.object.socket().and_then(|ends| ends.remote);
+        let mut steps: Vec<Step> =
+            stdio.object.history().chain(stdio.arrivals.clone()).chain([last]).collect();
+        steps.sort_by_key(|step| step.timestamp);
+        let peer = peer(&stdio.object);
+        let message = format!("{} {message} to {peer}", name(process));
+        let process = process.id;
+        verdicts.findings.push(Finding { rule: &RULE, severity, process, message, steps, remote });
+    }
+
+    fn is_news(&mut self, connection: ObjectId) -> bool {
+        if !self.reported.insert(connection) {
+            return false;
+        }
+        self.reported_in_order.push_back(connection);
+        if self.reported_in_order.len() > MAX_REPORTED
+            && let Some(oldest) = self.reported_in_order.pop_front()
+        {
+            self.reported.remove(&oldest);
+        }
+        true
+    }
+}
+
+fn peer(object: &OpenObject) -> String {
+    match object.socket().and_then(|ends| ends.remote) {
+        Some(remote) => remote.to_string(),
+        None => "a peer without an IP address".to_owned(),
+    }
+}
+
+fn name(process: &Process) -> String {
+    let path = process.image.as_ref().map_or("?", |image| image.path.as_str());
+    format!("{path} (pid {})", process.id.tgid)
+}
+
+fn exec_step(event: &Event, process: &Process) -> Step {
+    let (path, command_line) = process
+        .image
+        .as_ref()
+        .map_or_else(Default::default, |image| (image.path.clone(), image.command_line.clone()));
+    let deed = Deed::Exec { path, command_line };
+    Step { timestamp: event.timestamp, process: process.id, deed }
+}
+
+fn on_terminal(descriptors: &DescriptorTable) -> bool {
+    [0, 1].iter().all(|&number| descriptors.get(number).is_some_and(|slot| slot.object.is_terminal))
+}

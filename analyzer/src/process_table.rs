@@ -1,0 +1,169 @@
+//! The living processes that events told of: program, parents, user, descriptors.
+//!
+//! An entry lives from a process's first event to its exit, or until its pid comes back as another
+//! process; so the kernel's own limit on processes bounds the table.
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
+
+use crate::{
+    descriptor_table::DescriptorTable,
+    escape::{command_line, escape},
+    event::{Action, Event, Exec, ProcessId},
+    program::Program,
+};
+
+/// Generations of ancestors that are kept.
+const MAX_ANCESTORS: usize = 16;
+
+/// The program that a process runs; strings are escaped.
+#[derive(Debug)]
+pub struct Image {
+    /// Kernel-resolved path of the executable.
+    pub path: String,
+    /// Its arguments on one line.
+    pub command_line: String,
+    /// The name that the kernel shows; anyone can set it.
+    pub comm: String,
+    /// What kind of program it is.
+    pub program: Program,
+}
+
+impl Image {
+    fn of(exec: &Exec) -> Rc<Self> {
+        let mut path = escape(&exec.path);
+        if exec.unlinked {
+            path.push_str(" (deleted)");
+        }
+        Rc::new(Self {
+            path,
+            command_line: command_line(&exec.arguments),
+            comm: exec.comm.clone(),
+            program: Program::of(&exec.path, &exec.arguments),
+        })
+    }
+}
+
+/// A process further up, as it was when its descendant was forked.
+#[derive(Debug, Clone)]
+pub struct Ancestor {
+    /// Who.
+    pub id: ProcessId,
+    /// What it ran, if that was seen.
+    pub image: Option<Rc<Image>>,
+}
+
+/// A living process.
+#[derive(Debug)]
+pub struct Process {
+    /// Who.
+    pub id: ProcessId,
+    /// Nearest first; empty when its fork was not seen.
+    pub ancestors: Rc<[Ancestor]>,
+    /// What it runs; `None` until an exec is seen or inherited.
+    pub image: Option<Rc<Image>>,
+    /// Real user id at its last event.
+    pub uid: u32,
+    /// Shared with others after CLONE_FILES.
+    pub descriptors: Rc<RefCell<DescriptorTable>>,
+}
+
+impl Process {
+    fn new(id: ProcessId, uid: u32) -> Self {
+        Self { id, ancestors: Rc::new([]), image: None, uid, descriptors: Rc::default() }
+    }
+
+    /// What kind of program it runs; `Other` while that is not known.
+    pub fn program(&self) -> Program {
+        self.image.as_ref().map_or(Program::Other, |image| image.program)
+    }
+
+    /// Its parent at the time of its fork.
+    pub fn parent(&self) -> Option<ProcessId> {
+        self.ancestors.first().map(|ancestor| ancestor.id)
+    }
+}
+
+/// All processes known to live.
+#[derive(Debug, Default)]
+pub struct ProcessTable {
+    by_tgid: HashMap<u32, Process>,
+}
+
+impl ProcessTable {
+    /// The process, if it lives.
+    pub fn get(&self, id: ProcessId) -> Option<&Process> {
+        self.by_tgid.get(&id.tgid).filter(|process| process.id == id)
+    }
+
+    /// How many processes are known.
+    pub fn len(&self) -> usize {
+        self.by_tgid.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.by_tgid.is_empty()
+    }
+
+    /// Follows an event. A process that exits stays until [`Self::forget`], so that engines can
+    /// look at it.
+    pub fn apply(&mut self, event: &Event) {
+        let process = self.entry(event.process, event.uid);
+        process.uid = event.uid;
+        match &event.action {
+            Action::Fork { child, parent, shares_descriptors } => {
+                self.fork(event, *child, *parent, *shares_descriptors);
+            }
+            Action::Exec(exec) => {
+                process.image = Some(Image::of(exec));
+                // An exec unshares the table.
+                let mut descriptors = process.descriptors.borrow().clone();
+                descriptors.apply_exec(event.timestamp, event.process, exec);
+                process.descriptors = Rc::new(RefCell::new(descriptors));
+            }
+            Action::Exit => {}
+            Action::Descriptor { .. }
+            | Action::SetCloseOnExec { .. }
+            | Action::Close { .. }
+            | Action::MarkCloseOnExec { .. } => process.descriptors.borrow_mut().apply(event),
+        }
+    }
+
+    /// Removes a process that exited.
+    pub fn forget(&mut self, id: ProcessId) {
+        if self.get(id).is_some() {
+            self.by_tgid.remove(&id.tgid);
+        }
+    }
+
+    fn entry(&mut self, id: ProcessId, uid: u32) -> &mut Process {
+        let process = self.by_tgid.entry(id.tgid).or_insert_with(|| Process::new(id, uid));
+        if process.id != id {
+            *process = Process::new(id, uid);
+        }
+        process
+    }
+
+    fn fork(&mut self, event: &Event, child: ProcessId, parent: ProcessId, shares: bool) {
+        let Some(caller) = self.get(event.process) else { return };
+        let descriptors = if shares {
+            Rc::clone(&caller.descriptors)
+        } else {
+            Rc::new(RefCell::new(caller.descriptors.borrow().clone()))
+        };
+        let above = self.get(parent).map(|parent| (parent.image.clone(), &parent.ancestors[..]));
+        let (parent_image, grandparents) = above.unwrap_or_default();
+        let nearest = Ancestor { id: parent, image: parent_image };
+        let ancestors: Rc<[Ancestor]> = std::iter::once(nearest)
+            .chain(grandparents.iter().take(MAX_ANCESTORS - 1).cloned())
+            .collect();
+        let process = Process {
+            id: child,
+            ancestors,
+            image: caller.image.clone(),
+            uid: event.uid,
+            descriptors,
+        };
+        self.by_tgid.insert(child.tgid, process);
+    }
+}

@@ -1,0 +1,95 @@
+//! One thing that a process did on the way to an alert, kept small until somebody reads it.
+
+use std::{fmt, net::SocketAddr};
+
+use crate::event::ProcessId;
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    /// Made a socket.
+    Socket,
+    /// Connected it; the peer, for IPv4 and IPv6.
+    Connect(Option<SocketAddr>),
+    /// Accepted it; the peer, for IPv4 and IPv6.
+    Accept(Option<SocketAddr>),
+    /// Put it on another descriptor.
+    Dup {
+        /// Old number.
+        from: u32,
+        /// New number.
+        to: u32,
+    },
+    /// Started a program with the descriptor in place; how it got there was not seen.
+    FoundAtExec(u32),
+    /// Made a pipe or socketpair.
+    Pair,
+    /// Started the program at this path, with this command line.
+    Exec {
+        /// Escaped.
+        path: String,
+        /// Escaped.
+        command_line: String,
+    },
+    /// Went on like this for so many ms.
+    Held(u64),
+}
+
+/// Who did it and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// CLOCK_BOOTTIME, ns.
+    pub timestamp: u64,
+    /// The process.
+    pub process: ProcessId,
+    /// What.
+    pub deed: Deed,
+}
+
+impl Deed {
+    /// The event's name, stable for machines.
+    pub fn event(&self) -> &'static str {
+        match self {
+            Self::Socket => "socket",
+            Self::Connect(_) => "connect",
+            Self::Accept(_) => "accept",
+            Self::Dup { .. } => "dup",
+            Self::FoundAtExec(_) => "inherit",
+            Self::Pair => "pair",
+            Self::Exec { .. } => "exec",
+            Self::Held(_) => "hold",
+        }
+    }
+}
+
+impl fmt::Display for Deed {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let peer = |to: &mut fmt::Formatter<'_>, word: &str, peer: &Option<SocketAddr>| match peer {
+            Some(peer) => write!(to, "{word} {peer}"),
+            None => write!(to, "{word} a peer without an IP address"),
+        };
+        match self {
+            Self::Socket => write!(to, "made a network socket"),
+            Self::Connect(remote) => peer(to, "connected to", remote),
+            Self::Accept(remote) => peer(to, "accepted a connection from", remote),
+            Self::Dup { from, to: number } => {
+                write!(to, "put descriptor {from} on {number}{}", stream(*number))
+            }
+            Self::FoundAtExec(number) => {
+                write!(to, "had it on descriptor {number}{} at exec", stream(*number))
+            }
+            Self::Pair => write!(to, "made a pair of descriptors"),
+            Self::Exec { path, command_line } => write!(to, "started {path}: {command_line}"),
+            Self::Held(ms) => write!(to, "kept its input and output there for {ms} ms"),
+        }
+    }
+}
+
+fn stream(number: u32) -> &'static str {
+    match number {
+        0 => " (input)",
+        1 => " (output)",
+        2 => " (errors)",
+        _ => "",
+    }
+}

@@ -228,3 +228,6 @@ impl DescriptorTable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

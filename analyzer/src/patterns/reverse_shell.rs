@@ -107,7 +107,7 @@ impl ReverseShell {
                 let held = Deed::Held(now.saturating_sub(since) / 1_000_000);
                 let step = Step { timestamp: now, process: id, deed: held };
                 let message = "keeps its input and output on the connection";
-                self.report(process, &stdio, Severity::Critical, message, step, verdicts);
+                self.report(process, &stdio, Severity::Critical, message, &step, verdicts);
             }
         }
     }
@@ -124,6 +124,10 @@ impl ReverseShell {
         self.dialogues.remove(&process.id);
         let step = exec_step(event, process);
         let own = process.descriptors.borrow().stdio_connection();
+        // The parent first: of a shell and its commands on one connection the shell is the news.
+        if let Some(parent) = process.parent().and_then(|parent| processes.get(parent)) {
+            self.command_of(parent, process, own.as_ref(), &step, verdicts);
+        }
         if let Some(stdio) = &own {
             let severity = match process.program() {
                 // A script that was handed an accepted connection may be an honest service.
@@ -137,13 +141,9 @@ impl ReverseShell {
             };
             if let Some(severity) = severity {
                 let message = "started with its input and output on the connection";
-                self.report(process, stdio, severity, message, step.clone(), verdicts);
+                self.report(process, stdio, severity, message, &step, verdicts);
             }
         }
-        let Some(parent) = process.parent().and_then(|parent| processes.get(parent)) else {
-            return;
-        };
-        self.command_of(parent, process, own.as_ref(), step, verdicts);
     }
 
     /// A child of `parent` has started a program: what does that say about the parent?
@@ -152,7 +152,7 @@ impl ReverseShell {
         parent: &Process,
         child: &Process,
         child_stdio: Option<&StdioConnection>,
-        step: Step,
+        step: &Step,
         verdicts: &mut Verdicts,
     ) {
         if parent.program() == Program::Other {
@@ -257,7 +257,7 @@ impl ReverseShell {
         stdio: &StdioConnection,
         severity: Severity,
         message: &str,
-        last: Step,
+        last: &Step,
         verdicts: &mut Verdicts,
     ) {
         if !self.is_news(stdio.object.id) {
@@ -266,7 +266,7 @@ impl ReverseShell {
         }
         let remote = stdio.object.socket().and_then(|ends| ends.remote);
         let mut steps: Vec<Step> =
-            stdio.object.history().chain(stdio.arrivals.clone()).chain([last]).collect();
+            stdio.object.history().chain(stdio.arrivals.clone()).chain([last.clone()]).collect();
         steps.sort_by_key(|step| step.timestamp);
         let peer = peer(&stdio.object);
         let message = format!("{} {message} to {peer}", name(process));
@@ -312,3 +312,6 @@ fn exec_step(event: &Event, process: &Process) -> Step {
 fn on_terminal(descriptors: &DescriptorTable) -> bool {
     [0, 1].iter().all(|&number| descriptors.get(number).is_some_and(|slot| slot.object.is_terminal))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! Sequences that real kernels rarely give on demand: timing, graded severity, missing events.
+
+use crate::{
+    alert::{Alert, Severity},
+    analysis::Analysis,
+    event::{Action, Descriptor, DescriptorCall, Event, Exec, ObjectId, ProcessId, SocketEnds},
+};
+
+const MS: u64 = 1_000_000;
+
+/// A socket with a peer on 192.0.2.1.
+fn connection(inode: u64) -> Descriptor {
+    let remote = "192.0.2.1:4444".parse().unwrap();
+    let ends = SocketEnds { family: 2, local: None, remote: Some(remote), has_peer: true };
+    let object = ObjectId { device: 8, inode, generation: 0 };
+    Descriptor { object, socket: Some(ends), is_terminal: false }
+}
+
+fn unix_socket(inode: u64) -> Descriptor {
+    let ends = SocketEnds { family: 1, local: None, remote: None, has_peer: true };
+    Descriptor { socket: Some(ends), ..connection(inode) }
+}
+
+fn file(inode: u64) -> Descriptor {
+    Descriptor { socket: None, ..connection(inode) }
+}
+
+fn terminal() -> Descriptor {
+    Descriptor { is_terminal: true, ..file(99) }
+}
+
+/// Feeds events, 1 ms apart.
+#[derive(Default)]
+struct Story {
+    analysis: Analysis,
+    now: u64,
+    alerts: Vec<Alert>,
+}
+
+impl Story {
+    fn happens(&mut self, pid: u32, action: Action) -> &mut Self {
+        self.now += MS;
+        let event = Event { timestamp: self.now, process: id(pid), uid: 0, action };
+        self.analysis.event(&event, &mut self.alerts);
+        self
+    }
+
+    fn exec(&mut self, pid: u32, line: &str, stdio: [Descriptor; 3]) -> &mut Self {
+        let arguments: Vec<Vec<u8>> =
+            line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        let exec = Exec {
+            object: ObjectId { device: 1, inode: 1, generation: 0 },
+            path: [b"/usr/bin/", arguments[0].as_slice()].concat(),
+            arguments,
+            truncated: false,
+            unlinked: false,
+            comm: String::new(),
+            stdio: stdio.map(Some),
+        };
+        self.happens(pid, Action::Exec(Box::new(exec)))
+    }
+
+    fn fork(&mut self, parent: u32, child: u32) -> &mut Self {
+        let (child, parent_id) = (id(child), id(parent));
+        let shares_descriptors = false;
+        self.happens(parent, Action::Fork { child, parent: parent_id, shares_descriptors })
+    }
+
+    fn call(
+        &mut self,
+        pid: u32,
+        call: DescriptorCall,
+        from: Option<u32>,
+        number: u32,
+        descriptor: Descriptor,
+    ) -> &mut Self {
+        let descriptor = Some(descriptor);
+        let (close_on_exec, errno) = (false, 0);
+        self.happens(
+            pid,
+            Action::Descriptor { call, number, from, descriptor, close_on_exec, errno },
+        )
+    }
+
+    fn connect(&mut self, pid: u32, inode: u64) -> &mut Self {
+        self.call(pid, DescriptorCall::Connect, None, 3, connection(inode))
+    }
+
+    fn dup(&mut self, pid: u32, to: u32, descriptor: Descriptor) -> &mut Self {
+        self.call(pid, DescriptorCall::Dup, Some(3), to, descriptor)
+    }
+
+    fn passes(&mut self, ms: u64) -> &mut Self {
+        self.now += ms * MS;
+        self.analysis.time(self.now, &mut self.alerts);
+        self
+    }
+
+    fn found(&self) -> Vec<(u32, Severity)> {
+        self.alerts.iter().map(|alert| (alert.pid, alert.severity)).collect()
+    }
+}
+
+fn id(pid: u32) -> ProcessId {
+    ProcessId { tgid: pid, start_time: u64::from(pid) * MS }
+}
+
+const FILES: fn() -> [Descriptor; 3] = || [file(10), file(11), file(11)];
+
+#[test]
+fn a_shell_on_a_connection_from_before_the_sensor_is_found_at_its_exec() {
+    let mut story = Story::default();
+    story.exec(5, "sh", [connection(1), connection(1), file(2)]);
+    assert_eq!(story.found(), [(5, Severity::Critical)]);
+}
+
+#[test]
+fn input_and_errors_are_enough_and_two_connections_are_not_one() {
+    let mut story = Story::default();
+    story.exec(5, "sh", [connection(1), file(2), connection(1)]);
+    story.exec(6, "sh", [connection(3), connection(4), connection(4)]);
+    assert_eq!(story.found(), [(5, Severity::Critical)]);
+}
+
+#[test]
+fn one_connection_is_reported_once_however_many_shells_follow() {
+    let mut story = Story::default();
+    let stdio = [connection(1); 3];
+    story.exec(5, "sh", stdio).fork(5, 6).exec(6, "bash", stdio).exec(7, "sh", stdio);
+    assert_eq!(story.found(), [(5, Severity::Critical)]);
+}
+
+#[test]
+fn what_is_not_the_network_is_not_meant() {
+    let mut story = Story::default();
+    story.exec(5, "bash -i", [unix_socket(1); 3]).exec(6, "bash", [terminal(); 3]);
+    let mut unconnected = connection(1);
+    unconnected.socket = Some(SocketEnds {
+        family: 2,
+        local: Some("0.0.0.0:80".parse().unwrap()),
+        remote: None,
+        has_peer: false,
+    });
+    story.exec(7, "sh", [unconnected; 3]).passes(5_000);
+    assert_eq!(story.found(), []);
+}
+
+#[test]
+fn a_script_on_an_accepted_connection_is_high_and_on_an_own_one_critical() {
+    let mut story = Story::default();
+    story.exec(4, "inetd", FILES());
+    story.call(4, DescriptorCall::Accept, Some(9), 3, connection(1));
+    story.dup(4, 0, connection(1)).dup(4, 1, connection(1));
+    story.exec(4, "bash /srv/handler.sh", [connection(1); 3]);
+    assert_eq!(story.found(), [(4, Severity::High)]);
+    let mut story = Story::default();
+    story.exec(4, "agent", FILES()).connect(4, 1).dup(4, 0, connection(1));
+    story.dup(4, 1, connection(1)).exec(4, "bash /tmp/x.sh", [connection(1); 3]);
+    assert_eq!(story.found(), [(4, Severity::Critical)]);
+}
+
+#[test]
+fn an_interpreter_is_meant_when_it_reads_its_code_from_there() {
+    let mut story = Story::default();
+    story.exec(5, "python3 handler.py", [connection(1); 3]).passes(5_000);
+    assert_eq!(story.found(), []);
+    story.exec(6, "python3 -i", [connection(2); 3]);
+    assert_eq!(story.found(), [(6, Severity::Critical)]);
+}
+
+#[test]
+fn a_redirection_in_passing_is_not_meant_and_one_that_stays_is() {
+    let mut story = Story::default();
+    story.exec(5, "bash -c x", FILES()).connect(5, 1);
+    story.dup(5, 0, connection(1)).dup(5, 1, connection(1)).passes(400);
+    story.dup(5, 0, file(10)).passes(5_000);
+    assert_eq!(story.found(), []);
+    story.dup(5, 0, connection(1)).passes(900);
+    assert_eq!(story.found(), []);
+    story.passes(200);
+    assert_eq!(story.found(), [(5, Severity::Critical)]);
+}
+
+#[test]
+fn an_interpreter_that_stays_is_meant_only_if_it_connected_out() {
+    let mut story = Story::default();
+    story.exec(5, "python3 serve.py", FILES());
+    story.call(5, DescriptorCall::Accept, Some(9), 3, connection(1));
+    story.dup(5, 0, connection(1)).dup(5, 1, connection(1)).passes(5_000);
+    assert_eq!(story.found(), []);
+    story.exec(6, "python3 -c x", FILES()).connect(6, 2);
+    story.dup(6, 0, connection(2)).dup(6, 1, connection(2)).passes(2_000);
+    assert_eq!(story.found(), [(6, Severity::Critical)]);
+}
+
+#[test]
+fn a_handler_that_opens_a_shell_on_a_terminal_is_meant() {
+    let mut story = Story::default();
+    story.exec(5, "python3 handler.py", [connection(1); 3]).fork(5, 6);
+    story.exec(6, "bash", [terminal(); 3]);
+    assert_eq!(story.found(), [(5, Severity::Critical)]);
+}
+
+#[test]
+fn a_connect_that_failed_leaves_no_peer() {
+    let mut story = Story::default();
+    let nowhere = Descriptor {
+        socket: Some(SocketEnds { family: 2, local: None, remote: None, has_peer: false }),
+        ..connection(1)
+    };
+    story.exec(5, "agent", FILES());
+    story.call(5, DescriptorCall::Connect, None, 3, nowhere);
+    story.dup(5, 0, nowhere).dup(5, 1, nowhere).exec(5, "sh", [nowhere; 3]).passes(3_000);
+    assert_eq!(story.found(), []);
+}
+
+#[test]
+fn a_pid_that_came_back_is_another_process() {
+    let mut story = Story::default();
+    story.exec(5, "bash", FILES()).connect(5, 1);
+    story.dup(5, 0, connection(1)).dup(5, 1, connection(1));
+    let newcomer = ProcessId { tgid: 5, start_time: 77 };
+    let exit = Event { timestamp: story.now, process: newcomer, uid: 0, action: Action::Exit };
+    story.analysis.event(&exit, &mut story.alerts);
+    story.passes(5_000);
+    assert_eq!(story.found(), []);
+}

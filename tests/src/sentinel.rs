@@ -1,0 +1,241 @@
+//! A running `sentinel run`.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, channel},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use crate::bed::Bed;
+
+/// Longest that anything here may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The built `sentinel`.
+///
+/// # Panics
+/// When it is not built.
+pub fn program() -> PathBuf {
+    let own = std::env::current_exe().expect("own path");
+    let target = own.parent().and_then(Path::parent).expect("target directory");
+    let program = target.join("sentinel");
+    assert!(program.is_file(), "{} is missing: `cargo build` first", program.display());
+    program
+}
+
+/// A sentinel that is ready.
+pub struct Sentinel {
+    child: Child,
+    lines: Receiver<String>,
+    /// What it printed so far.
+    pub output: String,
+    log: PathBuf,
+    loader: u32,
+}
+
+/// What a sentinel left behind.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// All it printed.
+    pub output: String,
+    /// All it wrote to standard error.
+    pub errors: String,
+    /// Alerts in its log.
+    pub alerts: Vec<Value>,
+    /// How long it took from the signal to its end.
+    pub took: Duration,
+}
+
+impl Sentinel {
+    /// Starts one that watches the bed's cgroup.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    pub fn start(bed: &Bed, arguments: &[&str]) -> Self {
+        let scope = format!("--scope-cgroup={}", bed.cgroup().display());
+        let arguments = [&[scope.as_str()], arguments].concat();
+        Self::start_as(bed, Command::new(program()), &arguments)
+    }
+
+    /// Starts `command run --grimoire-log=… arguments` and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    pub fn start_as(bed: &Bed, mut command: Command, arguments: &[&str]) -> Self {
+        let log = bed.path("alerts.json");
+        let mut child = command
+            .arg("run")
+            .arg(format!("--grimoire-log={}", log.display()))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("sentinel starts");
+        let stdout = child.stdout.take().expect("piped");
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut sentinel = Self { child, lines, output: String::new(), log, loader: 0 };
+        sentinel.wait_for("hooks attached");
+        sentinel.loader = only_child(sentinel.pid());
+        sentinel
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its loader's process id.
+    pub fn loader(&self) -> u32 {
+        self.loader
+    }
+
+    /// Its log.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Waits for a line that contains `text`.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub fn wait_for(&mut self, text: &str) {
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            let left = limit.saturating_duration_since(Instant::now());
+            let Ok(line) = self.lines.recv_timeout(left) else {
+                let _gone = self.child.kill();
+                let mut errors = String::new();
+                if let Some(mut stderr) = self.child.stderr.take() {
+                    let _read = stderr.read_to_string(&mut errors);
+                }
+                panic!("no line with {text:?}; output:\n{}\nerrors:\n{errors}", self.output);
+            };
+            self.output.push_str(&line);
+            self.output.push('\n');
+            if line.contains(text) {
+                return;
+            }
+        }
+    }
+
+    /// Ends it as Ctrl-C does.
+    pub fn stop(self) -> Outcome {
+        self.signal(Signal::SIGINT)
+    }
+
+    /// Sends `signal` and waits for its end.
+    pub fn signal(self, signal: Signal) -> Outcome {
+        send(self.pid(), signal);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn wait(mut self) -> Outcome {
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                break status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "sentinel does not end");
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        let took = begun.elapsed();
+        let mut errors = String::new();
+        self.child.stderr.take().expect("piped").read_to_string(&mut errors).expect("UTF-8");
+        while let Ok(line) = self.lines.recv() {
+            self.output.push_str(&line);
+            self.output.push('\n');
+        }
+        Outcome { status, output: self.output, errors, alerts: alerts(&self.log), took }
+    }
+}
+
+/// Sends `signal` to a process that this test started.
+///
+/// # Panics
+/// When there is none.
+pub fn send(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(pid).expect("pid")), signal).expect("a running process");
+}
+
+/// The alerts in a log of whole lines.
+///
+/// # Panics
+/// When a line is cut or no JSON.
+pub fn alerts(log: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    assert!(text.is_empty() || text.ends_with('\n'), "a cut line: {text:?}");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn only_child(pid: u32) -> u32 {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("/proc");
+    children.trim().parse().expect("one child, the loader")
+}
+
+/// Whether a process runs; a zombie does not.
+pub fn is_running(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// Whether `condition` comes true in time.
+pub fn within(limit: Duration, condition: impl Fn() -> bool) -> bool {
+    let end = Instant::now() + limit;
+    while Instant::now() < end {
+        if condition() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    condition()
+}
+
+/// Start of a process in clock ticks since boot (proc(5), stat, field 22).
+///
+/// # Panics
+/// When it does not run.
+pub fn start_ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a running process");
+    let after_name = stat.rsplit(')').next().expect("a name");
+    after_name.split_whitespace().nth(19).expect("22 fields").parse().expect("a number")
+}
+
+/// Ids of the BPF programs that a process holds.
+///
+/// # Panics
+/// When it does not run.
+pub fn bpf_programs_of(pid: u32) -> Vec<u32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("a running process");
+    let texts = entries.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    texts
+        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        .filter_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
+        .collect()
+}
+
+/// Ids of the BPF programs that the kernel holds.
+pub fn loaded_bpf_programs() -> Vec<u32> {
+    aya::programs::loaded_programs().flatten().map(|program| program.id()).collect()
+}

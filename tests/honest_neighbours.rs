@@ -185,3 +185,23 @@ fn a_filter_with_a_connection_as_input_and_output() {
     assert_eq!(server.join().unwrap(), "filtered");
     check_quiet(&sentinel.stop());
 }
+
+#[test]
+fn an_inetd_that_runs_a_command_by_shell_is_not_critical() {
+    let Some(bed) = Bed::new() else { return };
+    let sentinel = Sentinel::start(&bed, &[]);
+    let mut command = bed.command("python3");
+    command.args(["-c", INETD, "/bin/sh", "-c", "read line; date >/dev/null; echo $line"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut port = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    let there = SocketAddr::from(([127, 0, 0, 1], port.trim().parse().unwrap()));
+    let mut stream = TcpStream::connect(there).unwrap();
+    stream.write_all(b"hello\n").unwrap();
+    let mut heard = String::new();
+    stream.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "hello\n");
+    child.wait().unwrap();
+    let alerts = sentinel.stop().alerts;
+    assert!(alerts.iter().all(|alert| alert["severity"] == "high"), "{alerts:#?}");
+}

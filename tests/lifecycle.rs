@@ -29,20 +29,35 @@ fn provoke_alert(bed: &Bed) {
     child.wait().unwrap();
 }
 
-fn nothing_is_left(programs: &[u32], loader: u32) {
-    assert!(programs.len() >= 5, "it had programs loaded: {programs:?}");
-    assert!(within(A_SECOND, || !is_running(loader)), "the loader still runs");
-    let gone = || {
-        let loaded = loaded_bpf_programs();
-        programs.iter().all(|program| !loaded.contains(program))
-    };
-    assert!(within(A_SECOND, gone), "programs are still loaded");
+/// What must be gone in the end.
+struct Parts {
+    programs: Vec<u32>,
+    processes: [u32; 2],
+}
+
+impl Parts {
+    fn of(sentinel: &Sentinel) -> Self {
+        let programs = bpf_programs_of(sentinel.loader());
+        assert!(programs.len() >= 5, "it has programs loaded: {programs:?}");
+        Self { programs, processes: [sentinel.loader(), sentinel.enforcer()] }
+    }
+
+    fn are_gone(&self) {
+        for process in self.processes {
+            assert!(within(A_SECOND, || !is_running(process)), "{process} still runs");
+        }
+        let gone = || {
+            let loaded = loaded_bpf_programs();
+            self.programs.iter().all(|program| !loaded.contains(program))
+        };
+        assert!(within(A_SECOND, gone), "programs are still loaded");
+    }
 }
 
 fn ends_well(end: impl FnOnce(Sentinel) -> Outcome, arguments: &[&str]) {
     let Some(bed) = Bed::new() else { return };
     let sentinel = Sentinel::start(&bed, arguments);
-    let (programs, loader) = (bpf_programs_of(sentinel.loader()), sentinel.loader());
+    let parts = Parts::of(&sentinel);
     provoke_alert(&bed);
     let outcome = end(sentinel);
     assert!(outcome.status.success(), "{outcome:?}");
@@ -51,7 +66,7 @@ fn ends_well(end: impl FnOnce(Sentinel) -> Outcome, arguments: &[&str]) {
         assert!(outcome.output.contains(word), "{}", outcome.output);
     }
     assert_eq!(outcome.errors, "");
-    nothing_is_left(&programs, loader);
+    parts.are_gone();
 }
 
 #[test]
@@ -112,39 +127,97 @@ fn ctrl_c_at_a_terminal_ends_all_in_order() {
 fn sudden_death_of_the_loader_ends_the_run_and_is_said() {
     let Some(bed) = Bed::new() else { return };
     let sentinel = Sentinel::start(&bed, &[]);
-    let (programs, loader) = (bpf_programs_of(sentinel.loader()), sentinel.loader());
+    let parts = Parts::of(&sentinel);
     provoke_alert(&bed);
-    send(loader, Signal::SIGKILL);
+    send(sentinel.loader(), Signal::SIGKILL);
     let outcome = sentinel.wait();
     assert!(outcome.took < A_SECOND, "{:?}", outcome.took);
     assert_eq!(outcome.status.code(), Some(1));
     assert!(outcome.errors.contains("the loader is gone"), "{}", outcome.errors);
     assert!(outcome.alerts.len() <= 1);
-    nothing_is_left(&programs, loader);
+    parts.are_gone();
 }
 
 #[test]
 fn sudden_death_of_the_analyzer_ends_the_loader() {
     let Some(bed) = Bed::new() else { return };
     let mut sentinel = Sentinel::start(&bed, &[]);
-    let (programs, loader) = (bpf_programs_of(sentinel.loader()), sentinel.loader());
+    let parts = Parts::of(&sentinel);
     provoke_alert(&bed);
     sentinel.wait_for("CRITICAL");
     let log = sentinel.log().to_owned();
     let outcome = sentinel.signal(Signal::SIGKILL);
     assert!(!outcome.status.success());
-    nothing_is_left(&programs, loader);
+    parts.are_gone();
     assert_eq!(alerts(&log).len(), 1, "whole lines");
+}
+
+#[test]
+fn sudden_death_of_the_analyzer_ends_even_stopped_processes() {
+    let Some(bed) = Bed::new() else { return };
+    let sentinel = Sentinel::start(&bed, &[]);
+    let parts = Parts::of(&sentinel);
+    send(sentinel.loader(), Signal::SIGSTOP);
+    send(sentinel.enforcer(), Signal::SIGSTOP);
+    sentinel.signal(Signal::SIGKILL);
+    parts.are_gone();
 }
 
 #[test]
 fn a_stopped_loader_does_not_hold_up_the_end() {
     let Some(bed) = Bed::new() else { return };
     let sentinel = Sentinel::start(&bed, &[]);
-    let (programs, loader) = (bpf_programs_of(sentinel.loader()), sentinel.loader());
-    send(loader, Signal::SIGSTOP);
+    let parts = Parts::of(&sentinel);
+    send(sentinel.loader(), Signal::SIGSTOP);
     let outcome = sentinel.signal(Signal::SIGTERM);
     assert!(outcome.took < 2 * A_SECOND, "{:?}", outcome.took);
+    assert_eq!(outcome.status.code(), Some(1));
+    assert!(outcome.errors.contains("did not end in time"), "{}", outcome.errors);
     assert!(outcome.output.contains("ended without its totals"), "{}", outcome.output);
-    nothing_is_left(&programs, loader);
+    parts.are_gone();
+}
+
+#[test]
+fn output_that_nobody_reads_does_not_hold_up_the_end() {
+    let Some(bed) = Bed::new() else { return };
+    let scope = format!("--scope-cgroup={}", bed.cgroup().display());
+    let log = bed.path("alerts.json");
+    let mut child = Command::new(program())
+        .args(["run", &scope, "--duration=4", "--grimoire-debug"])
+        .arg(format!("--grimoire-log={}", log.display()))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A small pipe, and nobody at its end.
+    let stdout = child.stdout.take().unwrap();
+    nix::fcntl::fcntl(&stdout, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    let loaded = || !bpf_programs_under(child.id()).is_empty();
+    assert!(within(Duration::from_secs(30), loaded));
+    std::thread::sleep(Duration::from_millis(500));
+    for _ in 0..20 {
+        provoke_alert(&bed);
+    }
+    assert!(within(Duration::from_secs(10), || matches!(child.try_wait(), Ok(Some(_)))));
+    assert_eq!(alerts(&log).len(), 20, "the log is complete");
+}
+
+fn bpf_programs_under(pid: u32) -> Vec<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    children.flat_map(bpf_programs_of).collect()
+}
+
+#[test]
+fn a_closed_standard_error_is_no_reason_to_panic() {
+    let Some(bed) = Bed::new() else { return };
+    let run = format!(
+        "{} run --scope-cgroup={} --duration=1 --grimoire-debug 2>&1 >/dev/null | true; \
+         exit ${{PIPESTATUS[0]}}",
+        program().display(),
+        bed.cgroup().display(),
+    );
+    let status = Command::new("bash").args(["-c", &run]).status().unwrap();
+    assert_eq!(status.code(), Some(0));
 }

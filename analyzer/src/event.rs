@@ -20,6 +20,7 @@ const S_IFMT: u32 = 0o170_000;
 const S_IFCHR: u32 = 0o020_000;
 const S_IFSOCK: u32 = 0o140_000;
 const TCP_ESTABLISHED: u16 = 1;
+const CLOSE_RANGE_UNSHARE: u64 = 2;
 const CLOSE_RANGE_CLOEXEC: u64 = 4;
 const FD_CLOEXEC: u64 = 1;
 /// Character device majors of Unix 98 pseudo terminals, slave side (Documentation/admin-guide/
@@ -162,13 +163,21 @@ pub enum Action {
         first: u32,
         /// The highest number.
         last: u32,
+        /// Whether the process first got a table of its own.
+        unshare: bool,
     },
+    /// The process got a descriptor table of its own.
+    UnshareDescriptors,
+    /// A thread changed a descriptor table that is not its process's; whose, nobody follows.
+    PrivateDescriptors,
     /// Descriptors from `first` to `last` were marked close-on-exec.
     MarkCloseOnExec {
         /// The lowest number.
         first: u32,
         /// The highest number.
         last: u32,
+        /// Whether the process first got a table of its own.
+        unshare: bool,
     },
 }
 
@@ -237,7 +246,7 @@ pub fn take(bytes: &[u8]) -> Result<(Event, &[u8]), RecordError> {
             (Action::Exec(Box::new(exec(&record)?)), rest)
         }
         kind::EXIT => (Action::Exit, prefix::<RecordHeader>(bytes)?.1),
-        kind::SET_DESCRIPTOR_FLAGS | kind::CLOSE | kind::CLOSE_RANGE => {
+        kind::SET_DESCRIPTOR_FLAGS | kind::CLOSE | kind::CLOSE_RANGE | kind::UNSHARE_FILES => {
             (plain(&header)?, prefix::<RecordHeader>(bytes)?.1)
         }
         other => {
@@ -246,6 +255,9 @@ pub fn take(bytes: &[u8]) -> Result<(Event, &[u8]), RecordError> {
             (descriptor_action(call, &record)?, rest)
         }
     };
+    let on_descriptors = !matches!(action, Action::Fork { .. } | Action::Exec(_) | Action::Exit);
+    let private = header.flags & flag::PRIVATE_FILES != 0;
+    let action = if on_descriptors && private { Action::PrivateDescriptors } else { action };
     let process = ProcessId { tgid: header.tgid, start_time: header.start_time };
     Ok((Event { timestamp: header.timestamp, process, uid: header.uid, action }, rest))
 }
@@ -345,11 +357,17 @@ fn plain(header: &RecordHeader) -> Result<Action, RecordError> {
         kind::SET_DESCRIPTOR_FLAGS => {
             Action::SetCloseOnExec { number: first, close_on_exec: two & FD_CLOEXEC != 0 }
         }
-        kind::CLOSE_RANGE if (two >> 32) & CLOSE_RANGE_CLOEXEC != 0 => {
-            Action::MarkCloseOnExec { first, last }
+        kind::UNSHARE_FILES => Action::UnshareDescriptors,
+        kind::CLOSE_RANGE => {
+            let flags = two >> 32;
+            let unshare = flags & CLOSE_RANGE_UNSHARE != 0;
+            if flags & CLOSE_RANGE_CLOEXEC != 0 {
+                Action::MarkCloseOnExec { first, last, unshare }
+            } else {
+                Action::Close { first, last, unshare }
+            }
         }
-        kind::CLOSE_RANGE => Action::Close { first, last },
-        _ => Action::Close { first, last: first },
+        _ => Action::Close { first, last: first, unshare: false },
     })
 }
 

@@ -1,13 +1,18 @@
 //! Alerts as JSON lines, one write each.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    ffi::OsStr,
+    fs::File,
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    os::fd::OwnedFd,
+    path::{Component, Path, PathBuf},
 };
 
-use nix::fcntl::OFlag;
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, open, openat},
+    sys::stat::{Mode, mkdirat},
+};
 
 use crate::alert::Alert;
 
@@ -20,31 +25,22 @@ pub struct JsonLog {
 }
 
 impl JsonLog {
-    /// Opens `path` to append to it, and creates it (0640) and its directory (0750) if they are
-    /// missing. The last component may be no symbolic link, and must be a regular file.
+    /// Opens `path` to append to it, and creates it (0640) and its directories (0750) where they
+    /// are missing. No component may be a symbolic link, and the file must be a regular one.
     ///
     /// # Errors
     /// A sentence with the path and what to do.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let failed = |error: io::Error| {
-            let hint = match error.raw_os_error().map(nix::errno::Errno::from_raw) {
-                Some(nix::errno::Errno::ELOOP) => "it is a symbolic link, which is not followed",
+        let refused = |errno: Errno| {
+            let hint = match errno {
+                Errno::ELOOP | Errno::ENOTDIR => "no part of it may be a symbolic link or file",
                 _ => "give the path of a file that can be written",
             };
-            format!("cannot write to {}: {error}; {hint}", path.display())
+            format!("cannot write to {}: {}; {hint}", path.display(), errno.desc())
         };
-        if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            let mut builder = fs::DirBuilder::new();
-            builder.recursive(true).mode(0o750).create(directory).map_err(failed)?;
-        }
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
-            .open(path)
-            .map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_file() {
+        let file = File::from(open_beneath(path).map_err(refused)?);
+        let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        if !is_file {
             return Err(format!("cannot write to {}: it is not a regular file", path.display()));
         }
         Ok(Self { path: path.to_owned(), file, line: Vec::new() })
@@ -55,7 +51,7 @@ impl JsonLog {
         &self.path
     }
 
-    /// Appends one line, whole or not at all as far as the system lets it.
+    /// Appends one line. When it does not fit (a full disk), what was written of it is taken back.
     ///
     /// # Errors
     /// When the alert is not in the file.
@@ -63,13 +59,54 @@ impl JsonLog {
         self.line.clear();
         serde_json::to_writer(&mut self.line, alert)?;
         self.line.push(b'\n');
-        self.file.write_all(&self.line)
+        let length = self.file.metadata()?.len();
+        let written = self.file.write_all(&self.line);
+        if written.is_err() {
+            self.file.set_len(length)?;
+        }
+        written
     }
+}
+
+/// Walks `path` from directory to directory, following no symbolic link, and opens its last
+/// component.
+fn open_beneath(path: &Path) -> Result<OwnedFd, Errno> {
+    let directory_flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file_flags = OFlag::O_WRONLY
+        | OFlag::O_APPEND
+        | OFlag::O_CREAT
+        | OFlag::O_NOFOLLOW
+        | OFlag::O_NONBLOCK
+        | OFlag::O_CLOEXEC;
+    let start = if path.is_absolute() { "/" } else { "." };
+    let mut directory = open(start, directory_flags, Mode::empty())?;
+    let mut components = path.components().peekable();
+    while let Some(component) = components.next() {
+        let name = match component {
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => continue,
+            Component::ParentDir => OsStr::new(".."),
+            Component::Normal(name) => name,
+        };
+        if components.peek().is_none() {
+            return openat(&directory, name, file_flags, Mode::from_bits_truncate(0o640));
+        }
+        directory = match openat(&directory, name, directory_flags, Mode::empty()) {
+            Err(Errno::ENOENT) => {
+                mkdirat(&directory, name, Mode::from_bits_truncate(0o750))?;
+                openat(&directory, name, directory_flags, Mode::empty())?
+            }
+            result => result?,
+        };
+    }
+    Err(Errno::EISDIR)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt, symlink},
+    };
 
     use super::*;
 
@@ -90,6 +127,10 @@ mod tests {
         let link = directory.path().join("link");
         symlink(&target, &link).unwrap();
         assert!(JsonLog::open(&link).unwrap_err().contains("symbolic link"));
+        let linked = directory.path().join("linked");
+        symlink(directory.path(), &linked).unwrap();
+        assert!(JsonLog::open(&linked.join("x")).unwrap_err().contains("symbolic link"));
+        assert!(!directory.path().join("x").exists());
         let fifo = directory.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert!(JsonLog::open(&fifo).is_err());

@@ -1,9 +1,11 @@
-//! `sentinel run` while it is still root: opens logs and starts the loader.
+//! `sentinel run` while it is still root: opens logs, starts loader and enforcer.
 
 use std::{
+    ffi::OsString,
     fmt, fs, io,
+    os::{fd::OwnedFd, unix::process::CommandExt},
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
 };
 
 use nix::unistd::geteuid;
@@ -11,8 +13,11 @@ use sentinel_ipc::channel::{Channel, ChannelError};
 
 use crate::{command_line::RunArguments, json_log::JsonLog};
 
-/// Where packages put the loader.
-const INSTALLED_LOADER: &str = "/usr/libexec/sentinel/sentinel-loader";
+/// Where packages put the loader and the enforcer.
+const INSTALLED: &str = "/usr/libexec/sentinel";
+
+/// The environment variable that, set to 0, keeps the enforcer from killing.
+const KILL_SWITCH: &str = "GRIMOIRE_ENFORCE";
 
 /// Why nothing was started.
 #[derive(Debug)]
@@ -23,11 +28,11 @@ pub enum LaunchError {
     NoProcess(u32),
     /// A log cannot be written.
     Log(String),
-    /// The loader's program is missing.
-    NoLoader(Vec<PathBuf>),
-    /// The loader cannot be started.
+    /// The program of this name is missing.
+    NoProgram(&'static str, Vec<PathBuf>),
+    /// A program cannot be started.
     Spawn(PathBuf, io::Error),
-    /// No socket for it can be had.
+    /// No socket for them can be had.
     Channel(ChannelError),
 }
 
@@ -42,13 +47,13 @@ impl fmt::Display for LaunchError {
                 write!(to, "--attach-pid={pid}: no process with this id is running")
             }
             Self::Log(sentence) => write!(to, "{sentence}"),
-            Self::NoLoader(places) => {
-                write!(to, "sentinel-loader is missing; looked at")?;
+            Self::NoProgram(name, places) => {
+                write!(to, "{name} is missing; looked at")?;
                 places.iter().try_for_each(|place| write!(to, " {}", place.display()))?;
                 write!(to, "; build or install both from one package")
             }
             Self::Spawn(path, error) => write!(to, "cannot start {}: {error}", path.display()),
-            Self::Channel(error) => write!(to, "cannot make a socket for the loader: {error}"),
+            Self::Channel(error) => write!(to, "cannot make a socket: {error}"),
         }
     }
 }
@@ -60,12 +65,16 @@ pub struct Launched {
     /// Connection to the loader.
     pub loader: Channel,
     /// The loader's process.
-    pub process: Child,
+    pub loader_process: Child,
+    /// Connection to the enforcer.
+    pub enforcer: Channel,
+    /// The enforcer's process.
+    pub enforcer_process: Child,
     /// Log of the pattern engine.
     pub patterns_log: Option<JsonLog>,
 }
 
-/// Opens everything and starts the loader.
+/// Opens everything and starts the other two.
 ///
 /// # Errors
 /// When something is missing; nothing runs then.
@@ -84,29 +93,71 @@ pub fn launch(arguments: &RunArguments) -> Result<Launched, LaunchError> {
         .map(JsonLog::open)
         .transpose()
         .map_err(LaunchError::Log)?;
-    let program = loader_program()?;
-    let (loader, theirs) = Channel::pair().map_err(LaunchError::Channel)?;
-    let mut command = Command::new(&program);
-    command.env_clear().current_dir("/").stdin(theirs).stdout(Stdio::null());
-    if let Some(pid) = arguments.attach_pid {
-        command.arg(format!("--attach-pid={pid}"));
-    }
-    if let Some(path) = &arguments.scope_cgroup {
-        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        let mut argument = std::ffi::OsString::from("--scope-cgroup=");
-        argument.push(absolute);
-        command.arg(argument);
-    }
-    let process = command.spawn().map_err(|error| LaunchError::Spawn(program, error))?;
-    Ok(Launched { loader, process, patterns_log })
+    let (loader, loaders_analyzer) = Channel::pair().map_err(LaunchError::Channel)?;
+    let (enforcer, enforcers_analyzer) = Channel::pair().map_err(LaunchError::Channel)?;
+    let (loaders_enforcer, enforcers_loader) = Channel::raw_pair().map_err(LaunchError::Channel)?;
+    let loader_process =
+        start("sentinel-loader", loader_arguments(arguments), loaders_analyzer, loaders_enforcer)?;
+    let enforcer_process = start(
+        "sentinel-enforcer",
+        enforcer_arguments(arguments),
+        enforcers_analyzer,
+        enforcers_loader,
+    )?;
+    Ok(Launched { loader, loader_process, enforcer, enforcer_process, patterns_log })
 }
 
-/// The loader beside this program, else the installed one.
-fn loader_program() -> Result<PathBuf, LaunchError> {
-    let beside = std::env::current_exe().ok().map(|own| own.with_file_name("sentinel-loader"));
-    let places: Vec<PathBuf> = beside.into_iter().chain([INSTALLED_LOADER.into()]).collect();
+fn loader_arguments(arguments: &RunArguments) -> Vec<OsString> {
+    if let Some(pid) = arguments.attach_pid {
+        return vec![format!("--attach-pid={pid}").into()];
+    }
+    let Some(path) = &arguments.scope_cgroup else { return Vec::new() };
+    let mut argument = OsString::from("--scope-cgroup=");
+    argument.push(std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+    vec![argument]
+}
+
+fn enforcer_arguments(arguments: &RunArguments) -> Vec<OsString> {
+    let mut given = Vec::new();
+    if arguments.grimoire_enforce {
+        given.push("--enforce".into());
+    }
+    if arguments.attach_pid.is_some() || arguments.scope_cgroup.is_some() {
+        given.push("--only-in-scope".into());
+    }
+    given
+}
+
+/// Starts `name` with `analyzer` as its standard input and `sibling` as its standard output. Of the
+/// environment it gets the kill switch and nothing else.
+///
+/// Its process group is its own. So the terminal's Ctrl-C goes to the analyzer alone; and when the
+/// analyzer ends, the group is orphaned, and the kernel wakes a stopped member with SIGHUP and
+/// SIGCONT. (PDEATHSIG is no help: it is sent with the parent's right to signal, and the three have
+/// three users.)
+fn start(
+    name: &'static str,
+    arguments: Vec<OsString>,
+    analyzer: OwnedFd,
+    sibling: OwnedFd,
+) -> Result<Child, LaunchError> {
+    let program = find(name)?;
+    let mut command = Command::new(&program);
+    command.args(arguments).env_clear().current_dir("/").stdin(analyzer).stdout(sibling);
+    command.process_group(0);
+    if let Some(switch) = std::env::var_os(KILL_SWITCH) {
+        command.env(KILL_SWITCH, switch);
+    }
+    command.spawn().map_err(|error| LaunchError::Spawn(program, error))
+}
+
+/// The program beside this one, else the installed one.
+fn find(name: &'static str) -> Result<PathBuf, LaunchError> {
+    let beside = std::env::current_exe().ok().map(|own| own.with_file_name(name));
+    let installed = PathBuf::from(INSTALLED).join(name);
+    let places: Vec<PathBuf> = beside.into_iter().chain([installed]).collect();
     match places.iter().find(|place| place.is_file()) {
         Some(place) => Ok(place.clone()),
-        None => Err(LaunchError::NoLoader(places)),
+        None => Err(LaunchError::NoProgram(name, places)),
     }
 }

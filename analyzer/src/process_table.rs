@@ -26,10 +26,12 @@ pub struct Image {
     pub comm: String,
     /// What kind of program it is.
     pub program: Program,
+    /// When it was started; CLOCK_BOOTTIME, ns.
+    pub started: u64,
 }
 
 impl Image {
-    fn of(exec: &Exec) -> Rc<Self> {
+    fn of(exec: &Exec, started: u64) -> Rc<Self> {
         let mut path = escape(&exec.path);
         if exec.unlinked {
             path.push_str(" (deleted)");
@@ -39,6 +41,7 @@ impl Image {
             command_line: command_line(&exec.arguments),
             comm: exec.comm.clone(),
             program: Program::of(&exec.path, &exec.arguments),
+            started,
         })
     }
 }
@@ -70,6 +73,13 @@ pub struct Process {
 impl Process {
     fn new(id: ProcessId, uid: u32) -> Self {
         Self { id, ancestors: Rc::new([]), image: None, uid, descriptors: Rc::default() }
+    }
+
+    fn unshare_descriptors(&mut self) {
+        if Rc::strong_count(&self.descriptors) > 1 {
+            let own = self.descriptors.borrow().clone();
+            self.descriptors = Rc::new(RefCell::new(own));
+        }
     }
 
     /// What kind of program it runs; `Other` while that is not known.
@@ -115,13 +125,16 @@ impl ProcessTable {
                 self.fork(event, *child, *parent, *shares_descriptors);
             }
             Action::Exec(exec) => {
-                process.image = Some(Image::of(exec));
-                // An exec unshares the table.
-                let mut descriptors = process.descriptors.borrow().clone();
-                descriptors.apply_exec(event.timestamp, event.process, exec);
-                process.descriptors = Rc::new(RefCell::new(descriptors));
+                process.image = Some(Image::of(exec, event.timestamp));
+                process.unshare_descriptors();
+                process.descriptors.borrow_mut().apply_exec(event.timestamp, event.process, exec);
             }
-            Action::Exit => {}
+            Action::Exit | Action::PrivateDescriptors => {}
+            Action::UnshareDescriptors => process.unshare_descriptors(),
+            Action::Close { unshare: true, .. } | Action::MarkCloseOnExec { unshare: true, .. } => {
+                process.unshare_descriptors();
+                process.descriptors.borrow_mut().apply(event);
+            }
             Action::Descriptor { .. }
             | Action::SetCloseOnExec { .. }
             | Action::Close { .. }

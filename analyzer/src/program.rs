@@ -5,8 +5,8 @@
 pub enum Program {
     /// Runs commands that it reads.
     Shell {
-        /// Whether it was given a script file to run.
-        has_script: bool,
+        /// Whether it reads its commands from its input: no script and no `-c` was given.
+        reads_input: bool,
     },
     /// Runs code of a language.
     Interpreter {
@@ -18,58 +18,40 @@ pub enum Program {
 }
 
 /// Names of shells, as installed by their packages.
+#[rustfmt::skip]
 const SHELLS: &[&str] = &[
-    "ash",
-    "bash",
-    "csh",
-    "dash",
-    "elvish",
-    "es",
-    "fish",
-    "ksh",
-    "ksh93",
-    "lksh",
-    "loksh",
-    "mksh",
-    "nu",
-    "oksh",
-    "osh",
-    "pdksh",
-    "posh",
-    "pwsh",
-    "rbash",
-    "rc",
-    "rksh",
-    "rzsh",
-    "sash",
-    "sh",
-    "static-sh",
-    "tcsh",
-    "xonsh",
-    "yash",
-    "ysh",
-    "zsh",
+    "ash", "bash", "bash-static", "csh", "dash", "elvish", "es", "fish", "ksh", "ksh93", "lksh",
+    "loksh", "mksh", "nu", "oksh", "osh", "pdksh", "posh", "pwsh", "rbash", "rc", "rksh", "rzsh",
+    "sash", "sh", "static-sh", "tcsh", "xonsh", "yash", "ysh", "zsh",
 ];
 
 /// Programs that are many: the name they were called by decides.
 const MULTI_CALL: &[&str] = &["busybox", "toybox"];
 
-/// Interpreters, without version suffix, and the options after which code or a module's name
-/// stands.
-const INTERPRETERS: &[(&str, &[u8])] = &[
-    ("expect", b"c"),
-    ("guile", b"ce"),
-    ("lua", b"e"),
-    ("luajit", b"e"),
-    ("node", b"ep"),
-    ("nodejs", b"ep"),
-    ("perl", b"eE"),
-    ("php", b"rfBRFE"),
-    ("pypy", b"cm"),
-    ("python", b"cm"),
-    ("ruby", b"e"),
-    ("tclsh", b""),
-    ("wish", b""),
+/// An interpreter's options, as its manual page has them.
+struct Options {
+    /// Name of the program, without version suffix.
+    name: &'static str,
+    /// Letters of options that give code or name a module to run.
+    code: &'static [u8],
+    /// Letters of options that take a value.
+    value: &'static [u8],
+}
+
+const INTERPRETERS: &[Options] = &[
+    Options { name: "expect", code: b"c", value: b"" },
+    Options { name: "guile", code: b"ce", value: b"Llx" },
+    Options { name: "lua", code: b"e", value: b"l" },
+    Options { name: "luajit", code: b"e", value: b"l" },
+    Options { name: "node", code: b"ep", value: b"r" },
+    Options { name: "nodejs", code: b"ep", value: b"r" },
+    Options { name: "perl", code: b"eE", value: b"I" },
+    Options { name: "php", code: b"rfBRFE", value: b"cdz" },
+    Options { name: "pypy", code: b"cm", value: b"WX" },
+    Options { name: "python", code: b"cm", value: b"WX" },
+    Options { name: "ruby", code: b"e", value: b"IrCE" },
+    Options { name: "tclsh", code: b"", value: b"" },
+    Options { name: "wish", code: b"", value: b"" },
 ];
 
 impl Program {
@@ -78,7 +60,13 @@ impl Program {
     pub fn of(path: &[u8], arguments: &[Vec<u8>]) -> Self {
         let mut name = base_name(path);
         let mut arguments = arguments.iter().map(Vec::as_slice);
-        let called = arguments.next().map(base_name).unwrap_or_default();
+        let mut called = arguments.next().map(base_name).unwrap_or_default();
+        if name.starts_with(b"ld-linux") || name.starts_with(b"ld-musl") {
+            // The dynamic linker, run as a program, runs the program that is its first argument.
+            let program = arguments.find(|argument| !argument.starts_with(b"-"));
+            name = program.map(base_name).unwrap_or_default();
+            called = name;
+        }
         if is_listed(MULTI_CALL, name) {
             let called = called.strip_prefix(b"-").unwrap_or(called);
             name = if is_listed(MULTI_CALL, called) {
@@ -88,13 +76,11 @@ impl Program {
             };
         }
         if is_listed(SHELLS, without_version(name)) || is_listed(SHELLS, name) {
-            return Self::Shell { has_script: shell_has_script(arguments) };
+            return Self::Shell { reads_input: shell_reads_input(arguments) };
         }
         let family = without_version(name);
-        match INTERPRETERS.iter().find(|(listed, _)| listed.as_bytes() == family) {
-            Some((_, code_options)) => {
-                Self::Interpreter { reads_input: reads_input(arguments, code_options) }
-            }
+        match INTERPRETERS.iter().find(|options| options.name.as_bytes() == family) {
+            Some(options) => Self::Interpreter { reads_input: reads_input(arguments, options) },
             None => Self::Other,
         }
     }
@@ -119,42 +105,52 @@ fn without_version(name: &[u8]) -> &[u8] {
 
 /// sh(1): options come first; `-c` takes the next argument as commands, `-s` reads the input, `-o`
 /// and `-O` take a name.
-fn shell_has_script<'a>(mut arguments: impl Iterator<Item = &'a [u8]>) -> bool {
+fn shell_reads_input<'a>(mut arguments: impl Iterator<Item = &'a [u8]>) -> bool {
     while let Some(argument) = arguments.next() {
         match argument {
-            b"--" => return arguments.next().is_some(),
-            b"-" => return arguments.next().is_some(),
+            b"--" | b"-" => return arguments.next().is_none(),
             b"--rcfile" | b"--init-file" => {
                 arguments.next();
             }
             [b'-', b'-', ..] => {}
             [b'-' | b'+', options @ ..] => {
-                if options.contains(&b'c') || options.contains(&b's') {
+                if options.contains(&b'c') {
                     return false;
+                }
+                if options.contains(&b's') {
+                    return true;
                 }
                 if options.contains(&b'o') || options.contains(&b'O') {
                     arguments.next();
                 }
             }
-            _ => return true,
+            _ => return false,
         }
     }
-    false
+    true
 }
 
-fn reads_input<'a>(arguments: impl Iterator<Item = &'a [u8]>, code_options: &[u8]) -> bool {
-    for argument in arguments {
+fn reads_input<'a>(mut arguments: impl Iterator<Item = &'a [u8]>, known: &Options) -> bool {
+    while let Some(argument) = arguments.next() {
         match argument {
             b"-" => return true,
             b"--interactive" => return true,
             b"--eval" | b"--print" | b"--run" => return false,
             [b'-', b'-', ..] => {}
             [b'-', options @ ..] => {
-                if options.iter().any(|option| code_options.contains(option)) {
+                // A value may stand right behind its letter, and is no letter then.
+                let letters = options.iter().position(|letter| known.value.contains(letter));
+                let letters = options.get(..letters.map_or(options.len(), |at| at + 1));
+                let letters = letters.unwrap_or_default();
+                if letters.contains(&b'i') {
+                    return true;
+                }
+                if letters.iter().any(|letter| known.code.contains(letter)) {
                     return false;
                 }
-                if options == b"i" {
-                    return true;
+                let ends_with_value = letters.last().is_some_and(|last| known.value.contains(last));
+                if ends_with_value && letters.len() == options.len() {
+                    arguments.next();
                 }
             }
             _ => return false,
@@ -175,7 +171,7 @@ mod tests {
 
     #[test]
     fn shells_are_told_by_their_file_not_by_their_argv() {
-        let plain = Program::Shell { has_script: false };
+        let plain = Program::Shell { reads_input: true };
         assert_eq!(of("/usr/bin/dash", &["make"]), plain);
         assert_eq!(of("/usr/bin/bash", &["-bash"]), plain);
         assert_eq!(of("/bin/zsh-5.9", &["zsh"]), plain);
@@ -186,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_multi_call_program_is_what_it_was_called() {
-        let plain = Program::Shell { has_script: false };
+        let plain = Program::Shell { reads_input: true };
         assert_eq!(of("/bin/busybox", &["sh"]), plain);
         assert_eq!(of("/bin/busybox", &["-ash", "-i"]), plain);
         assert_eq!(of("/bin/busybox", &["busybox", "sh", "-i"]), plain);
@@ -195,18 +191,27 @@ mod tests {
     }
 
     #[test]
-    fn a_script_is_told_from_commands() {
-        let script =
-            |arguments: &[&str]| of("/bin/bash", arguments) == Program::Shell { has_script: true };
-        assert!(script(&["bash", "handler.sh"]));
-        assert!(script(&["bash", "-eu", "-o", "pipefail", "handler.sh"]));
-        assert!(script(&["bash", "--norc", "--", "x"]));
-        assert!(!script(&["bash"]));
-        assert!(!script(&["bash", "-i"]));
-        assert!(!script(&["bash", "-c", "id", "name"]));
-        assert!(!script(&["bash", "-ic", "id"]));
-        assert!(!script(&["bash", "-o", "pipefail"]));
-        assert!(!script(&["bash", "--rcfile", "x", "-i"]));
+    fn a_shell_reads_its_input_when_given_nothing_else() {
+        let reads =
+            |arguments: &[&str]| of("/bin/bash", arguments) == Program::Shell { reads_input: true };
+        assert!(reads(&["bash"]));
+        assert!(reads(&["bash", "-i"]));
+        assert!(reads(&["bash", "-o", "pipefail"]));
+        assert!(reads(&["bash", "--rcfile", "x", "-i"]));
+        assert!(reads(&["bash", "-s", "argument"]));
+        assert!(!reads(&["bash", "handler.sh"]));
+        assert!(!reads(&["bash", "-eu", "-o", "pipefail", "handler.sh"]));
+        assert!(!reads(&["bash", "--norc", "--", "x"]));
+        assert!(!reads(&["bash", "-c", "id", "name"]));
+        assert!(!reads(&["bash", "-ic", "id"]));
+    }
+
+    #[test]
+    fn the_dynamic_linker_is_what_it_runs() {
+        let plain = Program::Shell { reads_input: true };
+        assert_eq!(of("/lib64/ld-linux-x86-64.so.2", &["x", "/bin/sh"]), plain);
+        assert_eq!(of("/lib64/ld-linux-x86-64.so.2", &["x", "/bin/cat", "sh"]), Program::Other);
+        assert_eq!(of("/lib64/ld-linux-x86-64.so.2", &["x"]), Program::Other);
     }
 
     #[test]
@@ -220,6 +225,11 @@ mod tests {
         assert!(!interactive("/usr/bin/python3.11", &["python3", "-c", "pass"]));
         assert!(!interactive("/usr/bin/python3.11", &["python3", "-mhttp.server"]));
         assert!(!interactive("/usr/bin/python3.11", &["python3", "server.py"]));
+        assert!(interactive("/usr/bin/python3.11", &["python3", "-W", "ignore", "-i"]));
+        assert!(interactive("/usr/bin/python3.11", &["python3", "-Wignore"]));
+        assert!(interactive("/usr/bin/python3.11", &["python3", "-ic", "pass"]));
+        assert!(interactive("/usr/bin/perl", &["perl", "-I", "/lib/x"]));
+        assert!(!interactive("/usr/bin/perl", &["perl", "-I", "/lib/x", "-e", "1"]));
         assert!(interactive("/usr/bin/perl", &["perl"]));
         assert!(!interactive("/usr/bin/perl", &["perl", "-we", "1"]));
         assert!(!interactive("/usr/bin/node", &["node", "-e", "1"]));

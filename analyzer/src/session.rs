@@ -13,30 +13,38 @@ use nix::{
     sys::{
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
+        socket::{Shutdown, shutdown},
     },
 };
 use sentinel_ipc::{
     channel::{Channel, Received},
-    frame::{AnalyzerMessage, Clock, Counters, LoaderMessage, PROTOCOL_VERSION, decode, encode},
+    frame::{
+        AnalyzerMessage, Clock, Counters, LoaderMessage, Mode, PROTOCOL_VERSION, decode, encode,
+    },
 };
 
 use crate::{
-    alert::Alert,
+    alert::{ActionTaken, Alert, Severity},
     analysis::Analysis,
     command_line::RunArguments,
-    console::{Console, Status, Summary},
+    console::{Banner, Console, Status, Summary},
+    enforcement::Enforcement,
     event,
     json_log::JsonLog,
     launch::Launched,
+    output::Output,
 };
 
 const LOADER: Token = Token(0);
 const SIGNALS: Token = Token(1);
+const ENFORCER: Token = Token(2);
 /// How long the loader may take to load and attach.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long it may take to send what is left after a stop.
 const STOP_LIMIT: Duration = Duration::from_millis(900);
 const STATUS_INTERVAL: Duration = Duration::from_millis(500);
+/// Frames that are taken before signals and time get their turn.
+const FRAMES_A_TURN: u32 = 64;
 
 /// Why the run ended otherwise than asked.
 #[derive(Debug)]
@@ -45,6 +53,8 @@ pub enum SessionError {
     LoaderFailed,
     /// The loader did not get ready in time.
     LoaderSilent,
+    /// The loader did not end in time.
+    LoaderHangs,
     /// The loader went away while it was needed.
     LoaderLost(String),
     /// The loader broke the protocol.
@@ -59,6 +69,9 @@ impl fmt::Display for SessionError {
             Self::LoaderFailed => write!(to, "the sensor did not start; see the loader's message"),
             Self::LoaderSilent => {
                 write!(to, "the sensor did not start within {} s", START_LIMIT.as_secs())
+            }
+            Self::LoaderHangs => {
+                write!(to, "the loader did not end in time: its last events and totals are missing")
             }
             Self::LoaderLost(how) => {
                 write!(to, "the loader is gone ({how}): nothing is watched any more")
@@ -80,14 +93,15 @@ enum State {
     Finished,
 }
 
-/// What one look at the socket came to.
+/// What a look at the loader's socket came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Look {
     Empty,
+    More,
     Closed,
 }
 
-/// Blocks the signals that end a run, so that they can be read; the loader is started after this
-/// with none blocked.
+/// Blocks the signals that end a run, so that they can be read.
 ///
 /// # Errors
 /// When the system refuses.
@@ -101,7 +115,7 @@ pub fn signals() -> Result<SignalFd, SessionError> {
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(refused)
 }
 
-/// Runs until a signal, the time limit, or the loader's end.
+/// Runs until a signal, the time limit, or the loader's end. `notes` are for the banner.
 ///
 /// # Errors
 /// When it ended otherwise than asked.
@@ -109,17 +123,34 @@ pub fn run(
     arguments: &RunArguments,
     launched: Launched,
     signals: &SignalFd,
+    console: Console,
+    notes: Vec<String>,
 ) -> Result<(), SessionError> {
-    let Launched { loader, process, patterns_log } = launched;
-    let session = Session {
+    let Launched { loader, mut loader_process, enforcer, mut enforcer_process, patterns_log } =
+        launched;
+    let mut diagnostics = Output::new(io::stderr());
+    let enforcement = match Enforcement::greet(enforcer) {
+        Ok(enforcement) => Some(enforcement),
+        Err(error) => {
+            tell(&mut diagnostics, &error);
+            None
+        }
+    };
+    let mut session = Session {
         loader,
         state: State::AwaitingReady,
         started: Instant::now(),
         limit: arguments.limit(),
         scope: arguments.scope(),
+        enforce: arguments.grimoire_enforce,
+        enforcement,
+        hooks: Vec::new(),
+        notes,
+        banner_shown: false,
         deadline: Instant::now() + START_LIMIT,
         analysis: Analysis::new(arguments.grimoire_debug),
-        console: Console::new(),
+        console,
+        diagnostics,
         console_open: true,
         patterns_log,
         counters: Counters::default(),
@@ -129,7 +160,19 @@ pub fn run(
         last_status: (Instant::now(), 0),
         frame: Vec::new(),
     };
-    session.run(process, signals)
+    let mut ended = session.serve(signals);
+    // Both end when their sockets do; the loader takes the programs in the kernel with it.
+    let _closed = shutdown(session.loader.as_raw_fd(), Shutdown::Both);
+    session.enforcement = None;
+    let how = await_end(&mut loader_process);
+    await_end(&mut enforcer_process);
+    if let Err(SessionError::LoaderLost(reason)) = &mut ended {
+        *reason = how;
+    }
+    if !matches!(ended, Err(SessionError::LoaderFailed)) {
+        session.summarize();
+    }
+    ended
 }
 
 struct Session {
@@ -138,10 +181,18 @@ struct Session {
     started: Instant,
     limit: Option<Duration>,
     scope: String,
+    /// Whether the operator asked for kills; the enforcer decides for itself once more.
+    enforce: bool,
+    /// `None` when the enforcer could not even be greeted.
+    enforcement: Option<Enforcement>,
+    hooks: Vec<String>,
+    notes: Vec<String>,
+    banner_shown: bool,
     /// When the present state has lasted too long.
     deadline: Instant,
     analysis: Analysis,
     console: Console,
+    diagnostics: Output<io::Stderr>,
     console_open: bool,
     patterns_log: Option<JsonLog>,
     counters: Counters,
@@ -153,47 +204,48 @@ struct Session {
 }
 
 impl Session {
-    fn run(mut self, mut process: Child, signals: &SignalFd) -> Result<(), SessionError> {
+    fn serve(&mut self, signals: &SignalFd) -> Result<(), SessionError> {
         let polling = |error| SessionError::System("epoll", error);
         let mut poll = Poll::new().map_err(polling)?;
         let (socket, signal) = (self.loader.as_raw_fd(), signals.as_raw_fd());
         let registry = poll.registry();
         registry.register(&mut SourceFd(&socket), LOADER, Interest::READABLE).map_err(polling)?;
         registry.register(&mut SourceFd(&signal), SIGNALS, Interest::READABLE).map_err(polling)?;
+        if let Some(enforcer) = self.enforcement.as_ref().and_then(Enforcement::channel) {
+            let socket = enforcer.as_raw_fd();
+            let source = &mut SourceFd(&socket);
+            registry.register(source, ENFORCER, Interest::READABLE).map_err(polling)?;
+        }
         self.send(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION })?;
         let mut events = Events::with_capacity(8);
-        let ended = loop {
-            match poll.poll(&mut events, Some(self.timeout())) {
+        let mut look = Look::Empty;
+        loop {
+            let timeout = if look == Look::More { Duration::ZERO } else { self.timeout() };
+            match poll.poll(&mut events, Some(timeout)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result.map_err(polling)?,
             }
-            let look = match self.receive() {
-                Ok(look) => look,
-                Err(error) => break Err(error),
-            };
-            if self.state == State::Finished {
-                break Ok(());
-            }
-            if matches!(look, Look::Closed) {
-                break Err(self.loader_gone(&mut process));
+            look = self.receive()?;
+            self.hear_enforcer();
+            self.show_banner();
+            if look == Look::Closed && self.state != State::Finished {
+                return Err(match self.state {
+                    State::AwaitingReady => SessionError::LoaderFailed,
+                    State::Streaming | State::Stopping | State::Finished => {
+                        SessionError::LoaderLost(String::new())
+                    }
+                });
             }
             let asked = matches!(signals.read_signal(), Ok(Some(_))) || !self.console_open;
-            if let Err(error) = self.on_time(asked) {
-                break Err(error);
+            self.on_time(asked)?;
+            if self.state == State::Finished && !self.awaits_outcome() {
+                return Ok(());
             }
-            if self.state == State::Stopping && Instant::now() >= self.deadline {
-                break Ok(());
-            }
-        };
-        // The loader ends when its socket does, and takes the programs in the kernel with it.
-        let Self { loader, .. } = &self;
-        nix::sys::socket::shutdown(loader.as_raw_fd(), nix::sys::socket::Shutdown::Both).ok();
-        if matches!(ended, Err(SessionError::LoaderFailed)) {
-            return ended;
         }
-        self.summarize();
-        await_end(&mut process);
-        ended
+    }
+
+    fn awaits_outcome(&self) -> bool {
+        self.enforcement.as_ref().is_some_and(|enforcement| enforcement.next_deadline().is_some())
     }
 
     fn timeout(&self) -> Duration {
@@ -204,40 +256,45 @@ impl Session {
         } else if let Some(limit) = self.limit {
             next = next.min(self.started + limit);
         }
+        if let Some(deadline) = self.enforcement.as_ref().and_then(Enforcement::next_deadline) {
+            next = next.min(deadline);
+        }
         next.saturating_duration_since(now)
     }
 
-    /// Takes all frames that are there.
+    /// Takes the frames that are there.
     fn receive(&mut self) -> Result<Look, SessionError> {
+        let broken = |error: &dyn fmt::Display| SessionError::Protocol(error.to_string());
         let mut alerts = Vec::new();
-        let mut hooks = None;
-        let look = loop {
+        for _ in 0..FRAMES_A_TURN {
             let frame = match self.loader.receive() {
                 Ok(Received::Frame(frame)) => frame,
-                Ok(Received::WouldBlock) => break Look::Empty,
-                Ok(Received::Closed) => break Look::Closed,
-                Err(error) => return Err(SessionError::Protocol(error.to_string())),
+                Ok(Received::WouldBlock) => return Ok(Look::Empty),
+                Ok(Received::Closed) => return Ok(Look::Closed),
+                Err(error) => return Err(broken(&error)),
             };
-            let message: LoaderMessage<'_> =
-                decode(frame).map_err(|error| SessionError::Protocol(error.to_string()))?;
+            let message = decode(frame).map_err(|error| broken(&error))?;
             match (self.state, message) {
-                (State::AwaitingReady, LoaderMessage::Ready { version, hooks: names, clock }) => {
+                (State::AwaitingReady, LoaderMessage::Ready { version, hooks, clock }) => {
                     if version != PROTOCOL_VERSION {
                         return Err(SessionError::Protocol(format!(
                             "it speaks version {version}, this analyzer {PROTOCOL_VERSION}; \
                              install both from one package"
                         )));
                     }
-                    hooks = Some(names.into_iter().map(str::to_owned).collect::<Vec<_>>());
+                    self.hooks = hooks.into_iter().map(str::to_owned).collect();
                     self.state = State::Streaming;
                     self.started = Instant::now();
                     self.analysis.set_wall_offset(clock.wall_offset_ns);
                 }
-                (State::Streaming | State::Stopping, LoaderMessage::Events { records }) => {
+                (
+                    State::Streaming | State::Stopping,
+                    LoaderMessage::Events { now, dropped, records },
+                ) => {
+                    self.analysis.lost(now, dropped);
                     let mut rest = records;
                     while !rest.is_empty() {
-                        let (event, next) = event::take(rest)
-                            .map_err(|error| SessionError::Protocol(error.to_string()))?;
+                        let (event, next) = event::take(rest).map_err(|error| broken(&error))?;
                         self.analysis.event(&event, &mut alerts);
                         self.processed += 1;
                         rest = next;
@@ -248,13 +305,13 @@ impl Session {
                     LoaderMessage::Heartbeat { clock: Clock { boot_ns, wall_offset_ns }, counters },
                 ) => {
                     self.analysis.set_wall_offset(wall_offset_ns);
+                    self.analysis.lost(boot_ns, counters.dropped);
                     self.analysis.time(boot_ns, &mut alerts);
                     self.counters = counters;
                 }
                 (State::Stopping, LoaderMessage::Finished { counters }) => {
                     self.totals = Some(counters);
                     self.state = State::Finished;
-                    break Look::Empty;
                 }
                 (
                     State::AwaitingReady,
@@ -271,15 +328,50 @@ impl Session {
                     State::Finished,
                     LoaderMessage::Events { .. } | LoaderMessage::Heartbeat { .. },
                 ) => {
-                    return Err(SessionError::Protocol("a message out of turn".into()));
+                    return Err(broken(&"a message out of turn"));
                 }
             }
-            self.deliver(&mut alerts);
-        };
-        if let Some(hooks) = hooks {
-            self.show_banner(&hooks);
+            self.act_on(&mut alerts);
         }
-        Ok(look)
+        Ok(Look::More)
+    }
+
+    /// Has critical alerts enforced, if that was asked for, and delivers the rest.
+    fn act_on(&mut self, alerts: &mut Vec<Alert>) {
+        for note in self.analysis.take_notes() {
+            self.tell(&format_args!("grimoire: {note}"));
+        }
+        for alert in alerts.drain(..) {
+            if !self.enforce || alert.severity != Severity::Critical {
+                if !alert.repeat {
+                    self.deliver(&alert);
+                }
+                continue;
+            }
+            match &mut self.enforcement {
+                Some(enforcement) => {
+                    if let Err(alert) = enforcement.request(alert) {
+                        self.deliver(&alert);
+                    }
+                }
+                None => self.deliver(&Alert { action: ActionTaken::NoEnforcer, ..alert }),
+            }
+        }
+    }
+
+    fn hear_enforcer(&mut self) {
+        let Some(enforcement) = &mut self.enforcement else { return };
+        let outcomes = match enforcement.outcomes() {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                let outcomes = enforcement.outcomes().unwrap_or_default();
+                self.tell(&error);
+                outcomes
+            }
+        };
+        for alert in outcomes {
+            self.deliver(&alert);
+        }
     }
 
     fn on_time(&mut self, asked_to_stop: bool) -> Result<(), SessionError> {
@@ -288,11 +380,9 @@ impl Session {
             self.show_status(now);
         }
         match self.state {
-            State::AwaitingReady if asked_to_stop => {
-                self.state = State::Stopping;
-                self.deadline = now;
-            }
+            State::AwaitingReady if asked_to_stop => self.state = State::Finished,
             State::AwaitingReady if now >= self.deadline => return Err(SessionError::LoaderSilent),
+            State::Stopping if now >= self.deadline => return Err(SessionError::LoaderHangs),
             State::Streaming => {
                 let over = self.limit.is_some_and(|limit| now >= self.started + limit);
                 if asked_to_stop || over {
@@ -316,29 +406,45 @@ impl Session {
             .map_err(|error| SessionError::Protocol(error.to_string()))
     }
 
-    fn deliver(&mut self, alerts: &mut Vec<Alert>) {
-        for note in self.analysis.take_notes() {
-            eprintln!("grimoire: {note}");
+    fn deliver(&mut self, alert: &Alert) {
+        if let Some(count) = self.by_severity.get_mut(alert.severity as usize) {
+            *count += 1;
         }
-        for alert in alerts.drain(..) {
-            if let Some(count) = self.by_severity.get_mut(alert.severity as usize) {
-                *count += 1;
-            }
-            if let Some(log) = &mut self.patterns_log
-                && let Err(error) = log.write(&alert)
-            {
-                eprintln!("sentinel: {}: alert not written: {error}", log.path().display());
-            }
-            let shown = self.console.alert(&alert);
-            self.console_open &= shown.is_ok();
+        if let Some(log) = &mut self.patterns_log
+            && let Err(error) = log.write(alert)
+        {
+            let path = log.path().display().to_string();
+            self.tell(&format_args!("{path}: alert not written: {error}"));
         }
+        let shown = self.console.alert(alert);
+        self.console_open &= shown.is_ok();
     }
 
-    fn show_banner(&mut self, hooks: &[String]) {
-        let hooks: Vec<&str> = hooks.iter().map(String::as_str).collect();
+    fn tell(&mut self, what: &dyn fmt::Display) {
+        tell(&mut self.diagnostics, what);
+    }
+
+    fn show_banner(&mut self) {
+        let mode = match &self.enforcement {
+            Some(enforcement) if enforcement.channel().is_some() => enforcement.mode(),
+            Some(_) | None => Some(Mode::Shadow),
+        };
+        let (false, State::Streaming, Some(mode)) = (self.banner_shown, self.state, mode) else {
+            return;
+        };
+        self.banner_shown = true;
+        let mode = match (self.enforce, mode) {
+            (true, Mode::Enforce) => "enforce mode: kills on critical alerts, 10 a minute at most",
+            (true, Mode::SwitchedOff) => "shadow mode: GRIMOIRE_ENFORCE=0 switches enforcement off",
+            (true, Mode::Shadow) => "shadow mode: the enforcer is gone, nothing will be killed",
+            (false, Mode::Shadow | Mode::Enforce | Mode::SwitchedOff) => {
+                "shadow mode: detects, never kills"
+            }
+        };
         let sinks: Vec<String> =
             self.patterns_log.iter().map(|log| log.path().display().to_string()).collect();
-        let shown = self.console.banner(&hooks, &self.scope, &sinks);
+        let (scope, hooks, notes) = (&self.scope, &self.hooks, &self.notes);
+        let shown = self.console.banner(&Banner { mode, scope, hooks, sinks: &sinks, notes });
         self.console_open &= shown.is_ok();
     }
 
@@ -359,14 +465,6 @@ impl Session {
         }
     }
 
-    fn loader_gone(&self, process: &mut Child) -> SessionError {
-        let how = await_end(process);
-        match self.state {
-            State::AwaitingReady => SessionError::LoaderFailed,
-            State::Streaming | State::Stopping | State::Finished => SessionError::LoaderLost(how),
-        }
-    }
-
     fn summarize(&mut self) {
         let summary = Summary {
             elapsed: self.started.elapsed(),
@@ -380,7 +478,12 @@ impl Session {
     }
 }
 
-/// Waits up to the stop limit for the loader to end, and says how it did.
+/// Says something on standard error; who closed it does not want to hear it.
+fn tell(to: &mut Output<io::Stderr>, what: &dyn fmt::Display) {
+    let _told = to.write(&format!("sentinel: {what}\n"));
+}
+
+/// Waits up to the stop limit for a process to end, and says how it did.
 fn await_end(process: &mut Child) -> String {
     let limit = Instant::now() + STOP_LIMIT;
     loop {

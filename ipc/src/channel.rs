@@ -80,9 +80,17 @@ impl Channel {
     /// # Errors
     /// What socketpair(2) says.
     pub fn pair() -> Result<(Self, OwnedFd), ChannelError> {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        let (ours, theirs) = Self::raw_pair()?;
         Ok((Self::new(ours)?, theirs))
+    }
+
+    /// Two connected ends for others, both close-on-exec.
+    ///
+    /// # Errors
+    /// What socketpair(2) says.
+    pub fn raw_pair() -> Result<(OwnedFd, OwnedFd), ChannelError> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?)
     }
 
     /// Takes over a connected socket.

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 /// Raised whenever a message or record changes; both ends must have the same.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
+/// Bytes of the reason in a kill request, at most; more are refused.
+pub const MAX_REASON_BYTES: usize = 256;
 /// Bytes of the longest frame; longer ones are refused unread.
 pub const MAX_FRAME_BYTES: usize = 128 * 1024;
 /// Records in a batch, at most.
@@ -40,6 +43,10 @@ pub enum LoaderMessage<'a> {
     },
     /// Records in the order of the ring.
     Events {
+        /// When these were read; CLOCK_BOOTTIME, ns.
+        now: u64,
+        /// Records that the kernel had lost by then, in total.
+        dropped: u64,
         /// Whole records of `kernel_abi`, one after the other.
         #[serde(with = "serde_bytes")]
         records: &'a [u8],
@@ -56,6 +63,194 @@ pub enum LoaderMessage<'a> {
         /// Totals since the start.
         counters: Counters,
     },
+}
+
+/// Analyzer → enforcer.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KillMessage<'a> {
+    /// The first message.
+    Hello {
+        /// [`PROTOCOL_VERSION`] of the analyzer.
+        version: u16,
+    },
+    /// End a process.
+    Kill {
+        /// Rises with each request; the outcome carries it back.
+        request: u64,
+        /// Whom.
+        target: Target,
+        /// Id of the rule that matched.
+        rule: u64,
+        /// CLOCK_BOOTTIME, ns, after which the analyzer no longer waits for the outcome.
+        deadline: u64,
+        /// For the audit, at most [`MAX_REASON_BYTES`].
+        reason: &'a str,
+    },
+}
+
+/// Who is to be killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Thread group id.
+    pub tgid: u32,
+    /// Start of the group's leader, ns since boot.
+    pub start_time: u64,
+}
+
+/// Enforcer → analyzer.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OutcomeMessage {
+    /// Answer to [`KillMessage::Hello`].
+    Ready {
+        /// [`PROTOCOL_VERSION`] of the enforcer.
+        version: u16,
+        /// What it is going to do.
+        mode: Mode,
+    },
+    /// What became of a request.
+    Outcome {
+        /// The request's number.
+        request: u64,
+        /// Its end.
+        verdict: Verdict,
+    },
+}
+
+/// Whether the enforcer kills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// Never: it was not asked to.
+    Shadow,
+    /// It does.
+    Enforce,
+    /// It was asked to, but the kill switch is set.
+    SwitchedOff,
+}
+
+/// What became of a kill request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// SIGKILL was sent to exactly the process that was meant.
+    Terminated,
+    /// The process was gone.
+    AlreadyExited,
+    /// Nothing was sent.
+    Refused(Refusal),
+    /// The system refused, with this errno.
+    Failed(i32),
+}
+
+/// Why the enforcer did not kill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// It runs in shadow mode.
+    Shadow,
+    /// The kill switch is set.
+    KillSwitch,
+    /// Too many kills within a minute; it kills no more until it is started again.
+    Budget,
+    /// The analyzer's deadline has passed.
+    Expired,
+    /// The request's number is not higher than the last one's.
+    Repeated,
+    /// Process 1.
+    Init,
+    /// One of Sentinel's own.
+    Sentinel,
+    /// A thread of the kernel.
+    KernelThread,
+    /// The sensor does not know the process: outside its scope, or started before it.
+    UnknownProcess,
+    /// The pid belongs to a process that started at another time.
+    OtherProcess,
+    /// The process is outside the enforcer's scope.
+    OutsideScope,
+    /// The loader did not say who the process is.
+    NoLoader,
+}
+
+impl Refusal {
+    /// As it stands in alerts and audit.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Shadow => "shadow_mode",
+            Self::KillSwitch => "kill_switch",
+            Self::Budget => "budget",
+            Self::Expired => "expired",
+            Self::Repeated => "repeated",
+            Self::Init => "init",
+            Self::Sentinel => "sentinel",
+            Self::KernelThread => "kernel_thread",
+            Self::UnknownProcess => "unknown_process",
+            Self::OtherProcess => "other_process",
+            Self::OutsideScope => "outside_scope",
+            Self::NoLoader => "no_loader",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Terminated => write!(to, "terminated"),
+            Self::AlreadyExited => write!(to, "already_exited"),
+            Self::Refused(refusal) => write!(to, "kill_refused:{}", refusal.name()),
+            Self::Failed(errno) => write!(to, "kill_failed:{:?}", Errno::from_raw(*errno)),
+        }
+    }
+}
+
+/// Enforcer → loader.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IdentityQuestion {
+    /// The first message.
+    Hello {
+        /// [`PROTOCOL_VERSION`] of the enforcer.
+        version: u16,
+    },
+    /// Who is this process?
+    WhoIs {
+        /// Comes back with the answer.
+        question: u64,
+        /// Thread group id.
+        tgid: u32,
+    },
+}
+
+/// Loader → enforcer.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IdentityAnswer {
+    /// Answer to [`IdentityQuestion::Hello`].
+    Ready {
+        /// [`PROTOCOL_VERSION`] of the loader.
+        version: u16,
+        /// The loader's own process.
+        tgid: u32,
+    },
+    /// Answer to [`IdentityQuestion::WhoIs`].
+    Is {
+        /// The question's number.
+        question: u64,
+        /// `None` if the kernel has noted nothing of such a process.
+        identity: Option<Identity>,
+    },
+}
+
+/// What the kernel noted of a process at its last fork, exec or move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Start of the group's leader, ns since boot.
+    pub start_time: u64,
+    /// Cgroup v2 id.
+    pub cgroup_id: u64,
+    /// Device, inode number and generation of its executable; zeros before its first exec.
+    pub executable: (u32, u64, u32),
+    /// Real user id.
+    pub uid: u32,
+    /// Whether it is a thread of the kernel.
+    pub kernel_thread: bool,
+    /// Whether it is in the sensor's scope at this moment.
+    pub in_scope: bool,
 }
 
 /// Two clocks read together.
@@ -135,7 +330,7 @@ mod tests {
         let message = LoaderMessage::Ready { version: 1, hooks: vec!["sys_exit", "b"], clock };
         encode(&message, &mut frame).unwrap();
         assert_eq!(decode::<LoaderMessage<'_>>(&frame), Ok(message));
-        let message = LoaderMessage::Events { records: &[1, 2, 3] };
+        let message = LoaderMessage::Events { now: 9, dropped: 4, records: &[1, 2, 3] };
         encode(&message, &mut frame).unwrap();
         assert_eq!(decode::<LoaderMessage<'_>>(&frame), Ok(message));
     }
@@ -144,7 +339,11 @@ mod tests {
     fn a_full_batch_fits_in_a_frame() {
         let mut frame = Vec::new();
         let records = vec![0xff; MAX_BATCH_BYTES];
-        encode(&LoaderMessage::Events { records: &records }, &mut frame).unwrap();
+        encode(
+            &LoaderMessage::Events { now: u64::MAX, dropped: u64::MAX, records: &records },
+            &mut frame,
+        )
+        .unwrap();
         assert!(frame.len() <= MAX_FRAME_BYTES);
     }
 

@@ -153,6 +153,20 @@ shared_layout! {
         argv: [u8; ARGV_BYTES],
     }
 
+    /// Value of the map `PROCESS_FACTS` (by tgid): what the kernel knows of a reported process.
+    struct ProcessFacts: 48 {
+        /// Start of the thread group's leader, ns since boot.
+        start_time: u64,
+        /// Cgroup v2 id.
+        cgroup_id: u64,
+        /// What it runs; all zero before its first exec.
+        executable: Object,
+        /// Real user id.
+        uid: u32,
+        /// 1 for a thread of the kernel.
+        kernel_thread: u32,
+    }
+
     /// Per-CPU counters of the sensor.
     struct SensorCounters: 32 {
         /// Times a program of ours ran.
@@ -200,6 +214,8 @@ pub mod kind {
     pub const PIPE: u16 = 14;
     /// [`super::DescriptorRecord`], one for each end: `argument` as for [`PIPE`].
     pub const SOCKETPAIR: u16 = 15;
+    /// [`super::RecordHeader`]: unshare(CLONE_FILES).
+    pub const UNSHARE_FILES: u16 = 16;
 }
 
 /// Values of [`RecordHeader::abi`].
@@ -223,10 +239,15 @@ pub mod flag {
     /// The descriptor table is shared, so another thread or process may have changed the
     /// descriptor between the call and this record.
     pub const RACY: u8 = 8;
+    /// The acting thread has a descriptor table of its own, other than its group's leader.
+    pub const PRIVATE_FILES: u8 = 16;
 }
 
 /// Entries of the map `PROCESS_CLASS`, eight tgids each: `PID_MAX_LIMIT` of 64-bit kernels / 8.
 pub const PROCESS_CLASS_ENTRIES: u32 = 4_194_304 / 8;
+
+/// Entries of the map `PROCESS_FACTS`; a process beyond it cannot be killed.
+pub const PROCESS_FACTS_ENTRIES: u32 = 65_536;
 
 /// Bits of a process's class byte (map `PROCESS_CLASS`, indexed by tgid).
 pub mod class {
@@ -234,6 +255,8 @@ pub mod class {
     pub const IN_SCOPE: u8 = 1;
     /// One of Sentinel's own processes: never reported.
     pub const OWN: u8 = 2;
+    /// Was in scope once: its exit is still reported.
+    pub const LEFT_SCOPE: u8 = 4;
 }
 
 /// Slots of the map `CONTROL`.
@@ -275,6 +298,7 @@ kernel_fields! {
     TaskFiles = "task_struct"."files",
     TaskMm = "task_struct"."mm",
     TaskComm = "task_struct"."comm",
+    TaskFlags = "task_struct"."flags",
     TaskSignal = "task_struct"."signal",
     TaskCgroups = "task_struct"."cgroups",
     TaskThreadStatus = "task_struct"."thread_info.status",

@@ -6,5 +6,7 @@
 #[cfg(feature = "user")]
 pub mod channel;
 #[cfg(feature = "user")]
+pub mod confinement;
+#[cfg(feature = "user")]
 pub mod frame;
 pub mod kernel_abi;

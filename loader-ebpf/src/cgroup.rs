@@ -4,6 +4,7 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use sentinel_ipc::kernel_abi::class;
 
 use crate::{
+    facts,
     kernel::Task,
     scope::{class_of, in_scope_cgroup, set_class},
 };
@@ -15,8 +16,14 @@ pub fn cgroup_attach_task(context: BtfTracePointContext) -> i32 {
     let task = Task::from_argument(context.arg(2));
     if let Some(inside) = in_scope_cgroup(task) {
         let tgid = task.tgid();
-        let others = class_of(tgid) & !class::IN_SCOPE;
-        set_class(tgid, if inside { others | class::IN_SCOPE } else { others });
+        let class = class_of(tgid);
+        let moved = match (inside, class & class::IN_SCOPE != 0) {
+            (true, _) => class | class::IN_SCOPE,
+            (false, true) => (class & !class::IN_SCOPE) | class::LEFT_SCOPE,
+            (false, false) => class,
+        };
+        set_class(tgid, moved);
     }
+    facts::note_move(task);
     0
 }

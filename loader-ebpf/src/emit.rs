@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{RingBuf, ring_buf::RingBufEntry},
 };
-use sentinel_ipc::kernel_abi::RecordHeader;
+use sentinel_ipc::kernel_abi::{Field, RecordHeader, flag};
 
 use crate::{
     kernel::{Task, current_cgroup_id, current_ids, current_uid, now},
@@ -39,9 +39,12 @@ pub fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
 #[inline(always)]
 pub fn header(facts: Facts) -> RecordHeader {
     let (tgid, tid) = current_ids();
+    let task = Task::current();
+    let leaders = task.follow(Field::TaskGroupLeader).follow(Field::TaskFiles);
+    let own_files = if task.follow(Field::TaskFiles) == leaders { 0 } else { flag::PRIVATE_FILES };
     RecordHeader {
         timestamp: now(),
-        start_time: Task::current().start_time(),
+        start_time: task.start_time(),
         cgroup_id: current_cgroup_id(),
         result: facts.result,
         argument: facts.argument,
@@ -50,7 +53,7 @@ pub fn header(facts: Facts) -> RecordHeader {
         uid: current_uid(),
         kind: facts.kind,
         abi: facts.abi,
-        flags: facts.flags,
+        flags: facts.flags | own_files,
     }
 }
 

@@ -1,4 +1,6 @@
 //! Hooks on the life of a process: fork, exec, exit.
+//!
+//! They also keep `PROCESS_FACTS`, from which the loader tells the enforcer who a process is.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use sentinel_ipc::kernel_abi::{
@@ -8,6 +10,7 @@ use sentinel_ipc::kernel_abi::{
 use crate::{
     descriptor::{Table, object_of},
     emit::{Facts, header, plain, reserve},
+    facts,
     kernel::{Address, Task, copy_kernel, copy_user, current_ids},
     path,
     scope::{cgroup_id, class_of, count, in_scope_cgroup, is_reported, set_class},
@@ -38,6 +41,7 @@ fn new_process(tgid: u32, child: Task, child_tgid: u32) {
         return;
     }
     count(|counters| counters.passed += 1);
+    facts::note_fork(tgid, child, child_tgid);
     let Some(mut entry) = reserve::<ForkRecord>() else { return };
     let shared = child.follow(Field::TaskFiles) == Task::current().follow(Field::TaskFiles);
     let parent = child.follow(Field::TaskRealParent);
@@ -68,10 +72,11 @@ pub fn sched_process_exec(context: BtfTracePointContext) -> i32 {
         return 0;
     }
     count(|counters| counters.passed += 1);
-    let Some(mut entry) = reserve::<ExecRecord>() else { return 0 };
-    let record = entry.as_mut_ptr();
     let binprm: *const u8 = context.arg(2);
-    fill_exec(record, Address(binprm as u64).follow(Field::BinprmFile));
+    let file = Address(binprm as u64).follow(Field::BinprmFile);
+    facts::note_exec(tgid, object_of(file));
+    let Some(mut entry) = reserve::<ExecRecord>() else { return 0 };
+    fill_exec(entry.as_mut_ptr(), file);
     entry.submit(0);
     0
 }
@@ -143,8 +148,10 @@ pub fn sched_process_exit(_: BtfTracePointContext) -> i32 {
     if live > 0 {
         return 0;
     }
-    let reported = is_reported(tgid);
+    // Who left the scope is known to the analyzer, which has to learn of the end.
+    let reported = is_reported(tgid) || class_of(tgid) & class::LEFT_SCOPE != 0;
     set_class(tgid, 0);
+    facts::forget(tgid);
     if reported {
         count(|counters| counters.passed += 1);
         plain(Facts { kind: kind::EXIT, ..Facts::default() });

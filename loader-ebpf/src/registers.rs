@@ -29,7 +29,8 @@ impl Registers {
     /// numbers carry a high bit).
     #[inline(always)]
     pub fn table_index(&self) -> Option<(usize, u8)> {
-        let number = self.word(ORIG_AX) as usize;
+        // The kernel itself looks at the lower half only (do_syscall_64).
+        let number = self.word(ORIG_AX) as u32 as usize;
         if number >= SYSCALLS_PER_ABI {
             return None;
         }

@@ -21,8 +21,9 @@ static CONTROL: Array<u64> = Array::with_max_entries(control::COUNT, 0);
 #[map]
 static COUNTERS: PerCpuArray<SensorCounters> = PerCpuArray::with_max_entries(1, 0);
 
-/// Deepest cgroup below its root that a scope can be found from.
-const MAX_CGROUP_DEPTH: usize = 32;
+/// Cgroups on the way to the root that are looked at. What lies deeper counts as inside: nesting is
+/// no way out of a scope.
+const MAX_CGROUP_DEPTH: usize = 256;
 
 /// This CPU's counters.
 #[inline(always)]
@@ -80,7 +81,7 @@ pub fn in_scope_cgroup(task: Task) -> Option<bool> {
     let mut cgroup = task.cgroup();
     for _ in 0..MAX_CGROUP_DEPTH {
         if cgroup.is_null() {
-            break;
+            return Some(false);
         }
         if cgroup_id(cgroup) == wanted {
             return Some(true);
@@ -88,7 +89,7 @@ pub fn in_scope_cgroup(task: Task) -> Option<bool> {
         // `self` is the first member of struct cgroup, so a parent's css is the parent itself.
         cgroup = cgroup.follow(Field::CgroupParent);
     }
-    Some(false)
+    Some(true)
 }
 
 /// Cgroup v2 id of the cgroup at `cgroup`.

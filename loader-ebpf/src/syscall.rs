@@ -19,9 +19,11 @@ use crate::{
 #[map]
 static SYSCALLS: Array<SyscallTable> = Array::with_max_entries(1, 0);
 
-const F_DUPFD: u64 = 0;
-const F_SETFD: u64 = 2;
-const F_DUPFD_CLOEXEC: u64 = 1030;
+const F_DUPFD: u32 = 0;
+const F_SETFD: u32 = 2;
+const F_DUPFD_CLOEXEC: u32 = 1030;
+const CLONE_FILES: u64 = 0x400;
+const EBADF: i64 = 9;
 
 /// `TP_PROTO(struct pt_regs *regs, long ret)`.
 #[btf_tracepoint(function = "sys_exit")]
@@ -73,14 +75,16 @@ fn describe(registers: &Registers, facts: Facts) -> Option<Call> {
     let with_first = Facts { argument: [first, 0], ..facts };
     match facts.kind {
         kind::CONNECT | kind::BIND | kind::LISTEN => Some(Call::One(with_first, first as u32)),
+        // Every other error comes after the descriptor is gone (close(2)).
+        kind::CLOSE if facts.result != -EBADF => Some(Call::Plain(with_first)),
         _ if facts.result < 0 => None,
         kind::SOCKET | kind::ACCEPT | kind::DUP => Some(Call::One(with_first, facts.result as u32)),
         kind::FCNTL => fcntl(registers, with_first),
-        kind::CLOSE => Some(Call::Plain(with_first)),
         kind::CLOSE_RANGE => {
             let last_and_flags = (registers.second() as u32 as u64) | (registers.third() << 32);
             Some(Call::Plain(Facts { argument: [first, last_and_flags], ..facts }))
         }
+        kind::UNSHARE_FILES if first & CLONE_FILES != 0 => Some(Call::Plain(with_first)),
         kind::PIPE => pair(facts, first),
         kind::SOCKETPAIR => pair(facts, registers.fourth()),
         _ => None,
@@ -89,7 +93,7 @@ fn describe(registers: &Registers, facts: Facts) -> Option<Call> {
 
 #[inline(always)]
 fn fcntl(registers: &Registers, facts: Facts) -> Option<Call> {
-    match registers.second() {
+    match registers.second() as u32 {
         F_DUPFD | F_DUPFD_CLOEXEC => {
             Some(Call::One(Facts { kind: kind::DUP, ..facts }, facts.result as u32))
         }

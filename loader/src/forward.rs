@@ -9,12 +9,17 @@ use sentinel_ipc::{
     kernel_abi::{MAX_RECORD_BYTES, RecordHeader},
 };
 
+/// Batches that are sent before heartbeats and messages get their turn.
+const BATCHES_A_TURN: u32 = 64;
+
 /// How sending went.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Progress {
     /// Everything there was has been sent.
     Idle,
+    /// So much was sent that somebody else should have a turn; there is more.
+    More,
     /// The socket is full; go on when it can be written.
     Blocked,
     /// The analyzer is gone.
@@ -77,12 +82,17 @@ impl Forwarder {
         self.forwarded
     }
 
-    /// Sends what waits and then all that the ring holds.
+    /// Sends what waits and then what the ring holds; `progress` tells the time
+    /// (CLOCK_BOOTTIME, ns) and how many records the kernel has lost by then.
     ///
     /// # Errors
     /// When the socket fails or the ring's contents are not records.
-    pub fn forward(&mut self, to: &Channel) -> Result<Progress, ForwardError> {
-        loop {
+    pub fn forward(
+        &mut self,
+        to: &Channel,
+        progress: impl Fn() -> (u64, u64),
+    ) -> Result<Progress, ForwardError> {
+        for _ in 0..BATCHES_A_TURN {
             match self.flush(to)? {
                 Progress::Idle => {}
                 stopped => return Ok(stopped),
@@ -91,10 +101,12 @@ impl Forwarder {
             if count == 0 {
                 return Ok(Progress::Idle);
             }
-            let message = LoaderMessage::Events { records: &self.records };
+            let (now, dropped) = progress();
+            let message = LoaderMessage::Events { now, dropped, records: &self.records };
             encode(&message, &mut self.frame).map_err(ForwardError::Frame)?;
             self.waiting = Some(count);
         }
+        Ok(Progress::More)
     }
 
     /// Sends a heartbeat unless something else waits.

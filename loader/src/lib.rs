@@ -4,7 +4,9 @@
 pub mod arguments;
 pub mod btf;
 pub mod forward;
+pub mod identity;
 pub mod offsets;
+pub mod privileges;
 pub mod process_class;
 pub mod scope;
 pub mod sensor;

@@ -3,7 +3,10 @@
 //!
 //! Standard input is the socket to the analyzer (`SOCK_SEQPACKET`).
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use sentinel_loader::{arguments::Arguments, session};
 
@@ -11,14 +14,14 @@ fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args_os().skip(1)) {
         Ok(arguments) => arguments,
         Err(message) => {
-            eprintln!("sentinel-loader: {message}");
+            let _told = writeln!(io::stderr(), "sentinel-loader: {message}");
             return ExitCode::from(2);
         }
     };
     match session::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sentinel-loader: {error}");
+            let _told = writeln!(io::stderr(), "sentinel-loader: {error}");
             ExitCode::FAILURE
         }
     }

@@ -57,6 +57,11 @@ impl ProcessClasses {
         Some(unsafe { byte.as_ref() })
     }
 
+    /// The class of `tgid`.
+    pub fn get(&self, tgid: u32) -> u8 {
+        self.byte(tgid).map_or(0, |byte| byte.load(Ordering::Relaxed))
+    }
+
     /// Sets bits in the class of `tgid`.
     pub fn add(&self, tgid: u32, bits: u8) {
         if let Some(byte) = self.byte(tgid) {

@@ -5,11 +5,13 @@ use std::{collections::HashMap, fmt, fs, io, os::unix::fs::MetadataExt, path::Pa
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 /// Deepest cgroup that is searched, as in the kernel's own walk.
-const MAX_DEPTH: u32 = 32;
+const MAX_DEPTH: u32 = 256;
 
 /// Why a scope cannot be had.
 #[derive(Debug)]
 pub enum ScopeError {
+    /// This is not the initial pid namespace, or /proc is not mounted.
+    PidNamespace,
     /// No such process.
     NoProcess(u32),
     /// The path cannot be read.
@@ -21,6 +23,11 @@ pub enum ScopeError {
 impl fmt::Display for ScopeError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::PidNamespace => write!(
+                to,
+                "must run in the host's own pid namespace, with /proc mounted; start it on the \
+                 host, not in a container"
+            ),
             Self::NoProcess(pid) => {
                 write!(to, "--attach-pid={pid}: no process with this id is running")
             }
@@ -36,9 +43,26 @@ impl fmt::Display for ScopeError {
 
 impl std::error::Error for ScopeError {}
 
-/// Whether a process is running.
+/// Whether `pid` is a process (not a thread of one) that has not ended.
 pub fn is_running(pid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}/stat")).exists()
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
+    let field = |name: &str| {
+        status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim()
+    };
+    field("Tgid:") == pid.to_string() && !field("State:").starts_with(['Z', 'X'])
+}
+
+/// Records number processes as the initial pid namespace does, /proc as this one does.
+///
+/// # Errors
+/// When the two differ.
+pub fn check_pid_namespace() -> Result<(), ScopeError> {
+    // PROC_PID_INIT_INO (include/linux/proc_ns.h)
+    const INITIAL: u64 = 0xefff_fffc;
+    match fs::metadata("/proc/self/ns/pid") {
+        Ok(namespace) if namespace.ino() == INITIAL => Ok(()),
+        _ => Err(ScopeError::PidNamespace),
+    }
 }
 
 /// `root` and all processes that descend from it.

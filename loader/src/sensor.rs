@@ -4,11 +4,11 @@ use std::{fmt, io, os::fd::AsFd};
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
-    maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, ProgramError},
 };
 use sentinel_ipc::{
-    frame::Counters,
+    frame::{Counters, Identity},
     kernel_abi::{self, class, control},
 };
 
@@ -22,15 +22,15 @@ use crate::{
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sentinel-sensor"));
 
-/// The tracepoints; each program has the name of its own. Those on the life of processes come
-/// first, so that the scope is known before a system call can pass.
-const PROGRAMS: [&str; 5] = [
-    "sched_process_fork",
-    "sched_process_exit",
-    "cgroup_attach_task",
-    "sched_process_exec",
-    "sys_exit",
-];
+/// Tracepoints that keep the scope true; each program has the name of its tracepoint.
+const SCOPE_PROGRAMS: [&str; 3] =
+    ["sched_process_fork", "sched_process_exit", "cgroup_attach_task"];
+/// Tracepoints that only report.
+const REPORT_PROGRAMS: [&str; 2] = ["sched_process_exec", "sys_exit"];
+
+fn programs() -> impl Iterator<Item = &'static str> {
+    SCOPE_PROGRAMS.into_iter().chain(REPORT_PROGRAMS)
+}
 
 /// Why the sensor cannot run.
 #[derive(Debug)]
@@ -101,7 +101,9 @@ pub struct Sensor {
     ebpf: Ebpf,
     classes: ProcessClasses,
     counters: PerCpuArray<MapData, PerCpuCounters>,
+    facts: HashMap<MapData, u32, Facts>,
     scope: Scope,
+    everything: bool,
 }
 
 /// The kernel's counters of one CPU.
@@ -113,22 +115,33 @@ struct PerCpuCounters(kernel_abi::SensorCounters);
 // SAFETY: repr(C) u64s only, so every bit pattern is valid and there is no padding.
 unsafe impl aya::Pod for PerCpuCounters {}
 
+/// What the kernel noted of a process.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Facts(kernel_abi::ProcessFacts);
+
+#[expect(unsafe_code, reason = "aya's marker trait for map values")]
+// SAFETY: repr(C) integers without padding (asserted in kernel_abi), so every bit pattern is valid.
+unsafe impl aya::Pod for Facts {}
+
 impl Sensor {
     /// Loads maps and programs and attaches none.
     ///
     /// # Errors
     /// When the kernel lacks something or refuses.
     pub fn load(scope: &Scope) -> Result<(Self, RingBuf<MapData>), SensorError> {
+        scope::check_pid_namespace().map_err(SensorError::Scope)?;
         let offsets = offsets::of_this_kernel().map_err(SensorError::Offsets)?;
         let mut loader = EbpfLoader::new();
         loader.override_global("OFFSETS", &offsets, true);
         let mut ebpf = loader.load(OBJECT).map_err(SensorError::Object)?;
         let btf = Btf::from_sys_fs().map_err(|error| SensorError::Object(error.into()))?;
-        for name in PROGRAMS {
+        for name in programs() {
             program(&mut ebpf, name)?.load(name, &btf).map_err(refused(name))?;
         }
         let classes = map_classes(&ebpf)?;
         let counters = typed(take(&mut ebpf, "COUNTERS")?, "COUNTERS")?;
+        let facts = typed(take(&mut ebpf, "PROCESS_FACTS")?, "PROCESS_FACTS")?;
         let ring = typed(take(&mut ebpf, "EVENTS")?, "EVENTS")?;
         set(&mut ebpf, "SYSCALLS", &[(0, syscall_table::all())])?;
         let (everything, cgroup) = match scope {
@@ -139,10 +152,11 @@ impl Sensor {
         let values: [(u32, u64); 2] =
             [(control::SCOPE_IS_EVERYTHING, everything), (control::SCOPE_CGROUP, cgroup)];
         set(&mut ebpf, "CONTROL", &values)?;
-        if let Scope::Tree(root) = *scope {
-            scope::tree(root).map_err(SensorError::Scope)?;
-        }
-        Ok((Self { ebpf, classes, counters, scope: scope.clone() }, ring))
+        let scope = scope.clone();
+        let sensor = Self { ebpf, classes, counters, facts, scope, everything: everything == 1 };
+        // aya learns the number of CPUs from /sys at the first read, and keeps it.
+        sensor.counters()?;
+        Ok((sensor, ring))
     }
 
     /// Never report `tgid`.
@@ -150,22 +164,44 @@ impl Sensor {
         self.classes.add(tgid, class::OWN);
     }
 
-    /// Attaches all programs and marks the processes that are in scope already; returns the names
-    /// of the hooks.
+    /// Attaches what keeps the scope true, and marks the processes that are in it already. Needs
+    /// /proc or the cgroup file system.
     ///
     /// # Errors
     /// When the kernel refuses, or the process to attach to has ended.
-    pub fn attach(&mut self) -> Result<Vec<&'static str>, SensorError> {
-        for name in PROGRAMS {
+    pub fn follow_scope(&mut self) -> Result<(), SensorError> {
+        for name in SCOPE_PROGRAMS {
             program(&mut self.ebpf, name)?.attach().map_err(refused(name))?;
-            if name == "cgroup_attach_task" {
-                // From here on the kernel follows forks, exits and moves; what happens while the
-                // list is read is caught by reading it again.
-                self.mark_scope()?;
-                self.mark_scope()?;
-            }
         }
-        Ok(PROGRAMS.to_vec())
+        // What happens while the list is read is caught by reading it again.
+        self.mark_scope()?;
+        self.mark_scope()
+    }
+
+    /// Attaches what reports, too; returns the names of all hooks.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn report(&mut self) -> Result<Vec<&'static str>, SensorError> {
+        for name in REPORT_PROGRAMS {
+            program(&mut self.ebpf, name)?.attach().map_err(refused(name))?;
+        }
+        Ok(programs().collect())
+    }
+
+    /// Who `tgid` is; `None` if the kernel noted nothing of it.
+    pub fn identity(&self, tgid: u32) -> Option<Identity> {
+        let Facts(facts) = self.facts.get(&tgid, 0).ok()?;
+        let class = self.classes.get(tgid);
+        let object = facts.executable;
+        Some(Identity {
+            start_time: facts.start_time,
+            cgroup_id: facts.cgroup_id,
+            executable: (object.device, object.inode, object.generation),
+            uid: facts.uid,
+            kernel_thread: facts.kernel_thread != 0,
+            in_scope: class & class::OWN == 0 && (self.everything || class & class::IN_SCOPE != 0),
+        })
     }
 
     fn mark_scope(&self) -> Result<(), SensorError> {
@@ -201,7 +237,7 @@ impl Sensor {
 
     /// Detaches all programs; the maps stay readable.
     pub fn detach(&mut self) {
-        for name in PROGRAMS {
+        for name in programs() {
             if let Ok(program) = program(&mut self.ebpf, name) {
                 // Fails only if it is not loaded, and then it is not attached either.
                 let _unloaded = program.unload();

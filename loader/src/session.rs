@@ -1,33 +1,35 @@
 //! The loader's life: load, wait for the analyzer, attach, forward until either side ends.
 
 use std::{
-    fmt, io,
-    os::fd::{AsFd, AsRawFd},
+    fmt,
+    io::{self, Write},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     time::{Duration, Instant},
 };
 
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use nix::{
     errno::Errno,
-    sys::{
-        prctl,
-        signal::{SigSet, Signal},
-    },
+    sys::signal::SigSet,
     time::{ClockId, clock_gettime},
 };
 use sentinel_ipc::{
     channel::{Channel, ChannelError, Received},
+    confinement::ConfinementError,
     frame::{AnalyzerMessage, Clock, Counters, LoaderMessage, PROTOCOL_VERSION, decode},
 };
 
 use crate::{
     arguments::Arguments,
     forward::{ForwardError, Forwarder, Progress},
+    identity::{IdentityError, IdentityService},
+    privileges,
     sensor::{Sensor, SensorError},
 };
 
 const ANALYZER: Token = Token(0);
 const RING: Token = Token(1);
+const ENFORCER: Token = Token(2);
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
 /// Why the loader ended.
@@ -35,8 +37,10 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 pub enum SessionError {
     /// The sensor cannot run.
     Sensor(SensorError),
-    /// Standard input is not what it has to be.
-    NoAnalyzer(ChannelError),
+    /// Standard input or output is not what it has to be.
+    Socket(&'static str, ChannelError),
+    /// It could not give up its privileges.
+    Confinement(ConfinementError),
     /// The connection to the analyzer fails.
     Forward(ForwardError),
     /// The analyzer broke the protocol.
@@ -49,12 +53,10 @@ impl fmt::Display for SessionError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sensor(error) => error.fmt(to),
-            Self::NoAnalyzer(error) => {
-                write!(
-                    to,
-                    "standard input must be the analyzer's socket: {error}; start `sentinel run`"
-                )
+            Self::Socket(which, error) => {
+                write!(to, "{which} must be a socket: {error}; start `sentinel run`")
             }
+            Self::Confinement(error) => error.fmt(to),
             Self::Forward(error) => error.fmt(to),
             Self::Protocol(what) => write!(to, "the analyzer broke the protocol: {what}"),
             Self::System(what, error) => write!(to, "{what}: {error}"),
@@ -87,6 +89,8 @@ enum State {
     Streaming,
     /// Detached; what is left is being sent.
     Stopping,
+    /// The last message is being sent.
+    Finishing,
 }
 
 /// Runs until the analyzer says stop or goes away.
@@ -94,27 +98,37 @@ enum State {
 /// # Errors
 /// When the sensor cannot run or the analyzer misbehaves.
 pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
-    // The launcher's terminal signals everybody at its keyboard; the analyzer decides for all.
-    let mut ignored = SigSet::empty();
-    ignored.add(Signal::SIGINT);
-    ignored.thread_block().map_err(system("sigprocmask"))?;
-    prctl::set_pdeathsig(Signal::SIGKILL).map_err(system("prctl(PR_SET_PDEATHSIG)"))?;
-    let socket = io::stdin()
-        .as_fd()
-        .try_clone_to_owned()
-        .map_err(|error| SessionError::System("standard input", error))?;
-    let channel = Channel::new(socket).map_err(SessionError::NoAnalyzer)?;
-    let analyzer = channel.peer().map_err(SessionError::NoAnalyzer)?.pid();
-    let (sensor, ring) = Sensor::load(&arguments.scope)?;
+    // The launcher's mask, which it leaves to its children, is not ours.
+    SigSet::empty().thread_set_mask().map_err(system("sigprocmask"))?;
+    let copy = |fd: &dyn AsFd| fd.as_fd().try_clone_to_owned();
+    let open = |which, fd: io::Result<OwnedFd>| {
+        let fd = fd.map_err(|error| SessionError::System(which, error))?;
+        Channel::new(fd).map_err(|error| SessionError::Socket(which, error))
+    };
+    let channel = open("standard input", copy(&io::stdin()))?;
+    let enforcer = open("standard output", copy(&io::stdout()))?;
+    let launcher = channel.peer().map_err(|error| SessionError::Socket("its peer", error))?.pid();
+    let (mut sensor, ring) = Sensor::load(&arguments.scope)?;
     sensor.exclude(std::process::id());
-    if let Ok(analyzer) = u32::try_from(analyzer) {
-        sensor.exclude(analyzer);
+    if let Ok(launcher) = u32::try_from(launcher) {
+        sensor.exclude(launcher);
     }
-    Session { channel, sensor, forwarder: Forwarder::new(ring), state: State::AwaitingHello }.run()
+    sensor.follow_scope()?;
+    privileges::drop_privileges().map_err(SessionError::Confinement)?;
+    Session {
+        channel,
+        enforcer: Some(IdentityService::new(enforcer)),
+        sensor,
+        forwarder: Forwarder::new(ring),
+        state: State::AwaitingHello,
+    }
+    .run()
 }
 
 struct Session {
     channel: Channel,
+    /// `None` once the enforcer is gone; watching goes on.
+    enforcer: Option<IdentityService>,
     sensor: Sensor,
     forwarder: Forwarder,
     state: State,
@@ -130,10 +144,20 @@ impl Session {
         let registry = poll.registry();
         registry.register(&mut SourceFd(&socket), ANALYZER, both_ways).map_err(polling)?;
         registry.register(&mut SourceFd(&ring), RING, Interest::READABLE).map_err(polling)?;
+        if let Some(enforcer) = &self.enforcer {
+            let socket = enforcer.channel().as_raw_fd();
+            let source = &mut SourceFd(&socket);
+            registry.register(source, ENFORCER, Interest::READABLE).map_err(polling)?;
+        }
         let mut events = Events::with_capacity(8);
         let mut next_heartbeat = Instant::now();
+        let mut busy = false;
         loop {
-            let timeout = next_heartbeat.saturating_duration_since(Instant::now());
+            let timeout = if busy {
+                Duration::ZERO
+            } else {
+                next_heartbeat.saturating_duration_since(Instant::now())
+            };
             match poll.poll(&mut events, Some(timeout)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result.map_err(polling)?,
@@ -141,22 +165,55 @@ impl Session {
             if self.read_messages()? {
                 return Ok(());
             }
-            let progress = self.forwarder.forward(&self.channel)?;
+            self.serve_enforcer();
+            let progress = match self.state {
+                // Nobody has asked for events yet.
+                State::AwaitingHello => Progress::Idle,
+                State::Streaming | State::Stopping | State::Finishing => {
+                    let progress = || {
+                        let dropped = self.sensor.counters().map_or(0, |counters| counters.dropped);
+                        (now().map_or(0, |clock| clock.boot_ns), dropped)
+                    };
+                    self.forwarder.forward(&self.channel, progress)?
+                }
+            };
             match (self.state, progress) {
                 (_, Progress::Closed) => return Ok(()),
-                (State::Stopping, Progress::Idle) => return self.finish(),
-                (State::Streaming, Progress::Idle) if Instant::now() >= next_heartbeat => {
+                (State::Stopping, Progress::Idle) => match self.finish()? {
+                    Progress::Blocked => {}
+                    Progress::Idle | Progress::More | Progress::Closed => return Ok(()),
+                },
+                (State::Finishing, Progress::Idle) => return Ok(()),
+                (State::Streaming, Progress::Idle | Progress::More)
+                    if Instant::now() >= next_heartbeat =>
+                {
                     let (clock, counters) = (now()?, self.counters()?);
                     if self.forwarder.heartbeat(&self.channel, clock, counters)? == Progress::Closed
                     {
                         return Ok(());
                     }
                 }
-                (State::AwaitingHello | State::Streaming | State::Stopping, _) => {}
+                (
+                    State::AwaitingHello | State::Streaming | State::Stopping | State::Finishing,
+                    Progress::Idle | Progress::More | Progress::Blocked,
+                ) => {}
             }
+            busy = progress == Progress::More;
             if Instant::now() >= next_heartbeat {
                 next_heartbeat = Instant::now() + HEARTBEAT;
             }
+        }
+    }
+
+    fn serve_enforcer(&mut self) {
+        if let Some(enforcer) = &mut self.enforcer
+            && let Err(error) = enforcer.serve(&self.sensor)
+        {
+            if !matches!(error, IdentityError::Closed) {
+                let _told =
+                    writeln!(io::stderr(), "sentinel-loader: {error}; it is served no longer");
+            }
+            self.enforcer = None;
         }
     }
 
@@ -183,10 +240,16 @@ impl Session {
                     self.sensor.detach();
                     self.state = State::Stopping;
                 }
-                (State::Streaming | State::Stopping, AnalyzerMessage::Hello { .. }) => {
+                (
+                    State::Streaming | State::Stopping | State::Finishing,
+                    AnalyzerMessage::Hello { .. },
+                ) => {
                     return Err(SessionError::Protocol("a second hello".into()));
                 }
-                (State::AwaitingHello | State::Stopping, AnalyzerMessage::Stop) => {
+                (
+                    State::AwaitingHello | State::Stopping | State::Finishing,
+                    AnalyzerMessage::Stop,
+                ) => {
                     return Err(SessionError::Protocol("a stop while nothing runs".into()));
                 }
             }
@@ -194,7 +257,7 @@ impl Session {
     }
 
     fn start(&mut self) -> Result<(), SessionError> {
-        let hooks = self.sensor.attach()?;
+        let hooks = self.sensor.report()?;
         self.state = State::Streaming;
         let ready = LoaderMessage::Ready { version: PROTOCOL_VERSION, hooks, clock: now()? };
         // The first frame on an empty socket: it always fits, unless the analyzer is gone, which
@@ -203,10 +266,10 @@ impl Session {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(), SessionError> {
+    fn finish(&mut self) -> Result<Progress, SessionError> {
         let counters = self.counters()?;
-        let _sent = self.forwarder.message(&self.channel, &LoaderMessage::Finished { counters })?;
-        Ok(())
+        self.state = State::Finishing;
+        Ok(self.forwarder.message(&self.channel, &LoaderMessage::Finished { counters })?)
     }
 
     fn counters(&self) -> Result<Counters, SessionError> {

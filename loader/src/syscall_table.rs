@@ -18,6 +18,7 @@ const X86_64: &[(usize, u16)] = &[
     (53, kind::SOCKETPAIR),
     (72, kind::FCNTL),
     (293, kind::PIPE), // pipe2
+    (272, kind::UNSHARE_FILES),
     (436, kind::CLOSE_RANGE),
 ];
 

@@ -1,16 +1,18 @@
 /* A shell whose input and output are one TCP connection, by a choice of calls.
  *
- * shell_on_socket HOW 4|6 connect PORT | shell_on_socket HOW 4|6 accept
+ * shell_on_socket HOW 4|6 connect PORT [SCRIPT] | shell_on_socket HOW 4|6 accept
  *
  * With "accept" the chosen port is printed. Loopback only. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <err.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,9 +63,28 @@ static void check(int got, int wanted)
 		err(1, "descriptor %d instead of %d", got, wanted);
 }
 
+static long high_dup2(int from, int to)
+{
+	long result;
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "a"(1L << 32 | SYS_dup2), "D"((long)from), "S"((long)to)
+			 : "rcx", "r11", "memory");
+	return result;
+}
+
+/* Empties a copy of the descriptor table; the process's own stays as it is. */
+static void *close_all(void *unused)
+{
+	if (syscall(SYS_close_range, 0, ~0U, 2 /* CLOSE_RANGE_UNSHARE */))
+		abort();
+	return unused;
+}
+
 static void redirect(const char *how, int fd)
 {
-	if (!strcmp(how, "dup2") || !strcmp(how, "child") || !strcmp(how, "late")) {
+	if (!strcmp(how, "dup2") || !strcmp(how, "child") || !strcmp(how, "late") ||
+	    !strcmp(how, "linker") || !strcmp(how, "script")) {
 		for (int to = 0; to <= 2; to++)
 			check(dup2(fd, to), to);
 	} else if (!strcmp(how, "reversed")) {
@@ -82,9 +103,16 @@ static void redirect(const char *how, int fd)
 			close(to);
 			check(dup(fd), to);
 		}
-	} else if (!strcmp(how, "input_errors")) {
-		check(dup2(fd, 0), 0);
-		check(dup2(fd, 2), 2);
+	} else if (!strcmp(how, "high_number")) {
+		for (int to = 0; to <= 2; to++)
+			check(high_dup2(fd, to), to);
+	} else if (!strcmp(how, "private_table")) {
+		for (int to = 0; to <= 2; to++)
+			check(dup2(fd, to), to);
+		pthread_t thread;
+		if (pthread_create(&thread, NULL, close_all, NULL))
+			errx(1, "pthread_create");
+		pthread_join(thread, NULL);
 	} else {
 		errx(2, "unknown way %s", how);
 	}
@@ -130,6 +158,10 @@ int main(int argc, char **argv)
 		to_peer(fd);
 	if (fd > 2)
 		close(fd);
+	if (!strcmp(how, "script"))
+		execl("/bin/sh", "sh", argv[5], NULL);
+	if (!strcmp(how, "linker"))
+		execl("/lib64/ld-linux-x86-64.so.2", "x", "/bin/sh", NULL);
 	execl("/bin/sh", "sh", NULL);
 	err(1, "exec");
 }

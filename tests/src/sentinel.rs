@@ -36,10 +36,12 @@ pub fn program() -> PathBuf {
 pub struct Sentinel {
     child: Child,
     lines: Receiver<String>,
+    errors: Receiver<String>,
     /// What it printed so far.
     pub output: String,
     log: PathBuf,
     loader: u32,
+    enforcer: u32,
 }
 
 /// What a sentinel left behind.
@@ -83,18 +85,13 @@ impl Sentinel {
             .stderr(Stdio::piped())
             .spawn()
             .expect("sentinel starts");
-        let stdout = child.stdout.take().expect("piped");
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        let mut sentinel = Self { child, lines, output: String::new(), log, loader: 0 };
+        let lines = read_lines(child.stdout.take().expect("piped"));
+        let errors = read_lines(child.stderr.take().expect("piped"));
+        let output = String::new();
+        let mut sentinel = Self { child, lines, errors, output, log, loader: 0, enforcer: 0 };
         sentinel.wait_for("hooks attached");
-        sentinel.loader = only_child(sentinel.pid());
+        sentinel.loader = child_running(sentinel.pid(), "sentinel-loader");
+        sentinel.enforcer = child_running(sentinel.pid(), "sentinel-enforcer");
         sentinel
     }
 
@@ -106,6 +103,11 @@ impl Sentinel {
     /// Its loader's process id.
     pub fn loader(&self) -> u32 {
         self.loader
+    }
+
+    /// Its enforcer's process id.
+    pub fn enforcer(&self) -> u32 {
+        self.enforcer
     }
 
     /// Its log.
@@ -122,11 +124,7 @@ impl Sentinel {
         loop {
             let left = limit.saturating_duration_since(Instant::now());
             let Ok(line) = self.lines.recv_timeout(left) else {
-                let _gone = self.child.kill();
-                let mut errors = String::new();
-                if let Some(mut stderr) = self.child.stderr.take() {
-                    let _read = stderr.read_to_string(&mut errors);
-                }
+                let errors = collect(&self.errors);
                 panic!("no line with {text:?}; output:\n{}\nerrors:\n{errors}", self.output);
             };
             self.output.push_str(&line);
@@ -162,22 +160,54 @@ impl Sentinel {
             std::thread::sleep(Duration::from_millis(2));
         };
         let took = begun.elapsed();
-        let mut errors = String::new();
-        self.child.stderr.take().expect("piped").read_to_string(&mut errors).expect("UTF-8");
-        while let Ok(line) = self.lines.recv() {
-            self.output.push_str(&line);
-            self.output.push('\n');
-        }
-        Outcome { status, output: self.output, errors, alerts: alerts(&self.log), took }
+        let output = std::mem::take(&mut self.output) + &collect(&self.lines);
+        let errors = collect(&self.errors);
+        Outcome { status, output, errors, alerts: alerts(&self.log), took }
     }
 }
 
-/// Sends `signal` to a process that this test started.
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        // A test that failed must not leave one running; one that ended is waited for already.
+        let _gone = self.child.kill();
+        let _waited = self.child.wait();
+    }
+}
+
+fn read_lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    lines
+}
+
+/// The lines until the stream ends, or until nothing comes for a while: a process that outlives its
+/// parent may hold it open.
+fn collect(lines: &Receiver<String>) -> String {
+    let mut text = String::new();
+    while let Ok(line) = lines.recv_timeout(Duration::from_secs(2)) {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
+}
+
+/// Sends `signal` to a process that this test started; a stop is waited for.
 ///
 /// # Panics
 /// When there is none.
 pub fn send(pid: u32, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(pid).expect("pid")), signal).expect("a running process");
+    let stopped = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.contains(") T ")
+    };
+    assert!(signal != Signal::SIGSTOP || within(PATIENCE, stopped), "{pid} does not stop");
 }
 
 /// The alerts in a log of whole lines.
@@ -190,9 +220,15 @@ pub fn alerts(log: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-fn only_child(pid: u32) -> u32 {
+/// The child of `pid` that runs the program `name`.
+fn child_running(pid: u32, name: &str) -> u32 {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("/proc");
-    children.trim().parse().expect("one child, the loader")
+    let runs = |child: &u32| {
+        let program = fs::read_link(format!("/proc/{child}/exe")).unwrap_or_default();
+        program.file_name().is_some_and(|found| found == name)
+    };
+    let mut children = children.split_whitespace().map(|child| child.parse().expect("a pid"));
+    children.find(runs).unwrap_or_else(|| panic!("{name} runs"))
 }
 
 /// Whether a process runs; a zombie does not.
@@ -201,7 +237,7 @@ pub fn is_running(pid: u32) -> bool {
 }
 
 /// Whether `condition` comes true in time.
-pub fn within(limit: Duration, condition: impl Fn() -> bool) -> bool {
+pub fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + limit;
     while Instant::now() < end {
         if condition() {

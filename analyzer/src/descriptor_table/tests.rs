@@ -20,23 +20,22 @@ enum Call {
 
 fn calls() -> impl Strategy<Value = Vec<Call>> {
     let number = || 0..NUMBERS;
-    let call =
-        prop_oneof![
-            (number(), 0_u64..6, any::<bool>()).prop_map(|(number, inode, close_on_exec)| {
-                Call::Make { number, inode, close_on_exec }
-            }),
-            (number(), number(), any::<bool>()).prop_map(|(from, to, close_on_exec)| Call::Dup {
-                from,
-                to,
-                close_on_exec
-            }),
-            number().prop_map(|number| Call::Close { first: number, last: number }),
-            (number(), number()).prop_map(|(first, last)| Call::Close { first, last }),
-            (number(), number()).prop_map(|(first, last)| Call::Mark { first, last }),
-            (number(), any::<bool>())
-                .prop_map(|(number, close_on_exec)| Call::Flag { number, close_on_exec }),
-            Just(Call::Exec),
-        ];
+    let call = prop_oneof![
+        (number(), 0_u64..6, any::<bool>()).prop_map(|(number, inode, close_on_exec)| {
+            Call::Make { number, inode, close_on_exec }
+        }),
+        (number(), number(), any::<bool>()).prop_map(|(from, to, close_on_exec)| Call::Dup {
+            from,
+            to,
+            close_on_exec
+        }),
+        number().prop_map(|number| Call::Close { first: number, last: number }),
+        (number(), number()).prop_map(|(first, last)| Call::Close { first, last }),
+        (number(), number()).prop_map(|(first, last)| Call::Mark { first, last }),
+        (number(), any::<bool>())
+            .prop_map(|(number, close_on_exec)| Call::Flag { number, close_on_exec }),
+        Just(Call::Exec),
+    ];
     proptest::collection::vec(call, 0..60)
 }
 
@@ -75,13 +74,13 @@ fn step(model: &mut Model, table: &mut DescriptorTable, call: &Call) {
         }
         Call::Close { first, last } => {
             model.retain(|number, _| !(first..=last).contains(number));
-            table.apply(&event(Action::Close { first, last }));
+            table.apply(&event(Action::Close { first, last, unshare: false }));
         }
         Call::Mark { first, last } => {
             for (number, (_, flag)) in model.iter_mut() {
                 *flag |= (first..=last).contains(number);
             }
-            table.apply(&event(Action::MarkCloseOnExec { first, last }));
+            table.apply(&event(Action::MarkCloseOnExec { first, last, unshare: false }));
         }
         Call::Flag { number, close_on_exec } => {
             if let Some((_, flag)) = model.get_mut(&number) {

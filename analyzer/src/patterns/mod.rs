@@ -36,6 +36,9 @@ pub struct Finding {
     pub steps: Vec<Step>,
     /// The network peer, if there is one.
     pub remote: Option<SocketAddr>,
+    /// Whether the same was reported before, of another process: no news to a reader, but the
+    /// process is one more to end.
+    pub repeat: bool,
 }
 
 /// What an engine says about an event.

@@ -3,18 +3,23 @@
 //!
 //! What counts is the state of descriptors 0, 1 and 2, not the calls that led there:
 //!
-//! - a shell starts with input and output on a connection, or an interpreter does that was given
-//!   no code and so reads it from there;
-//! - a shell or interpreter put a connection on its own input and output, and from there starts a
-//!   shell on a terminal (pty relay), lets a command run on the connection (shell), or simply goes
-//!   on like that (shell, or an interpreter that connected out);
-//! - a shell takes its input from a connection, lets a command answer to it, and does so again.
+//! - a shell or interpreter that was given no script and no code starts with input and output on a
+//!   connection, and so takes its commands from there: critical;
+//! - one that holds a connection as input and output starts a shell on a terminal (pty relay), or
+//!   (a shell, by its own doing) lets a command run on the connection: critical;
+//! - a shell takes its input from a connection, lets commands answer to it, and does so again:
+//!   critical;
+//! - a shell that was given a script or commands starts like that, or a shell or interpreter goes on
+//!   like that by its own doing (an interpreter only if it connected out): high, since an honest
+//!   service may do so.
 //!
 //! Not meant: a redirection in passing, a program on a connection that is no shell (inetd), a shell
-//! that only reads from or only writes to a connection. One connection is reported once.
+//! that only reads from or only writes to a connection. One connection is reported once, and once
+//! more if it turns out worse.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    cmp::Ordering,
+    collections::{HashMap, VecDeque},
     rc::Rc,
 };
 
@@ -34,8 +39,10 @@ pub static RULE: Rule = Rule { name: "reverse_shell", mitre: "T1059", engine: En
 /// How long a redirection may last before it is more than one in passing, ns. A forked child has
 /// become its program long before.
 const HOLD_NS: u64 = 1_000_000_000;
-/// Commands that answer to a connection between inputs from it, before that is a dialogue.
-const DIALOGUE_ROUNDS: u32 = 2;
+/// Commands that answer to a connection between inputs from it, before that is a dialogue: fewer
+/// when errors go there too, as a shell's user wants them and a protocol does not.
+const DIALOGUE_ROUNDS: u32 = 3;
+const DIALOGUE_ROUNDS_WITH_ERRORS: u32 = 2;
 /// Reported connections that are remembered; the oldest is forgotten first.
 const MAX_REPORTED: usize = 4096;
 
@@ -44,6 +51,8 @@ const MAX_REPORTED: usize = 4096;
 struct Armed {
     connection: ObjectId,
     since: u64,
+    /// That it lasts is noted already.
+    held: bool,
 }
 
 /// A shell that takes input from a connection.
@@ -59,8 +68,16 @@ struct Dialogue {
 pub struct ReverseShell {
     armed: HashMap<ProcessId, Armed>,
     dialogues: HashMap<ProcessId, Dialogue>,
-    reported: HashSet<ObjectId>,
+    reported: HashMap<ObjectId, Reported>,
     reported_in_order: VecDeque<ObjectId>,
+}
+
+/// What was said of a connection.
+#[derive(Debug)]
+struct Reported {
+    severity: Severity,
+    /// The last process it was said of.
+    process: ProcessId,
 }
 
 impl ReverseShell {
@@ -82,20 +99,27 @@ impl ReverseShell {
             Action::Close { .. }
             | Action::Fork { .. }
             | Action::SetCloseOnExec { .. }
-            | Action::MarkCloseOnExec { .. } => {}
+            | Action::MarkCloseOnExec { .. }
+            | Action::UnshareDescriptors
+            | Action::PrivateDescriptors => {}
         }
     }
 
     /// Looks at what time alone decides; `now` is CLOCK_BOOTTIME in ns.
     pub fn time(&mut self, now: u64, processes: &ProcessTable, verdicts: &mut Verdicts) {
+        // An exit may have been lost.
+        self.armed.retain(|&id, _| processes.get(id).is_some());
+        self.dialogues.retain(|&id, _| processes.get(id).is_some());
         let due: Vec<(ProcessId, u64)> = self
             .armed
             .iter()
-            .filter(|(_, armed)| now.saturating_sub(armed.since) >= HOLD_NS)
+            .filter(|(_, armed)| !armed.held && now.saturating_sub(armed.since) >= HOLD_NS)
             .map(|(&process, armed)| (process, armed.since))
             .collect();
         for (id, since) in due {
-            self.armed.remove(&id);
+            if let Some(armed) = self.armed.get_mut(&id) {
+                armed.held = true;
+            }
             let Some(process) = processes.get(id) else { continue };
             let Some(stdio) = process.descriptors.borrow().stdio_connection() else { continue };
             let took_itself_there = match process.program() {
@@ -107,7 +131,7 @@ impl ReverseShell {
                 let held = Deed::Held(now.saturating_sub(since) / 1_000_000);
                 let step = Step { timestamp: now, process: id, deed: held };
                 let message = "keeps its input and output on the connection";
-                self.report(process, &stdio, Severity::Critical, message, &step, verdicts);
+                self.report(process, &stdio, Severity::High, message, &step, verdicts);
             }
         }
     }
@@ -130,15 +154,17 @@ impl ReverseShell {
         }
         if let Some(stdio) = &own {
             let severity = match process.program() {
-                // A script that was handed an accepted connection may be an honest service.
-                Program::Shell { has_script: true } if !stdio.object.connected_out() => {
-                    Some(Severity::High)
-                }
-                Program::Shell { .. } | Program::Interpreter { reads_input: true } => {
-                    Some(Severity::Critical)
-                }
+                Program::Shell { reads_input: true }
+                | Program::Interpreter { reads_input: true } => Some(Severity::Critical),
+                Program::Shell { reads_input: false } => Some(Severity::High),
                 Program::Interpreter { reads_input: false } | Program::Other => None,
             };
+            if severity == Some(Severity::High) && stdio.object.connected_out() {
+                // Nobody handed it this connection: its first command makes it worse.
+                let connection = stdio.object.id;
+                let armed = Armed { connection, since: event.timestamp, held: true };
+                self.armed.insert(process.id, armed);
+            }
             if let Some(severity) = severity {
                 let message = "started with its input and output on the connection";
                 self.report(process, stdio, severity, message, &step, verdicts);
@@ -176,21 +202,32 @@ impl ReverseShell {
         }
         let Some(dialogue) = self.dialogues.get_mut(&parent.id) else { return };
         let descriptors = child.descriptors.borrow();
-        let answer = [1, 2].iter().find_map(|&number| {
-            descriptors.get(number).filter(|slot| slot.object.id == dialogue.connection)
-        });
-        let Some(answer) = answer else { return };
-        if !std::mem::take(&mut dialogue.input_since_last_command) {
+        let on_connection =
+            |number| descriptors.get(number).filter(|slot| slot.object.id == dialogue.connection);
+        let (output, errors) = (on_connection(1), on_connection(2));
+        let enough = match (output, errors) {
+            (Some(_), Some(_)) => DIALOGUE_ROUNDS_WITH_ERRORS,
+            _ => DIALOGUE_ROUNDS,
+        };
+        let Some(answer) = output.or(errors) else { return };
+        let still_reads = parent
+            .descriptors
+            .borrow()
+            .get(0)
+            .is_some_and(|slot| slot.object.id == dialogue.connection);
+        if !dialogue.input_since_last_command {
             return;
         }
+        dialogue.input_since_last_command = still_reads;
         dialogue.rounds += 1;
         verdicts.note(|| {
             format!("{} answered {} time(s) to what it read", name(parent), dialogue.rounds)
         });
-        if dialogue.rounds >= DIALOGUE_ROUNDS {
+        if dialogue.rounds >= enough {
             let stdio = StdioConnection {
                 object: Rc::clone(&answer.object),
                 arrivals: answer.arrived.iter().cloned().collect(),
+                placed: step.timestamp,
             };
             let message = "runs commands between reading from and answering to the connection";
             self.report(parent, &stdio, Severity::Critical, message, step, verdicts);
@@ -226,18 +263,23 @@ impl ReverseShell {
         }
     }
 
-    /// Notes whether the process has now a connection as its input and output by its own doing.
+    /// Notes whether the process has now a connection as its input and output by its own doing: it
+    /// came to descriptor 0 since the program was started.
     fn rearm(&mut self, event: &Event, process: &Process, verdicts: &mut Verdicts) {
         if process.program() == Program::Other {
             return;
         }
         match process.descriptors.borrow().stdio_connection() {
             Some(stdio) => {
+                let started = process.image.as_ref().map_or(0, |image| image.started);
+                if stdio.placed <= started {
+                    return;
+                }
                 let connection = stdio.object.id;
                 let known = self.armed.get(&process.id);
                 if known.is_none_or(|armed| armed.connection != connection) {
                     let since = event.timestamp;
-                    self.armed.insert(process.id, Armed { connection, since });
+                    self.armed.insert(process.id, Armed { connection, since, held: false });
                     verdicts.note(|| {
                         format!("{} has its input and output on a connection", name(process))
                     });
@@ -260,10 +302,11 @@ impl ReverseShell {
         last: &Step,
         verdicts: &mut Verdicts,
     ) {
-        if !self.is_news(stdio.object.id) {
-            verdicts.note(|| format!("{} {message}, which is reported already", name(process)));
-            return;
-        }
+        let repeat = match self.novelty(stdio.object.id, severity, process.id) {
+            Novelty::News => false,
+            Novelty::AnotherProcess => true,
+            Novelty::Known => return,
+        };
         let remote = stdio.object.socket().and_then(|ends| ends.remote);
         let mut steps: Vec<Step> =
             stdio.object.history().chain(stdio.arrivals.clone()).chain([last.clone()]).collect();
@@ -271,21 +314,36 @@ impl ReverseShell {
         let peer = peer(&stdio.object);
         let message = format!("{} {message} to {peer}", name(process));
         let process = process.id;
-        verdicts.findings.push(Finding { rule: &RULE, severity, process, message, steps, remote });
+        let rule = &RULE;
+        verdicts.findings.push(Finding { rule, severity, process, message, steps, remote, repeat });
     }
 
-    fn is_news(&mut self, connection: ObjectId) -> bool {
-        if !self.reported.insert(connection) {
-            return false;
-        }
-        self.reported_in_order.push_back(connection);
-        if self.reported_in_order.len() > MAX_REPORTED
-            && let Some(oldest) = self.reported_in_order.pop_front()
-        {
-            self.reported.remove(&oldest);
-        }
-        true
+    fn novelty(&mut self, connection: ObjectId, severity: Severity, process: ProcessId) -> Novelty {
+        let Some(known) = self.reported.get_mut(&connection) else {
+            self.reported.insert(connection, Reported { severity, process });
+            self.reported_in_order.push_back(connection);
+            if self.reported_in_order.len() > MAX_REPORTED
+                && let Some(oldest) = self.reported_in_order.pop_front()
+            {
+                self.reported.remove(&oldest);
+            }
+            return Novelty::News;
+        };
+        let novelty = match severity.cmp(&known.severity) {
+            Ordering::Greater => Novelty::News,
+            Ordering::Equal if process != known.process => Novelty::AnotherProcess,
+            Ordering::Equal | Ordering::Less => return Novelty::Known,
+        };
+        *known = Reported { severity, process };
+        novelty
     }
+}
+
+/// Whether something was said already.
+enum Novelty {
+    News,
+    AnotherProcess,
+    Known,
 }
 
 fn peer(object: &OpenObject) -> String {

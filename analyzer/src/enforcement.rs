@@ -1,0 +1,198 @@
+//! The analyzer's side of enforcement: alerts wait here for the enforcer's word.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, Instant},
+};
+
+use sentinel_ipc::{
+    channel::{Channel, Received, Sent},
+    frame::{
+        KillMessage, MAX_REASON_BYTES, Mode, OutcomeMessage, PROTOCOL_VERSION, Target, decode,
+        encode,
+    },
+};
+
+use crate::alert::{ActionTaken, Alert};
+
+/// How long an alert waits for its outcome.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// Alerts that may wait at one time; those beyond are not enforced.
+const MAX_WAITING: usize = 256;
+
+/// The enforcer is of no more use, for this reason.
+#[derive(Debug)]
+pub struct EnforcerLost(pub String);
+
+impl fmt::Display for EnforcerLost {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{}: nothing is killed any more", self.0)
+    }
+}
+
+fn lost(error: impl ToString) -> EnforcerLost {
+    EnforcerLost(error.to_string())
+}
+
+/// The connection to the enforcer and the alerts that wait for it.
+pub struct Enforcement {
+    channel: Option<Channel>,
+    mode: Option<Mode>,
+    next_request: u64,
+    waiting: BTreeMap<u64, (Alert, Instant)>,
+    frame: Vec<u8>,
+}
+
+impl Enforcement {
+    /// Greets the enforcer behind `channel`.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub fn greet(channel: Channel) -> Result<Self, EnforcerLost> {
+        let mut enforcement = Self {
+            channel: Some(channel),
+            mode: None,
+            next_request: 0,
+            waiting: BTreeMap::new(),
+            frame: Vec::new(),
+        };
+        match enforcement.send(&KillMessage::Hello { version: PROTOCOL_VERSION })? {
+            Sent::Done => Ok(enforcement),
+            Sent::WouldBlock | Sent::Closed => Err(lost("the enforcer is gone")),
+        }
+    }
+
+    /// The socket, to be polled; `None` once the enforcer is gone.
+    pub fn channel(&self) -> Option<&Channel> {
+        self.channel.as_ref()
+    }
+
+    /// What the enforcer said it does; `None` until it did.
+    pub fn mode(&self) -> Option<Mode> {
+        self.mode
+    }
+
+    /// When the first alert has waited long enough.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.waiting.values().map(|(_, deadline)| *deadline).min()
+    }
+
+    /// Asks for the end of the alert's process. The alert comes back from [`Self::outcomes`], or at
+    /// once if nobody can be asked.
+    ///
+    /// # Errors
+    /// The alert, with the reason in its action.
+    pub fn request(&mut self, alert: Alert) -> Result<(), Box<Alert>> {
+        let refuse = |mut alert: Alert, action| {
+            alert.action = action;
+            Err(Box::new(alert))
+        };
+        if self.waiting.len() >= MAX_WAITING {
+            return refuse(alert, ActionTaken::NoAnswer);
+        }
+        self.next_request += 1;
+        let request = self.next_request;
+        let patience = u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX);
+        let message = KillMessage::Kill {
+            request,
+            target: Target { tgid: alert.pid, start_time: alert.start_time },
+            rule: alert.pattern_id,
+            deadline: boot_now().saturating_add(patience),
+            reason: cut(&alert.message, MAX_REASON_BYTES),
+        };
+        match self.send(&message) {
+            Ok(Sent::Done) => {
+                self.waiting.insert(request, (alert, Instant::now() + PATIENCE));
+                Ok(())
+            }
+            Ok(Sent::WouldBlock) => refuse(alert, ActionTaken::NoAnswer),
+            Ok(Sent::Closed) | Err(_) => refuse(alert, ActionTaken::NoEnforcer),
+        }
+    }
+
+    /// Takes the alerts whose outcome is known, or that have waited long enough.
+    ///
+    /// # Errors
+    /// Once, when the enforcer is lost; the alerts come with the next call.
+    pub fn outcomes(&mut self) -> Result<Vec<Alert>, EnforcerLost> {
+        let mut done = Vec::new();
+        loop {
+            let message = match self.receive() {
+                Ok(Some(message)) => message,
+                Ok(None) => break,
+                Err(error) => {
+                    self.channel = None;
+                    return Err(error);
+                }
+            };
+            match (self.mode, message) {
+                (None, OutcomeMessage::Ready { version: PROTOCOL_VERSION, mode }) => {
+                    self.mode = Some(mode);
+                }
+                (Some(_), OutcomeMessage::Outcome { request, verdict }) => {
+                    // One that came too late finds no alert.
+                    if let Some((mut alert, _)) = self.waiting.remove(&request) {
+                        alert.action = ActionTaken::Decided(verdict);
+                        done.push(alert);
+                    }
+                }
+                (None | Some(_), OutcomeMessage::Ready { .. })
+                | (None, OutcomeMessage::Outcome { .. }) => {
+                    self.channel = None;
+                    return Err(lost("the enforcer broke the protocol"));
+                }
+            }
+        }
+        let now = Instant::now();
+        let gone = self.channel.is_none();
+        let action = if gone { ActionTaken::NoEnforcer } else { ActionTaken::NoAnswer };
+        let given_up = self.waiting.extract_if(.., |_, (_, deadline)| gone || *deadline <= now);
+        done.extend(given_up.map(|(_, (alert, _))| Alert { action, ..alert }));
+        Ok(done)
+    }
+
+    fn send(&mut self, message: &KillMessage<'_>) -> Result<Sent, EnforcerLost> {
+        encode(message, &mut self.frame).map_err(lost)?;
+        match &self.channel {
+            Some(channel) => channel.send(&self.frame).map_err(lost),
+            None => Ok(Sent::Closed),
+        }
+    }
+
+    fn receive(&mut self) -> Result<Option<OutcomeMessage>, EnforcerLost> {
+        let Some(channel) = &mut self.channel else { return Ok(None) };
+        match channel.receive().map_err(lost)? {
+            Received::Frame(frame) => decode(frame).map(Some).map_err(lost),
+            Received::WouldBlock => Ok(None),
+            Received::Closed => Err(lost("the enforcer is gone")),
+        }
+    }
+}
+
+/// CLOCK_BOOTTIME, ns; the enforcer compares it with its own reading of the same clock.
+fn boot_now() -> u64 {
+    use nix::time::{ClockId, clock_gettime};
+    let time = clock_gettime(ClockId::CLOCK_BOOTTIME);
+    time.map_or(0, |time| {
+        time.tv_sec().unsigned_abs() * 1_000_000_000 + time.tv_nsec().unsigned_abs()
+    })
+}
+
+/// The start of `text`, at most `bytes` long.
+fn cut(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_cut_between_characters() {
+        assert_eq!(cut("größe", 3), "gr");
+        assert_eq!(cut("größe", 4), "grö");
+        assert_eq!(cut("short", 256), "short");
+    }
+}

@@ -1,0 +1,122 @@
+//! Asks the loader who a process is.
+
+use std::{
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use sentinel_ipc::{
+    channel::{Channel, Received, Sent},
+    frame::{Identity, IdentityAnswer, IdentityQuestion, PROTOCOL_VERSION, decode, encode},
+};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The connection to the loader.
+pub struct Loader {
+    channel: Channel,
+    ready: bool,
+    next_question: u64,
+}
+
+/// The loader cannot be asked, for this reason.
+#[derive(Debug)]
+pub struct NoAnswer(pub String);
+
+fn no_answer(error: impl ToString) -> NoAnswer {
+    NoAnswer(error.to_string())
+}
+
+impl Loader {
+    /// Says hello on `channel`.
+    ///
+    /// # Errors
+    /// When the loader is gone.
+    pub fn greet(channel: Channel) -> Result<Self, NoAnswer> {
+        let loader = Self { channel, ready: false, next_question: 0 };
+        loader.send(&IdentityQuestion::Hello { version: PROTOCOL_VERSION })?;
+        Ok(loader)
+    }
+
+    /// The socket, to be polled.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Takes what the loader said unasked: its greeting, once. Returns its process id.
+    ///
+    /// # Errors
+    /// When it says something else or is gone.
+    pub fn greeting(&mut self) -> Result<Option<u32>, NoAnswer> {
+        let Some(answer) = self.receive()? else { return Ok(None) };
+        match (self.ready, answer) {
+            (false, IdentityAnswer::Ready { version: PROTOCOL_VERSION, tgid }) => {
+                self.ready = true;
+                Ok(Some(tgid))
+            }
+            (false, IdentityAnswer::Ready { version, .. }) => Err(no_answer(format!(
+                "the loader speaks version {version}, this enforcer {PROTOCOL_VERSION}"
+            ))),
+            // An answer that came too late.
+            (true, IdentityAnswer::Is { .. }) => Ok(None),
+            (true, IdentityAnswer::Ready { .. }) | (false, IdentityAnswer::Is { .. }) => {
+                Err(no_answer("the loader spoke out of turn"))
+            }
+        }
+    }
+
+    /// Who the process with the number `tgid` is.
+    ///
+    /// # Errors
+    /// When there is no answer in time.
+    pub fn who_is(&mut self, tgid: u32) -> Result<Option<Identity>, NoAnswer> {
+        if !self.ready {
+            return Err(no_answer("the loader is not ready"));
+        }
+        self.next_question += 1;
+        let asked = self.next_question;
+        self.send(&IdentityQuestion::WhoIs { question: asked, tgid })?;
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            match self.receive()? {
+                Some(IdentityAnswer::Is { question, identity }) if question == asked => {
+                    return Ok(identity);
+                }
+                // The answer to a question that nobody waits for any more.
+                Some(IdentityAnswer::Is { .. }) => continue,
+                Some(IdentityAnswer::Ready { .. }) => {
+                    return Err(no_answer("the loader spoke out of turn"));
+                }
+                None => {}
+            }
+            let left = limit.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(no_answer("the loader does not answer"));
+            }
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            let mut fds = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
+            // Interrupted or not: the clock decides.
+            let _woken = poll(&mut fds, timeout);
+        }
+    }
+
+    fn send(&self, question: &IdentityQuestion) -> Result<(), NoAnswer> {
+        let mut frame = Vec::new();
+        encode(question, &mut frame).map_err(no_answer)?;
+        match self.channel.send(&frame).map_err(no_answer)? {
+            Sent::Done => Ok(()),
+            Sent::WouldBlock => Err(no_answer("the loader does not read")),
+            Sent::Closed => Err(no_answer("the loader is gone")),
+        }
+    }
+
+    fn receive(&mut self) -> Result<Option<IdentityAnswer>, NoAnswer> {
+        match self.channel.receive().map_err(no_answer)? {
+            Received::Frame(frame) => decode(frame).map(Some).map_err(no_answer),
+            Received::WouldBlock => Ok(None),
+            Received::Closed => Err(no_answer("the loader is gone")),
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! What a process gives up, one thing a function, each checked.
+//!
+//! Each process has its own `privileges` that calls these in its own order; nothing here decides
+//! who gives up what.
+
+use std::{collections::BTreeMap, fmt, fs::File, io};
+
+use caps::{CapSet, Capability, CapsHashSet};
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus,
+    Scope,
+};
+use nix::{
+    errno::Errno,
+    sys::{
+        prctl,
+        resource::{Resource, setrlimit},
+    },
+    unistd::{Gid, Uid, User, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid},
+};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
+
+/// Why a process is not confined; it must not go on.
+#[derive(Debug)]
+pub enum ConfinementError {
+    /// The system refused this step.
+    Refused(&'static str, io::Error),
+    /// The step was not refused but has not the effect it must have.
+    NoEffect(&'static str),
+    /// The kernel has not what is needed at least.
+    Missing(&'static str),
+}
+
+impl fmt::Display for ConfinementError {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(step, error) => write!(to, "cannot give up privileges: {step}: {error}"),
+            Self::NoEffect(step) => write!(to, "cannot give up privileges: {step} has no effect"),
+            Self::Missing(what) => write!(to, "cannot be confined: this kernel has no {what}"),
+        }
+    }
+}
+
+impl std::error::Error for ConfinementError {}
+
+fn refused(step: &'static str) -> impl Fn(Errno) -> ConfinementError {
+    move |errno| ConfinementError::Refused(step, errno.into())
+}
+
+fn failed(step: &'static str) -> impl Fn(String) -> ConfinementError {
+    move |error| ConfinementError::Refused(step, io::Error::other(error))
+}
+
+/// Whom a process runs as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    /// User.
+    pub uid: Uid,
+    /// Group.
+    pub gid: Gid,
+    /// Whether the user is installed; else it is one of three reserved numbers.
+    pub installed: bool,
+}
+
+/// The account of a process: the installed user `name`, else the number `reserved` as user and
+/// group. Looked up while the user database can still be read.
+///
+/// The reserved numbers lie above systemd's dynamic users (systemd.io/UIDS-GIDS) and are nobody's.
+///
+/// # Errors
+/// When the user database cannot be read, or gives the name to root.
+pub fn account(name: &'static str, reserved: u32) -> Result<Account, ConfinementError> {
+    match User::from_name(name).map_err(refused("user database"))? {
+        Some(user) if user.uid.is_root() || user.gid.as_raw() == 0 => {
+            Err(ConfinementError::Missing("user of Sentinel's own: its name belongs to root"))
+        }
+        Some(user) => Ok(Account { uid: user.uid, gid: user.gid, installed: true }),
+        None => Ok(Account {
+            uid: Uid::from_raw(reserved),
+            gid: Gid::from_raw(reserved),
+            installed: false,
+        }),
+    }
+}
+
+/// Becomes `account` for good, with no groups beside its own. Capabilities stay permitted until
+/// [`keep_capabilities`].
+///
+/// # Errors
+/// When the system refuses, or root can be had back.
+pub fn become_account(account: Account) -> Result<(), ConfinementError> {
+    let Account { uid, gid, .. } = account;
+    prctl::set_keepcaps(true).map_err(refused("PR_SET_KEEPCAPS"))?;
+    setgroups(&[]).map_err(refused("setgroups"))?;
+    setresgid(gid, gid, gid).map_err(refused("setresgid"))?;
+    setresuid(uid, uid, uid).map_err(refused("setresuid"))?;
+    let users = getresuid().map_err(refused("getresuid"))?;
+    let groups = getresgid().map_err(refused("getresgid"))?;
+    let others = getgroups().map_err(refused("getgroups"))?;
+    let done = [users.real, users.effective, users.saved] == [uid; 3]
+        && [groups.real, groups.effective, groups.saved] == [gid; 3]
+        && others.is_empty();
+    if done { Ok(()) } else { Err(ConfinementError::NoEffect("setresuid")) }
+}
+
+/// Keeps `kept` as permitted and effective capabilities and gives up all others, in every set.
+///
+/// # Errors
+/// When the system refuses, or a set holds more afterwards.
+pub fn keep_capabilities(kept: &[Capability]) -> Result<(), ConfinementError> {
+    let step = failed("capabilities");
+    let kept: CapsHashSet = kept.iter().copied().collect();
+    // Emptying the bounding set takes CAP_SETPCAP, which the change of user has made ineffective.
+    caps::raise(None, CapSet::Effective, Capability::CAP_SETPCAP)
+        .and_then(|()| caps::clear(None, CapSet::Bounding))
+        .and_then(|()| caps::clear(None, CapSet::Ambient))
+        .and_then(|()| caps::set(None, CapSet::Effective, &kept))
+        .and_then(|()| caps::set(None, CapSet::Permitted, &kept))
+        .and_then(|()| caps::clear(None, CapSet::Inheritable))
+        .map_err(|error| step(error.to_string()))?;
+    prctl::set_keepcaps(false).map_err(refused("PR_SET_KEEPCAPS"))?;
+    let nothing = CapsHashSet::new();
+    for (set, wanted) in [
+        (CapSet::Effective, &kept),
+        (CapSet::Permitted, &kept),
+        (CapSet::Inheritable, &nothing),
+        (CapSet::Bounding, &nothing),
+        (CapSet::Ambient, &nothing),
+    ] {
+        let found = caps::read(None, set).map_err(|error| step(error.to_string()))?;
+        if found != *wanted {
+            return Err(ConfinementError::NoEffect("giving up capabilities"));
+        }
+    }
+    Ok(())
+}
+
+/// What a process may use at most.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of address space.
+    pub memory: u64,
+    /// Open descriptors.
+    pub descriptors: u64,
+}
+
+/// Sets hard limits, allows no core dump and no new process, and hides the process from ptrace(2)
+/// and /proc by others of its user.
+///
+/// # Errors
+/// When the system refuses.
+pub fn limit(limits: Limits) -> Result<(), ConfinementError> {
+    for (resource, limit) in [
+        (Resource::RLIMIT_AS, limits.memory),
+        (Resource::RLIMIT_NOFILE, limits.descriptors),
+        (Resource::RLIMIT_CORE, 0),
+        (Resource::RLIMIT_NPROC, 0),
+    ] {
+        setrlimit(resource, limit, limit).map_err(refused("setrlimit"))?;
+    }
+    prctl::set_dumpable(false).map_err(refused("PR_SET_DUMPABLE"))?;
+    match prctl::get_dumpable() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(ConfinementError::NoEffect("PR_SET_DUMPABLE")),
+        Err(errno) => Err(refused("PR_GET_DUMPABLE")(errno)),
+    }
+}
+
+/// Gives up gaining privileges by exec, for good.
+///
+/// # Errors
+/// When the system refuses.
+pub fn no_new_privileges() -> Result<(), ConfinementError> {
+    prctl::set_no_new_privs().map_err(refused("PR_SET_NO_NEW_PRIVS"))?;
+    match prctl::get_no_new_privs() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(ConfinementError::NoEffect("PR_SET_NO_NEW_PRIVS")),
+        Err(errno) => Err(refused("PR_GET_NO_NEW_PRIVS")(errno)),
+    }
+}
+
+/// Whether a process may signal others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signals {
+    /// To its own sandbox only, where the kernel can enforce that (6.12).
+    Inside,
+    /// As its capabilities allow.
+    Anywhere,
+}
+
+/// How far landlock went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sandbox {
+    /// Everything that was asked for.
+    Full,
+    /// The file system; this kernel knows less than was asked for beyond it.
+    Partial,
+}
+
+impl Sandbox {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Partial => "partial",
+        }
+    }
+}
+
+/// Closes the file system (at least landlock's first version, Linux 5.13), and as far as the kernel
+/// can, TCP, abstract unix sockets and signals. Open descriptors stay as they are.
+///
+/// # Errors
+/// When the minimum is missing or the system refuses.
+pub fn landlock(signals: Signals) -> Result<Sandbox, ConfinementError> {
+    let refused = |error: landlock::RulesetError| failed("landlock")(error.to_string());
+    let scope = match signals {
+        Signals::Inside => Scope::Signal | Scope::AbstractUnixSocket,
+        Signals::Anywhere => Scope::AbstractUnixSocket.into(),
+    };
+    let status = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(ABI::V1))
+        .map_err(|_| ConfinementError::Missing("landlock; boot with lsm=landlock,…"))?
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(ABI::V5))
+        .and_then(|ruleset| ruleset.handle_access(AccessNet::from_all(ABI::V4)))
+        .and_then(|ruleset| ruleset.scope(scope))
+        .and_then(Ruleset::create)
+        .and_then(landlock::RulesetCreated::restrict_self)
+        .map_err(refused)?;
+    match status.ruleset {
+        RulesetStatus::FullyEnforced => Ok(Sandbox::Full),
+        RulesetStatus::PartiallyEnforced => Ok(Sandbox::Partial),
+        RulesetStatus::NotEnforced => Err(ConfinementError::NoEffect("landlock")),
+    }
+}
+
+/// When a system call is allowed.
+#[derive(Debug, Clone, Copy)]
+pub enum When {
+    /// Always.
+    Always,
+    /// When an argument, counted from 0, has one of these values (lower 32 bits).
+    ArgumentIs(u8, &'static [u32]),
+    /// When an argument is a null pointer.
+    ArgumentIsNull(u8),
+    /// When an argument has none of these bits.
+    ArgumentLacks(u8, u32),
+}
+
+/// One system call that a process needs, and why.
+#[derive(Debug, Clone, Copy)]
+pub struct AllowedCall {
+    /// Its number.
+    pub number: i64,
+    /// With which arguments.
+    pub when: When,
+    /// What for; read by people, not by the kernel.
+    pub reason: &'static str,
+}
+
+/// Refuses every system call but these, with EPERM. Calls of a foreign ABI end the process.
+///
+/// # Errors
+/// When the table makes no filter or the system refuses it.
+pub fn seccomp(allowed: &[AllowedCall]) -> Result<(), ConfinementError> {
+    let step = failed("seccomp");
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    for call in allowed {
+        let conditions = conditions(call.when).map_err(|error| step(error.to_string()))?;
+        let rules = rules.entry(call.number).or_default();
+        for condition in conditions {
+            let rule =
+                SeccompRule::new(vec![condition]).map_err(|error| step(error.to_string()))?;
+            rules.push(rule);
+        }
+    }
+    let errno = u32::try_from(libc::EPERM).unwrap_or_default();
+    let architecture =
+        std::env::consts::ARCH.try_into().map_err(|_| ConfinementError::Missing("known ABI"))?;
+    let filter =
+        SeccompFilter::new(rules, SeccompAction::Errno(errno), SeccompAction::Allow, architecture)
+            .and_then(BpfProgram::try_from)
+            .map_err(|error| step(error.to_string()))?;
+    seccompiler::apply_filter(&filter).map_err(|error| step(error.to_string()))
+}
+
+fn conditions(when: When) -> Result<Vec<SeccompCondition>, seccompiler::BackendError> {
+    use SeccompCmpArgLen::{Dword, Qword};
+    match when {
+        When::Always => Ok(Vec::new()),
+        When::ArgumentIs(argument, values) => values
+            .iter()
+            .map(|&value| SeccompCondition::new(argument, Dword, SeccompCmpOp::Eq, value.into()))
+            .collect(),
+        When::ArgumentIsNull(argument) => {
+            Ok(vec![SeccompCondition::new(argument, Qword, SeccompCmpOp::Eq, 0)?])
+        }
+        When::ArgumentLacks(argument, bits) => {
+            let masked = SeccompCmpOp::MaskedEq(bits.into());
+            Ok(vec![SeccompCondition::new(argument, Dword, masked, 0)?])
+        }
+    }
+}
+
+/// Tries to get back what was given up; every try must fail.
+///
+/// # Errors
+/// When one succeeds.
+pub fn try_to_regain() -> Result<(), ConfinementError> {
+    let root = Uid::from_raw(0);
+    if setresuid(root, root, root).is_ok() {
+        return Err(ConfinementError::NoEffect("giving up root"));
+    }
+    if caps::raise(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).is_ok() {
+        return Err(ConfinementError::NoEffect("giving up capabilities"));
+    }
+    if File::open("/etc/passwd").is_ok() {
+        return Err(ConfinementError::NoEffect("closing the file system"));
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! What the kernel knows of each reported process, kept so that a pid can be told from another
+//! process with the same number.
+
+use aya_ebpf::{macros::map, maps::HashMap};
+use sentinel_ipc::kernel_abi::{Field, Object, PROCESS_FACTS_ENTRIES, ProcessFacts};
+
+use crate::{
+    kernel::{Task, current_uid},
+    scope::cgroup_id,
+};
+
+/// By tgid. When it is full, later processes are unknown, and so cannot be killed.
+#[map]
+static PROCESS_FACTS: HashMap<u32, ProcessFacts> =
+    HashMap::with_max_entries(PROCESS_FACTS_ENTRIES, 0);
+
+/// `PF_KTHREAD` (include/linux/sched.h).
+const KERNEL_THREAD: u32 = 0x0020_0000;
+const NO_EXECUTABLE: Object = Object { inode: 0, device: 0, generation: 0, mode: 0, rdev: 0 };
+
+#[inline(always)]
+fn facts_of(task: Task, start_time: u64, executable: Object) -> ProcessFacts {
+    ProcessFacts {
+        start_time,
+        cgroup_id: cgroup_id(task.cgroup()),
+        executable,
+        uid: current_uid(),
+        kernel_thread: (task.read::<u32>(Field::TaskFlags) & KERNEL_THREAD != 0) as u32,
+    }
+}
+
+/// A child of the current process is about to run.
+#[inline(always)]
+pub fn note_fork(parent_tgid: u32, child: Task, child_tgid: u32) {
+    // SAFETY: a copy is taken at once; a concurrent change could at worst mix two executables of
+    // the parent, which forks and so does not exec.
+    let parent = unsafe { PROCESS_FACTS.get(&parent_tgid) };
+    let executable = parent.map_or(NO_EXECUTABLE, |parent| parent.executable);
+    let facts = facts_of(child, child.read(Field::TaskStartBoottime), executable);
+    // Fails only when the map is full; the process is unknown then.
+    let _noted = PROCESS_FACTS.insert(&child_tgid, &facts, 0);
+}
+
+/// The current process runs a new program.
+#[inline(always)]
+pub fn note_exec(tgid: u32, executable: Object) {
+    let task = Task::current();
+    let facts = facts_of(task, task.start_time(), executable);
+    let _noted = PROCESS_FACTS.insert(&tgid, &facts, 0);
+}
+
+/// `task` has moved to another cgroup.
+#[inline(always)]
+pub fn note_move(task: Task) {
+    if let Some(facts) = PROCESS_FACTS.get_ptr_mut(&task.tgid()) {
+        // SAFETY: a live map value; one aligned store.
+        unsafe { (&raw mut (*facts).cgroup_id).write(cgroup_id(task.cgroup())) };
+    }
+}
+
+/// The process has ended.
+#[inline(always)]
+pub fn forget(tgid: u32) {
+    let _gone = PROCESS_FACTS.remove(&tgid);
+}

@@ -1,0 +1,90 @@
+//! Tells the enforcer who a process is, from what the kernel noted.
+
+use sentinel_ipc::{
+    channel::{Channel, ChannelError, Received},
+    frame::{FrameError, IdentityAnswer, IdentityQuestion, PROTOCOL_VERSION, decode, encode},
+};
+
+use crate::sensor::Sensor;
+
+/// What the enforcer may say next.
+#[derive(Clone, Copy)]
+enum State {
+    AwaitingHello,
+    Serving,
+}
+
+/// The enforcer's end at the loader.
+pub struct IdentityService {
+    channel: Channel,
+    state: State,
+}
+
+/// Why the enforcer is served no longer.
+#[derive(Debug)]
+pub enum IdentityError {
+    /// It went away.
+    Closed,
+    /// The socket fails.
+    Channel(ChannelError),
+    /// It sent no message.
+    Frame(FrameError),
+    /// It sent a message out of turn, or of another version.
+    OutOfTurn,
+}
+
+impl std::fmt::Display for IdentityError {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Closed => write!(to, "the enforcer is gone"),
+            Self::Channel(error) => error.fmt(to),
+            Self::Frame(error) => write!(to, "the enforcer broke the protocol: {error}"),
+            Self::OutOfTurn => {
+                write!(to, "the enforcer broke the protocol: a message out of turn or version")
+            }
+        }
+    }
+}
+
+impl IdentityService {
+    /// Serves the enforcer behind `channel`.
+    pub fn new(channel: Channel) -> Self {
+        Self { channel, state: State::AwaitingHello }
+    }
+
+    /// The socket, to be polled.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Answers all that was asked.
+    ///
+    /// # Errors
+    /// When the enforcer is to be served no longer.
+    pub fn serve(&mut self, sensor: &Sensor) -> Result<(), IdentityError> {
+        loop {
+            let question = match self.channel.receive().map_err(IdentityError::Channel)? {
+                Received::WouldBlock => return Ok(()),
+                Received::Closed => return Err(IdentityError::Closed),
+                Received::Frame(frame) => decode(frame).map_err(IdentityError::Frame)?,
+            };
+            let answer = match (self.state, question) {
+                (State::AwaitingHello, IdentityQuestion::Hello { version: PROTOCOL_VERSION }) => {
+                    self.state = State::Serving;
+                    IdentityAnswer::Ready { version: PROTOCOL_VERSION, tgid: std::process::id() }
+                }
+                (State::Serving, IdentityQuestion::WhoIs { question, tgid }) => {
+                    IdentityAnswer::Is { question, identity: sensor.identity(tgid) }
+                }
+                (State::AwaitingHello | State::Serving, IdentityQuestion::Hello { .. })
+                | (State::AwaitingHello, IdentityQuestion::WhoIs { .. }) => {
+                    return Err(IdentityError::OutOfTurn);
+                }
+            };
+            let mut frame = Vec::new();
+            encode(&answer, &mut frame).map_err(IdentityError::Frame)?;
+            // An enforcer that does not read gets no answer, and refuses for that reason.
+            let _sent = self.channel.send(&frame).map_err(IdentityError::Channel)?;
+        }
+    }
+}

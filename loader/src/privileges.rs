@@ -1,0 +1,123 @@
+//! What the loader gives up, in order.
+
+use caps::Capability;
+use nix::sys::utsname::uname;
+use sentinel_ipc::confinement::{
+    AllowedCall, ConfinementError, Limits, Sandbox, Signals, When, account, become_account,
+    keep_capabilities, landlock, limit, no_new_privileges, seccomp, try_to_regain,
+};
+
+/// User and group when `sentinel-loader` is not installed.
+pub const RESERVED_ID: u32 = 65_521;
+/// Its most: the ring and the class bytes are mapped (twice 4 MiB and 4 MiB), and each program, map
+/// and link is a descriptor.
+const LIMITS: Limits = Limits { memory: 256 << 20, descriptors: 128 };
+
+const PROT_EXEC: u32 = libc::PROT_EXEC.cast_unsigned();
+
+/// Commands of bpf(2) (include/uapi/linux/bpf.h): look up and change map elements, attach and
+/// detach, iterate. Not among them: load a program, make a map, get at objects by id or path.
+pub const BPF_COMMANDS: &[u32] = &[
+    1,  // BPF_MAP_LOOKUP_ELEM
+    2,  // BPF_MAP_UPDATE_ELEM
+    17, // BPF_RAW_TRACEPOINT_OPEN
+    28, // BPF_LINK_CREATE
+    33, // BPF_ITER_CREATE
+    34, // BPF_LINK_DETACH
+];
+
+/// The system calls that the loader needs once it serves.
+pub const ALLOWED: &[AllowedCall] = &[
+    AllowedCall {
+        number: libc::SYS_bpf,
+        when: When::ArgumentIs(0, BPF_COMMANDS),
+        reason: "maps, attach, detach; never load",
+    },
+    always(libc::SYS_epoll_wait, "waiting"),
+    always(libc::SYS_epoll_pwait, "waiting"),
+    always(libc::SYS_epoll_ctl, "what to wait for"),
+    always(libc::SYS_epoll_create1, "what to wait with"),
+    always(libc::SYS_recvfrom, "messages"),
+    AllowedCall {
+        number: libc::SYS_sendto,
+        when: When::ArgumentIsNull(4),
+        reason: "frames; on connected sockets only",
+    },
+    always(libc::SYS_close, "links, at detach"),
+    AllowedCall {
+        number: libc::SYS_fcntl,
+        when: When::ArgumentIs(
+            1,
+            &[libc::F_GETFD.cast_unsigned(), libc::F_DUPFD_CLOEXEC.cast_unsigned()],
+        ),
+        reason: "std's check of descriptors; mio's copies",
+    },
+    always(libc::SYS_write, "messages on standard error"),
+    always(libc::SYS_clock_gettime, "where the vDSO has no clock"),
+    always(libc::SYS_getpid, "its own process id, for the enforcer"),
+    always(libc::SYS_getrandom, "seeds of hash maps"),
+    always(libc::SYS_brk, "memory"),
+    AllowedCall {
+        number: libc::SYS_mmap,
+        when: When::ArgumentLacks(2, PROT_EXEC),
+        reason: "memory, never executable",
+    },
+    always(libc::SYS_munmap, "memory; the ring and the class bytes at the end"),
+    always(libc::SYS_mremap, "memory"),
+    always(libc::SYS_madvise, "memory"),
+    always(libc::SYS_sigaltstack, "the end of the main thread"),
+    always(libc::SYS_rt_sigreturn, "return from a signal"),
+    always(libc::SYS_restart_syscall, "a wait after SIGSTOP and SIGCONT"),
+    always(libc::SYS_exit_group, "the end"),
+];
+
+const fn always(number: i64, reason: &'static str) -> AllowedCall {
+    AllowedCall { number, when: When::Always, reason }
+}
+
+/// Gives up everything. All programs are loaded and the sockets open; nothing has been read.
+///
+/// # Errors
+/// When a step is refused or has no effect; the process must end then.
+pub fn drop_privileges() -> Result<Sandbox, ConfinementError> {
+    let account = account("sentinel-loader", RESERVED_ID)?;
+    let kept = capabilities_needed();
+    become_account(account)?;
+    keep_capabilities(kept)?;
+    limit(LIMITS)?;
+    no_new_privileges()?;
+    let sandbox = landlock(Signals::Inside)?;
+    seccomp(ALLOWED)?;
+    try_to_regain()?;
+    Ok(sandbox)
+}
+
+/// Since Linux 5.19 (commit c8644cd0efe7) bpf(2) is open to who holds descriptors of programs and
+/// maps; before, and with unprivileged BPF disabled, it takes capabilities. Nothing can be tried out
+/// here: what is given up does not come back.
+fn capabilities_needed() -> &'static [Capability] {
+    let release = uname().ok().and_then(|names| names.release().to_str().map(str::to_owned));
+    let old = release.is_none_or(|release| is_before_5_19(&release));
+    if old { &[Capability::CAP_BPF, Capability::CAP_PERFMON] } else { &[] }
+}
+
+fn is_before_5_19(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    version < (5, 19)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_compared_by_number() {
+        for old in ["5.14.0-503.el9.x86_64", "5.4", "4.19.0", "", "unknown"] {
+            assert!(is_before_5_19(old), "{old}");
+        }
+        for new in ["5.19.0", "6.1.0-13-amd64", "6.18.44-fc", "10.0"] {
+            assert!(!is_before_5_19(new), "{new}");
+        }
+    }
+}

@@ -117,8 +117,8 @@ fn sentinel_does_not_see_itself() {
     let inside = bed.command(program());
     let sentinel = Sentinel::start_as(&bed, inside, &[&scope]);
     let members = bed.members();
-    for pid in [sentinel.pid(), sentinel.loader()] {
-        assert!(members.contains(&i32::try_from(pid).unwrap()), "both run inside the scope");
+    for pid in [sentinel.pid(), sentinel.loader(), sentinel.enforcer()] {
+        assert!(members.contains(&i32::try_from(pid).unwrap()), "all run inside the scope");
     }
     std::thread::sleep(Duration::from_secs(1));
     let outcome = sentinel.stop();

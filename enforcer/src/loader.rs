@@ -36,7 +36,10 @@ impl Loader {
     /// When the loader is gone.
     pub fn greet(channel: Channel) -> Result<Self, NoAnswer> {
         let loader = Self { channel, ready: false, next_question: 0 };
-        loader.send(&IdentityQuestion::Hello { version: PROTOCOL_VERSION })?;
+        loader.send(&IdentityQuestion::Hello {
+            version: PROTOCOL_VERSION,
+            tgid: std::process::id(),
+        })?;
         Ok(loader)
     }
 

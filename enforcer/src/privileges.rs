@@ -35,6 +35,7 @@ pub const ALLOWED: &[AllowedCall] = &[
         when: When::ArgumentIs(1, &[libc::F_GETFD.cast_unsigned()]),
         reason: "std's check of descriptors before it closes them",
     },
+    always(libc::SYS_getpid, "its own process id, for the loader"),
     always(libc::SYS_write, "audit, on standard error"),
     always(libc::SYS_clock_gettime, "where the vDSO has no clock"),
     always(libc::SYS_brk, "memory"),

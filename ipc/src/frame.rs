@@ -207,6 +207,8 @@ pub enum IdentityQuestion {
     Hello {
         /// [`PROTOCOL_VERSION`] of the enforcer.
         version: u16,
+        /// The enforcer's own process, which the sensor leaves out.
+        tgid: u32,
     },
     /// Who is this process?
     WhoIs {

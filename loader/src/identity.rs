@@ -69,7 +69,11 @@ impl IdentityService {
                 Received::Frame(frame) => decode(frame).map_err(IdentityError::Frame)?,
             };
             let answer = match (self.state, question) {
-                (State::AwaitingHello, IdentityQuestion::Hello { version: PROTOCOL_VERSION }) => {
+                (
+                    State::AwaitingHello,
+                    IdentityQuestion::Hello { version: PROTOCOL_VERSION, tgid },
+                ) => {
+                    sensor.exclude(tgid);
                     self.state = State::Serving;
                     IdentityAnswer::Ready { version: PROTOCOL_VERSION, tgid: std::process::id() }
                 }

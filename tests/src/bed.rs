@@ -93,6 +93,9 @@ fn ready() -> Result<PathBuf, String> {
     if !Path::new("/sys/kernel/btf/vmlinux").exists() {
         return Err("live tests need a kernel with BTF".into());
     }
+    if let Some(Err(error)) = aya::programs::loaded_programs().next() {
+        return Err(format!("live tests need BPF: {error}"));
+    }
     let mounts = fs::read_to_string("/proc/self/mounts").map_err(|error| error.to_string())?;
     mounts
         .lines()

@@ -6,4 +6,5 @@
 pub mod bed;
 pub mod peer;
 pub mod programs;
+pub mod rig;
 pub mod sentinel;

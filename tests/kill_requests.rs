@@ -1,0 +1,255 @@
+//! Requests to the enforcer, honest and not: it ends exactly who was meant, or nobody.
+
+use std::{
+    fs,
+    process::{Child, Command},
+    time::Duration,
+};
+
+use nix::sys::{
+    signal::Signal,
+    socket::{MsgFlags, send as send_raw},
+};
+use sentinel_ipc::frame::{
+    AnalyzerMessage, KillMessage, MAX_FRAME_BYTES, PROTOCOL_VERSION, Refusal, Target, Verdict,
+};
+use sentinel_tests::{
+    bed::Bed,
+    rig::{Rig, boot_now, lives_on},
+    sentinel::{is_running, send, within},
+};
+use std::os::fd::AsRawFd;
+
+fn end(mut child: Child) {
+    let _gone = child.kill();
+    child.wait().unwrap();
+}
+
+#[test]
+fn who_was_meant_ends_and_its_neighbour_does_not() {
+    let Some(bed) = Bed::new() else { return };
+    let mut rig = Rig::start(&bed);
+    let (mut victim, target) = rig.victim(&bed);
+    let (neighbour, _) = rig.victim(&bed);
+    assert_eq!(rig.kill(target), Verdict::Terminated);
+    let status = victim.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    assert!(lives_on(neighbour.id()));
+    let audit = rig.audit().join("\n");
+    let line = format!("verdict=terminated pid={} start_time={}", target.tgid, target.start_time);
+    assert!(audit.contains(&line) && audit.contains("reason=\"a test\""), "{audit}");
+    end(neighbour);
+}
+
+#[test]
+fn a_start_time_one_tick_off_is_another_process() {
+    let Some(bed) = Bed::new() else { return };
+    let mut rig = Rig::start(&bed);
+    let (victim, target) = rig.victim(&bed);
+    for start_time in [target.start_time + 1, target.start_time - 1, 0, u64::MAX] {
+        let verdict = rig.kill(Target { start_time, ..target });
+        assert_eq!(verdict, Verdict::Refused(Refusal::OtherProcess));
+    }
+    assert!(lives_on(victim.id()));
+    end(victim);
+}
+
+#[test]
+fn a_process_that_ended_is_said_to_have() {
+    let Some(bed) = Bed::new() else { return };
+    let mut rig = Rig::start(&bed);
+    let (mut victim, target) = rig.victim(&bed);
+    victim.kill().unwrap();
+    // A zombie still has its number; then it has none.
+    assert!(within(Duration::from_secs(5), || !is_running(victim.id())));
+    assert_eq!(rig.kill(target), Verdict::AlreadyExited);
+    victim.wait().unwrap();
+    assert_eq!(rig.kill(target), Verdict::AlreadyExited);
+}
+
+#[test]
+fn a_pid_that_came_back_is_another_process() {
+    let Some(bed) = Bed::new() else { return };
+    let mut rig = Rig::start(&bed);
+    let (victim, target) = rig.victim(&bed);
+    end(victim);
+    rig.forget(target.tgid);
+    let mut heir = heir_of(&bed, target.tgid);
+    let identity = rig.target(target.tgid);
+    assert_ne!(identity, target, "another start time");
+    assert_eq!(rig.kill(target), Verdict::Refused(Refusal::OtherProcess));
+    assert!(lives_on(heir.id()));
+    assert_eq!(rig.kill(identity), Verdict::Terminated);
+    heir.wait().unwrap();
+}
+
+/// A process with the number of one that ended.
+fn heir_of(bed: &Bed, tgid: u32) -> Child {
+    for _ in 0..200 {
+        // Others on this machine may take the number first.
+        fs::write("/proc/sys/kernel/ns_last_pid", (tgid - 1).to_string()).unwrap();
+        let child = bed.command("sleep").arg("300").spawn().unwrap();
+        if child.id() == tgid {
+            return child;
+        }
+        end(child);
+    }
+    panic!("the number {tgid} does not come back");
+}
+
+#[test]
+fn the_protected_are_refused_by_name() {
+    let Some(bed) = Bed::new() else { return };
+    let mut rig = Rig::start(&bed);
+    let any = |tgid| Target { tgid, start_time: 1 };
+    let refused = |reason| Verdict::Refused(reason);
+    assert_eq!(rig.kill(any(1)), refused(Refusal::Init));
+    for own in [rig.loader_pid(), rig.enforcer_pid(), std::process::id()] {
+        assert_eq!(rig.kill(any(own)), refused(Refusal::Sentinel));
+    }
+    // kthreadd: the sensor notes no process outside its scope.
+    assert_eq!(rig.kill(any(2)), refused(Refusal::UnknownProcess));
+    assert_eq!(rig.kill(any(0)), Verdict::Failed(libc::EINVAL));
+    assert_eq!(rig.kill(any(u32::MAX)), Verdict::Failed(libc::EINVAL));
+}
+
+#[test]
+fn what_is_outside_the_scope_is_refused() {
+    let Some(bed) = Bed::new() else { return };
+    let mut rig = Rig::start(&bed);
+    let stranger = Command::new("sleep").arg("300").spawn().unwrap();
+    let verdict = rig.kill(Target { tgid: stranger.id(), start_time: 1 });
+    assert_eq!(verdict, Verdict::Refused(Refusal::UnknownProcess));
+    let (emigrant, target) = rig.victim(&bed);
+    let outside = bed.cgroup().with_file_name("cgroup.procs");
+    fs::write(outside, emigrant.id().to_string()).unwrap();
+    assert_eq!(rig.kill(target), Verdict::Refused(Refusal::OutsideScope));
+    assert!(lives_on(stranger.id()) && lives_on(emigrant.id()));
+    end(stranger);
+    end(emigrant);
+}
+
+#[test]
+fn the_eleventh_kill_of_a_minute_trips_the_breaker() {
+    let Some(bed) = Bed::new() else { return };
+    let mut rig = Rig::start(&bed);
+    for _ in 0..10 {
+        let (mut victim, target) = rig.victim(&bed);
+        assert_eq!(rig.kill(target), Verdict::Terminated);
+        victim.wait().unwrap();
+    }
+    let (victim, target) = rig.victim(&bed);
+    for _ in 0..3 {
+        assert_eq!(rig.kill(target), Verdict::Refused(Refusal::Budget));
+    }
+    assert!(lives_on(victim.id()));
+    end(victim);
+}
+
+#[test]
+fn repeated_and_expired_requests_are_refused() {
+    let Some(bed) = Bed::new() else { return };
+    let mut rig = Rig::start(&bed);
+    let (victim, target) = rig.victim(&bed);
+    let expired = rig.kill_as(7, target, boot_now() - 1);
+    assert_eq!(expired, Verdict::Refused(Refusal::Expired));
+    for replayed in [7, 6, 0] {
+        let verdict = rig.kill_as(replayed, target, u64::MAX);
+        assert_eq!(verdict, Verdict::Refused(Refusal::Repeated));
+    }
+    assert!(lives_on(victim.id()));
+    end(victim);
+}
+
+#[test]
+fn without_the_loader_nobody_is_identified() {
+    let Some(bed) = Bed::new() else { return };
+    let mut rig = Rig::start(&bed);
+    let (victim, target) = rig.victim(&bed);
+    send(rig.loader_pid(), Signal::SIGSTOP);
+    assert_eq!(rig.kill(target), Verdict::Refused(Refusal::NoLoader));
+    send(rig.loader_pid(), Signal::SIGCONT);
+    send(rig.loader_pid(), Signal::SIGKILL);
+    assert!(within(Duration::from_secs(5), || !is_running(rig.loader_pid())));
+    assert_eq!(rig.kill(target), Verdict::Refused(Refusal::NoLoader));
+    assert!(lives_on(victim.id()));
+    end(victim);
+}
+
+/// What breaks the protocol makes the enforcer hang up, and nobody ends.
+fn hangs_up_on(breach: impl FnOnce(&mut Rig, Target)) {
+    let Some(bed) = Bed::new() else { return };
+    let mut rig = Rig::start(&bed);
+    let (victim, target) = rig.victim(&bed);
+    breach(&mut rig, target);
+    assert_eq!(rig.enforcer_says(), None);
+    let pid = rig.enforcer_pid();
+    assert!(within(Duration::from_secs(5), || !is_running(pid)));
+    let audit = rig.audit().join("\n");
+    assert!(audit.contains("broke the protocol"), "{audit}");
+    assert!(lives_on(victim.id()));
+    end(victim);
+}
+
+fn raw(rig: &Rig, bytes: &[u8]) {
+    send_raw(rig.enforcer.as_raw_fd(), bytes, MsgFlags::empty()).unwrap();
+}
+
+#[test]
+fn an_unknown_tag_breaks_the_protocol() {
+    hangs_up_on(|rig, _| raw(rig, &[9, 1, 2, 3]));
+}
+
+#[test]
+fn a_cut_message_breaks_the_protocol() {
+    hangs_up_on(|rig, _| raw(rig, &[1, 5]));
+}
+
+#[test]
+fn trailing_bytes_break_the_protocol() {
+    hangs_up_on(|rig, target| {
+        let reason = "x";
+        let message = KillMessage::Kill { request: 99, target, rule: 1, deadline: 0, reason };
+        let mut frame = Vec::new();
+        sentinel_ipc::frame::encode(&message, &mut frame).unwrap();
+        frame.push(0);
+        raw(rig, &frame);
+    });
+}
+
+#[test]
+fn an_oversized_frame_breaks_the_protocol() {
+    hangs_up_on(|rig, _| raw(rig, &vec![1; MAX_FRAME_BYTES + 1]));
+}
+
+#[test]
+fn a_long_reason_breaks_the_protocol() {
+    hangs_up_on(|rig, target| {
+        let reason = "x".repeat(257);
+        let reason = reason.as_str();
+        let (request, rule, deadline) = (99, 1, u64::MAX);
+        rig.tell_enforcer(&KillMessage::Kill { request, target, rule, deadline, reason });
+    });
+}
+
+#[test]
+fn a_second_hello_breaks_the_protocol() {
+    hangs_up_on(|rig, _| rig.tell_enforcer(&KillMessage::Hello { version: PROTOCOL_VERSION }));
+}
+
+#[test]
+fn the_wrong_version_or_order_breaks_the_protocol_from_the_start() {
+    let Some(bed) = Bed::new() else { return };
+    let mut rig = Rig::start_silent(&bed);
+    rig.tell_enforcer(&KillMessage::Hello { version: PROTOCOL_VERSION + 1 });
+    assert_eq!(rig.enforcer_says(), None);
+    rig.tell_loader(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION + 1 });
+    assert!(rig.loader_hangs_up());
+    let mut rig = Rig::start_silent(&bed);
+    let target = Target { tgid: std::process::id(), start_time: 1 };
+    let (request, rule, deadline, reason) = (1, 1, u64::MAX, "");
+    rig.tell_enforcer(&KillMessage::Kill { request, target, rule, deadline, reason });
+    assert_eq!(rig.enforcer_says(), None);
+    rig.tell_loader(&AnalyzerMessage::Stop);
+    assert!(rig.loader_hangs_up());
+}

@@ -1,0 +1,143 @@
+//! Each process has exactly its privileges: as /proc tells, and as trying tells.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    process::{Command, Stdio},
+};
+
+use sentinel_tests::{
+    bed::Bed,
+    sentinel::{Sentinel, program},
+};
+
+fn status(pid: u32) -> BTreeMap<String, Vec<String>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let fields = text.lines().filter_map(|line| line.split_once(':'));
+    fields
+        .map(|(name, values)| {
+            (name.to_owned(), values.split_whitespace().map(str::to_owned).collect())
+        })
+        .collect()
+}
+
+fn limit(pid: u32, name: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+    line[name.len()..].split_whitespace().next().unwrap().to_owned()
+}
+
+#[test]
+fn the_running_processes_have_what_the_table_says() {
+    const CAP_KILL: u64 = 1 << 5;
+    let Some(bed) = Bed::new() else { return };
+    let sentinel = Sentinel::start(&bed, &["--grimoire-enforce"]);
+    let mut users = Vec::new();
+    for (pid, capabilities) in
+        [(sentinel.pid(), 0), (sentinel.loader(), 0), (sentinel.enforcer(), CAP_KILL)]
+    {
+        let status = status(pid);
+        let set = |name: &str| u64::from_str_radix(&status[name][0], 16).unwrap();
+        assert_eq!(set("CapEff"), capabilities);
+        assert_eq!(set("CapPrm"), capabilities);
+        for empty in ["CapInh", "CapBnd", "CapAmb"] {
+            assert_eq!(set(empty), 0, "{empty} of {pid}");
+        }
+        assert_eq!(status["NoNewPrivs"], ["1"]);
+        assert_eq!(status["Seccomp"], ["2"], "a filter");
+        assert_eq!(status["Groups"], [""; 0]);
+        for ids in ["Uid", "Gid"] {
+            assert!(status[ids].iter().all(|id| *id == status[ids][0]), "{:?}", status[ids]);
+            assert!(!["0", "65534"].contains(&status[ids][0].as_str()), "{:?}", status[ids]);
+        }
+        for (name, wanted) in [("Max core file size", "0"), ("Max processes", "0")] {
+            assert_eq!(limit(pid, name), wanted);
+        }
+        assert_ne!(limit(pid, "Max address space"), "unlimited");
+        users.push(status["Uid"][0].clone());
+    }
+    users.sort();
+    users.dedup();
+    assert_eq!(users.len(), 3, "three users");
+}
+
+/// What the probe found: the name of each try, and "ok" or its errno.
+fn probe(mode: &str) -> BTreeMap<String, String> {
+    let output = Command::new(program().with_file_name("sandbox_probe"))
+        .arg(mode)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.ends_with("done\n"), "{mode} did not get to its end: {text}");
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, result)| (name.to_owned(), result.to_owned()))
+        .collect()
+}
+
+fn check_confined(mode: &str, allowed: &[&str]) {
+    if Bed::new().is_none() {
+        return;
+    }
+    let free = probe("free");
+    let confined = probe(mode);
+    assert!(free.len() >= 40, "{}", free.len());
+    for (name, result) in &confined {
+        // A try that the kernel refuses to root as well would prove nothing.
+        assert_ne!(free[name], "EPERM", "{name} unconfined");
+        if allowed.contains(&name.as_str()) {
+            assert_ne!(result, "EPERM", "{name} in {mode}");
+        } else {
+            assert_eq!(result, "EPERM", "{name} in {mode}");
+        }
+    }
+}
+
+#[test]
+fn the_analyzer_can_do_nothing_but_its_work() {
+    check_confined("analyzer", &[]);
+}
+
+#[test]
+fn the_loader_can_use_its_maps_and_links_and_nothing_else() {
+    let allowed = [
+        "bpf_map_lookup",
+        "bpf_map_update",
+        "bpf_raw_tracepoint_open",
+        "bpf_link_create",
+        "bpf_iter_create",
+    ];
+    check_confined("loader", &allowed);
+}
+
+#[test]
+fn the_enforcer_can_kill_by_pidfd_and_nothing_else() {
+    check_confined("enforcer", &["pidfd_open", "pidfd_send_sigkill"]);
+}
+
+#[test]
+fn each_layer_holds_without_the_filter() {
+    if Bed::new().is_none() {
+        return;
+    }
+    let layers = probe("layers");
+    for (name, wanted) in [
+        ("open_shadow", "EACCES"),
+        ("open_passwd", "EACCES"),
+        ("create_in_tmp", "EACCES"),
+        ("list_root", "EACCES"),
+        ("connect_tcp", "EACCES"),
+        ("kill_init", "EPERM"),
+        ("kill_parent", "EPERM"),
+        ("ptrace_seize", "EPERM"),
+        ("setresuid_root", "EPERM"),
+        ("capset", "EPERM"),
+        ("mount", "EPERM"),
+        ("bpf_prog_load", "EPERM"),
+        ("fork", "EAGAIN"),
+    ] {
+        assert_eq!(layers[name], wanted, "{name}");
+    }
+}

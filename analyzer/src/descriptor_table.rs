@@ -19,6 +19,8 @@ pub struct OpenObject {
     pub id: ObjectId,
     /// Whether it is the slave side of a pseudo terminal.
     pub is_terminal: bool,
+    /// Whether it is a pipe or a fifo.
+    pub is_pipe: bool,
     socket: RefCell<Option<SocketEnds>>,
     made: Option<Step>,
     peered: RefCell<Option<Step>>,
@@ -29,6 +31,7 @@ impl OpenObject {
         Rc::new(Self {
             id: descriptor.object,
             is_terminal: descriptor.is_terminal,
+            is_pipe: descriptor.is_pipe,
             socket: RefCell::new(descriptor.socket),
             made,
             peered: RefCell::new(None),

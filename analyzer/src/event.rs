@@ -17,6 +17,7 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const AF_NETLINK: u16 = 16;
 const S_IFMT: u32 = 0o170_000;
+const S_IFIFO: u32 = 0o010_000;
 const S_IFCHR: u32 = 0o020_000;
 const S_IFSOCK: u32 = 0o140_000;
 const TCP_ESTABLISHED: u16 = 1;
@@ -77,6 +78,8 @@ pub struct Descriptor {
     pub socket: Option<SocketEnds>,
     /// Whether it is the slave side of a pseudo terminal.
     pub is_terminal: bool,
+    /// Whether it is a pipe or a fifo.
+    pub is_pipe: bool,
 }
 
 /// The calls that make or use one descriptor.
@@ -381,6 +384,7 @@ fn descriptor(raw: &kernel_abi::Descriptor) -> Option<Descriptor> {
         object: object(&raw.object),
         socket: (file_type == S_IFSOCK).then(|| ends(&raw.socket)),
         is_terminal: file_type == S_IFCHR && PTS_MAJORS.contains(&(raw.object.rdev >> 20)),
+        is_pipe: file_type == S_IFIFO,
     })
 }
 

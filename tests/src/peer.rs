@@ -96,6 +96,11 @@ impl Shell {
         let _reset = self.stream.read_to_end(&mut rest);
     }
 
+    /// Hangs up.
+    pub fn exit_input(self) {
+        let _gone = self.stream.shutdown(std::net::Shutdown::Both);
+    }
+
     fn read_until(&mut self, start: &[u8], end: u8) -> String {
         let mut seen: Vec<u8> = Vec::new();
         let mut byte = [0];

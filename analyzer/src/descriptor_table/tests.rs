@@ -44,7 +44,7 @@ type Model = BTreeMap<u32, (u64, bool)>;
 
 fn descriptor(inode: u64) -> Descriptor {
     let object = ObjectId { device: 1, inode, generation: 0 };
-    Descriptor { object, socket: None, is_terminal: false }
+    Descriptor { object, socket: None, is_terminal: false, is_pipe: false }
 }
 
 fn event(action: Action) -> Event {

@@ -7,8 +7,8 @@
 //!   connection, and so takes its commands from there: critical;
 //! - one that holds a connection as input and output starts a shell on a terminal (pty relay), or
 //!   (a shell, by its own doing) lets a command run on the connection: critical;
-//! - a shell takes its input from a connection, lets commands answer to it, and does so again:
-//!   critical;
+//! - a shell takes its input from a connection, if only through a pipe, lets commands answer to it,
+//!   and does so again: critical (`dialogue`);
 //! - a shell that was given a script or commands starts like that, or a shell or interpreter goes on
 //!   like that by its own doing (an interpreter only if it connected out): high, since an honest
 //!   service may do so.
@@ -17,11 +17,14 @@
 //! that only reads from or only writes to a connection. One connection is reported once, and once
 //! more if it turns out worse.
 
+mod dialogue;
+
 use std::{
     cmp::Ordering,
     collections::{HashMap, VecDeque},
-    rc::Rc,
 };
+
+use dialogue::Dialogues;
 
 use super::{Finding, Rule, Verdicts};
 use crate::{
@@ -39,10 +42,6 @@ pub static RULE: Rule = Rule { name: "reverse_shell", mitre: "T1059", engine: En
 /// How long a redirection may last before it is more than one in passing, ns. A forked child has
 /// become its program long before.
 const HOLD_NS: u64 = 1_000_000_000;
-/// Commands that answer to a connection between inputs from it, before that is a dialogue: fewer
-/// when errors go there too, as a shell's user wants them and a protocol does not.
-const DIALOGUE_ROUNDS: u32 = 3;
-const DIALOGUE_ROUNDS_WITH_ERRORS: u32 = 2;
 /// Reported connections that are remembered; the oldest is forgotten first.
 const MAX_REPORTED: usize = 4096;
 
@@ -55,19 +54,11 @@ struct Armed {
     held: bool,
 }
 
-/// A shell that takes input from a connection.
-#[derive(Debug)]
-struct Dialogue {
-    connection: ObjectId,
-    input_since_last_command: bool,
-    rounds: u32,
-}
-
 /// The rule's state: bounded by the processes that live.
 #[derive(Debug, Default)]
 pub struct ReverseShell {
     armed: HashMap<ProcessId, Armed>,
-    dialogues: HashMap<ProcessId, Dialogue>,
+    dialogues: Dialogues,
     reported: HashMap<ObjectId, Reported>,
     reported_in_order: VecDeque<ObjectId>,
 }
@@ -94,7 +85,7 @@ impl ReverseShell {
             Action::Close { first, .. } if *first <= 2 => self.rearm(event, process, verdicts),
             Action::Exit => {
                 self.armed.remove(&event.process);
-                self.dialogues.remove(&event.process);
+                self.dialogues.forget(event.process);
             }
             Action::Close { .. }
             | Action::Fork { .. }
@@ -109,7 +100,7 @@ impl ReverseShell {
     pub fn time(&mut self, now: u64, processes: &ProcessTable, verdicts: &mut Verdicts) {
         // An exit may have been lost.
         self.armed.retain(|&id, _| processes.get(id).is_some());
-        self.dialogues.retain(|&id, _| processes.get(id).is_some());
+        self.dialogues.retain(|id| processes.get(id).is_some());
         let due: Vec<(ProcessId, u64)> = self
             .armed
             .iter()
@@ -145,7 +136,8 @@ impl ReverseShell {
     ) {
         // Whatever the old program had begun is over.
         self.armed.remove(&process.id);
-        self.dialogues.remove(&process.id);
+        self.dialogues.forget(process.id);
+        self.dialogues.started(&process.descriptors.borrow());
         let step = exec_step(event, process);
         let own = process.descriptors.borrow().stdio_connection();
         // The parent first: of a shell and its commands on one connection the shell is the news.
@@ -200,33 +192,15 @@ impl ReverseShell {
             }
             return;
         }
-        let Some(dialogue) = self.dialogues.get_mut(&parent.id) else { return };
-        let descriptors = child.descriptors.borrow();
-        let on_connection =
-            |number| descriptors.get(number).filter(|slot| slot.object.id == dialogue.connection);
-        let (output, errors) = (on_connection(1), on_connection(2));
-        let enough = match (output, errors) {
-            (Some(_), Some(_)) => DIALOGUE_ROUNDS_WITH_ERRORS,
-            _ => DIALOGUE_ROUNDS,
-        };
-        let Some(answer) = output.or(errors) else { return };
-        let still_reads = parent
-            .descriptors
-            .borrow()
-            .get(0)
-            .is_some_and(|slot| slot.object.id == dialogue.connection);
-        if !dialogue.input_since_last_command {
-            return;
-        }
-        dialogue.input_since_last_command = still_reads;
-        dialogue.rounds += 1;
+        let answer = self.dialogues.command(parent, &child.descriptors.borrow());
+        let Some(answer) = answer else { return };
         verdicts.note(|| {
-            format!("{} answered {} time(s) to what it read", name(parent), dialogue.rounds)
+            format!("{} answered {} time(s) to what it read", name(parent), answer.rounds)
         });
-        if dialogue.rounds >= enough {
+        if answer.is_dialogue {
             let stdio = StdioConnection {
-                object: Rc::clone(&answer.object),
-                arrivals: answer.arrived.iter().cloned().collect(),
+                object: answer.object,
+                arrivals: answer.slot.arrived.into_iter().collect(),
                 placed: step.timestamp,
             };
             let message = "runs commands between reading from and answering to the connection";
@@ -250,16 +224,7 @@ impl ReverseShell {
         let descriptors = process.descriptors.borrow();
         let input = descriptors.get(0).filter(|slot| slot.object.is_connection());
         if let (true, Some(input)) = (is_shell, input) {
-            let connection = input.object.id;
-            let dialogue = self.dialogues.entry(process.id).or_insert(Dialogue {
-                connection,
-                input_since_last_command: true,
-                rounds: 0,
-            });
-            if dialogue.connection != connection {
-                *dialogue = Dialogue { connection, input_since_last_command: true, rounds: 0 };
-            }
-            dialogue.input_since_last_command = true;
+            self.dialogues.input(process.id, input.object.id);
         }
     }
 

@@ -13,7 +13,7 @@ fn connection(inode: u64) -> Descriptor {
     let remote = "192.0.2.1:4444".parse().unwrap();
     let ends = SocketEnds { family: 2, local: None, remote: Some(remote), has_peer: true };
     let object = ObjectId { device: 8, inode, generation: 0 };
-    Descriptor { object, socket: Some(ends), is_terminal: false }
+    Descriptor { object, socket: Some(ends), is_terminal: false, is_pipe: false }
 }
 
 fn unix_socket(inode: u64) -> Descriptor {
@@ -27,6 +27,10 @@ fn file(inode: u64) -> Descriptor {
 
 fn terminal() -> Descriptor {
     Descriptor { is_terminal: true, ..file(99) }
+}
+
+fn pipe(inode: u64) -> Descriptor {
+    Descriptor { is_pipe: true, ..file(inode) }
 }
 
 /// Feeds events, 1 ms apart.
@@ -212,6 +216,38 @@ fn commands_that_answer_to_what_is_read_are_a_dialogue() {
         }
         assert_eq!(story.found(), [(5, Severity::Critical)]);
     }
+}
+
+#[test]
+fn input_may_come_through_a_pipe() {
+    let mut story = Story::default();
+    story.exec(5, "bash -c x", FILES()).connect(5, 1);
+    story.fork(5, 6).exec(6, "cat", [connection(1), pipe(40), file(11)]);
+    story.fork(5, 7).dup(7, 0, pipe(40));
+    story.fork(7, 8).exec(8, "id", [pipe(40), connection(1), connection(1)]);
+    assert_eq!(story.found(), []);
+    story.fork(7, 9).exec(9, "ls", [pipe(40), connection(1), connection(1)]);
+    assert_eq!(story.found(), [(7, Severity::Critical)]);
+    // Another pipe has nothing to do with it.
+    let mut story = Story::default();
+    story.exec(5, "bash -c x", FILES()).connect(5, 1);
+    story.fork(5, 6).exec(6, "cat", [connection(1), pipe(41), file(11)]);
+    story.fork(5, 7).dup(7, 0, pipe(40));
+    for child in 10..20 {
+        story.fork(7, child).exec(child, "id", [pipe(40), connection(1), connection(1)]);
+    }
+    assert_eq!(story.found(), []);
+}
+
+#[test]
+fn input_may_stay() {
+    let mut story = Story::default();
+    story.exec(5, "bash -c x", FILES()).connect(5, 1).dup(5, 0, connection(1));
+    for child in 10..13 {
+        assert_eq!(story.found(), []);
+        story.fork(5, child).exec(child, "id", [connection(1), connection(1), file(11)]);
+    }
+    assert_eq!(story.found(), [(5, Severity::Critical)]);
 }
 
 #[test]

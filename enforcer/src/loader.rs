@@ -21,12 +21,26 @@ pub struct Loader {
     next_question: u64,
 }
 
-/// The loader cannot be asked, for this reason.
+/// Why the loader cannot be asked.
 #[derive(Debug)]
-pub struct NoAnswer(pub String);
+pub enum NoAnswer {
+    /// It has ended.
+    Gone,
+    /// Anything else.
+    Because(String),
+}
+
+impl std::fmt::Display for NoAnswer {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gone => write!(to, "the loader is gone"),
+            Self::Because(reason) => write!(to, "{reason}"),
+        }
+    }
+}
 
 fn no_answer(error: impl ToString) -> NoAnswer {
-    NoAnswer(error.to_string())
+    NoAnswer::Because(error.to_string())
 }
 
 impl Loader {
@@ -111,7 +125,7 @@ impl Loader {
         match self.channel.send(&frame).map_err(no_answer)? {
             Sent::Done => Ok(()),
             Sent::WouldBlock => Err(no_answer("the loader does not read")),
-            Sent::Closed => Err(no_answer("the loader is gone")),
+            Sent::Closed => Err(NoAnswer::Gone),
         }
     }
 
@@ -119,7 +133,7 @@ impl Loader {
         match self.channel.receive().map_err(no_answer)? {
             Received::Frame(frame) => decode(frame).map(Some).map_err(no_answer),
             Received::WouldBlock => Ok(None),
-            Received::Closed => Err(no_answer("the loader is gone")),
+            Received::Closed => Err(NoAnswer::Gone),
         }
     }
 }

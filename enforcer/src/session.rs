@@ -24,7 +24,7 @@ use crate::{
     arguments::Arguments,
     audit::Audit,
     guard::Guard,
-    loader::Loader,
+    loader::{Loader, NoAnswer},
     privileges,
     process::{Process, ProcessError},
 };
@@ -85,7 +85,7 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     let loader = match Loader::greet(loader) {
         Ok(loader) => Some(loader),
         Err(error) => {
-            audit.line(&error.0);
+            audit.line(&error.to_string());
             None
         }
     };
@@ -146,7 +146,11 @@ impl Session {
             Ok(Some(tgid)) => self.guard.protect(tgid),
             Ok(None) => {}
             Err(error) => {
-                self.audit.line(&format!("{}: nothing can be killed any more", error.0));
+                // It ends first in every orderly end; what that means for a request, its refusal
+                // tells.
+                if !matches!(error, NoAnswer::Gone) {
+                    self.audit.line(&format!("{error}: nothing can be killed any more"));
+                }
                 self.loader = None;
             }
         }
@@ -208,7 +212,7 @@ impl Session {
         let identity = match loader.who_is(target.tgid) {
             Ok(identity) => identity,
             Err(error) => {
-                self.audit.line(&error.0);
+                self.audit.line(&error.to_string());
                 return Ok(Verdict::Refused(Refusal::NoLoader));
             }
         };

@@ -5,8 +5,9 @@
 //!
 //! - a shell or interpreter that was given no script and no code starts with input and output on a
 //!   connection, and so takes its commands from there: critical;
-//! - one that holds a connection as input and output starts a shell on a terminal (pty relay), or
-//!   (a shell, by its own doing) lets a command run on the connection: critical;
+//! - one that holds a connection as input and output starts a shell on a terminal (pty relay), or by
+//!   its own doing lets commands run on the connection (a shell one, an interpreter that connected
+//!   out two): critical;
 //! - a shell takes its input from a connection, if only through a pipe, lets commands answer to it,
 //!   and does so again: critical (`dialogue`);
 //! - a shell that was given a script or commands starts like that, or a shell or interpreter goes on
@@ -52,6 +53,8 @@ struct Armed {
     since: u64,
     /// That it lasts is noted already.
     held: bool,
+    /// Commands that it ran there.
+    commands: u32,
 }
 
 /// The rule's state: bounded by the processes that live.
@@ -154,7 +157,7 @@ impl ReverseShell {
             if severity == Some(Severity::High) && stdio.object.connected_out() {
                 // Nobody handed it this connection: its first command makes it worse.
                 let connection = stdio.object.id;
-                let armed = Armed { connection, since: event.timestamp, held: true };
+                let armed = Armed { connection, since: event.timestamp, held: true, commands: 0 };
                 self.armed.insert(process.id, armed);
             }
             if let Some(severity) = severity {
@@ -180,9 +183,7 @@ impl ReverseShell {
             let shell_on_terminal = matches!(child.program(), Program::Shell { .. })
                 && on_terminal(&child.descriptors.borrow());
             let same = child_stdio.is_some_and(|own| own.object.id == stdio.object.id);
-            let runs_commands = same
-                && matches!(parent.program(), Program::Shell { .. })
-                && self.armed.contains_key(&parent.id);
+            let runs_commands = same && self.runs_commands(parent, &stdio);
             if shell_on_terminal {
                 let message = "relays between the connection and a shell on a terminal";
                 self.report(parent, &stdio, Severity::Critical, message, step, verdicts);
@@ -205,6 +206,18 @@ impl ReverseShell {
             };
             let message = "runs commands between reading from and answering to the connection";
             self.report(parent, &stdio, Severity::Critical, message, step, verdicts);
+        }
+    }
+
+    /// Notes one more command of `parent` on the connection that it put itself on: is that enough?
+    fn runs_commands(&mut self, parent: &Process, stdio: &StdioConnection) -> bool {
+        let Some(armed) = self.armed.get_mut(&parent.id) else { return false };
+        armed.commands += 1;
+        match parent.program() {
+            Program::Shell { .. } => true,
+            // One program may be a helper that serves the connection.
+            Program::Interpreter { .. } => stdio.object.connected_out() && armed.commands >= 2,
+            Program::Other => false,
         }
     }
 
@@ -244,7 +257,8 @@ impl ReverseShell {
                 let known = self.armed.get(&process.id);
                 if known.is_none_or(|armed| armed.connection != connection) {
                     let since = event.timestamp;
-                    self.armed.insert(process.id, Armed { connection, since, held: false });
+                    self.armed
+                        .insert(process.id, Armed { connection, since, held: false, commands: 0 });
                     verdicts.note(|| {
                         format!("{} has its input and output on a connection", name(process))
                     });

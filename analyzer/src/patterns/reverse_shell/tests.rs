@@ -282,6 +282,17 @@ fn an_interpreter_that_stays_is_meant_only_if_it_connected_out() {
 }
 
 #[test]
+fn an_interpreter_that_runs_commands_on_its_own_connection_is_meant() {
+    let stdio = [connection(1), connection(1), file(11)];
+    let mut story = Story::default();
+    story.exec(5, "perl -e x", FILES()).connect(5, 1);
+    story.dup(5, 0, connection(1)).dup(5, 1, connection(1)).fork(5, 6).exec(6, "cat", stdio);
+    assert_eq!(story.found(), []);
+    story.fork(5, 7).exec(7, "id", stdio);
+    assert_eq!(story.found(), [(5, Severity::Critical)]);
+}
+
+#[test]
 fn a_handler_that_opens_a_shell_on_a_terminal_is_meant() {
     let mut story = Story::default();
     story.exec(5, "python3 handler.py", [connection(1); 3]).fork(5, 6);

@@ -302,3 +302,15 @@ fn perl_that_runs_command_after_command() {
     child.wait().unwrap();
     check(sentinel.stop().alerts, expected, peer.address());
 }
+
+/// The steps, and so all 32-bit calls, have to be seen: at exec alone the peer's history is unknown,
+/// and `check` asks for it.
+#[test]
+fn c_with_32_bit_calls() {
+    attack("127.0.0.1", Culprit::Shell, program("int80", "4"));
+}
+
+#[test]
+fn c_with_32_bit_socketcalls() {
+    attack("127.0.0.1", Culprit::Shell, program("int80_socketcall", "4"));
+}

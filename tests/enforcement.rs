@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use sentinel_tests::{
     bed::Bed,
     peer::Peer,
-    rig::lives_on,
+    rig::{ends_by_signal, lives_on},
     sentinel::{Sentinel, is_running, program, send, within},
 };
 
@@ -33,8 +33,7 @@ fn the_shell_ends_and_its_neighbour_lives() {
     let neighbour = bed.command("sleep").arg("300").spawn().unwrap();
     let peer = Peer::listen("127.0.0.1");
     let mut child = shell(&bed, &peer);
-    let status = child.wait().unwrap();
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    assert_eq!(ends_by_signal(&mut child), Some(9));
     assert!(lives_on(neighbour.id()));
     end(neighbour);
     let outcome = sentinel.stop();
@@ -144,4 +143,29 @@ fn a_stopped_analyzer_kills_nobody_by_a_stale_request() {
     end(neighbour);
     assert_eq!(outcome.alerts.len(), 1, "{:#?}", outcome.alerts);
     assert_eq!(outcome.alerts[0]["action"], "already_exited");
+}
+
+#[test]
+fn the_breaker_is_an_alert_of_its_own() {
+    let Some(bed) = Bed::new() else { return };
+    let mut sentinel = Sentinel::start(&bed, &["--grimoire-enforce"]);
+    let peer = Peer::listen("127.0.0.1");
+    for _ in 0..10 {
+        let mut child = shell(&bed, &peer);
+        assert_eq!(ends_by_signal(&mut child), Some(9));
+    }
+    let mut child = shell(&bed, &peer);
+    for _ in 0..10 {
+        let _killed = peer.accept();
+    }
+    let mut last = peer.shell();
+    assert_eq!(last.pid(), child.id());
+    sentinel.wait_for("enforcement_breaker");
+    last.exit();
+    child.wait().unwrap();
+    let alerts = sentinel.stop().alerts;
+    let named = |name: &str| alerts.iter().filter(|alert| alert["pattern_name"] == name).count();
+    assert_eq!((named("reverse_shell"), named("enforcement_breaker")), (11, 1));
+    let refused = alerts.iter().filter(|alert| alert["action"] == "kill_refused:budget").count();
+    assert_eq!(refused, 1);
 }

@@ -3,6 +3,7 @@
 use std::{
     fs,
     process::{Child, Command},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -15,7 +16,7 @@ use sentinel_ipc::frame::{
 };
 use sentinel_tests::{
     bed::Bed,
-    rig::{Rig, boot_now, lives_on},
+    rig::{Rig, boot_now, ends_by_signal, lives_on},
     sentinel::{is_running, send, within},
 };
 use std::os::fd::AsRawFd;
@@ -32,8 +33,7 @@ fn who_was_meant_ends_and_its_neighbour_does_not() {
     let (mut victim, target) = rig.victim(&bed);
     let (neighbour, _) = rig.victim(&bed);
     assert_eq!(rig.kill(target), Verdict::Terminated);
-    let status = victim.wait().unwrap();
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    assert_eq!(ends_by_signal(&mut victim), Some(9));
     assert!(lives_on(neighbour.id()));
     let audit = rig.audit().join("\n");
     let line = format!("verdict=terminated pid={} start_time={}", target.tgid, target.start_time);
@@ -74,21 +74,39 @@ fn a_pid_that_came_back_is_another_process() {
     let (victim, target) = rig.victim(&bed);
     end(victim);
     rig.forget(target.tgid);
-    let mut heir = heir_of(&bed, target.tgid);
+    let mut heir = with_number(target.tgid, || bed.command("sleep").arg("300").spawn().unwrap());
     let identity = rig.target(target.tgid);
     assert_ne!(identity, target, "another start time");
     assert_eq!(rig.kill(target), Verdict::Refused(Refusal::OtherProcess));
     assert!(lives_on(heir.id()));
     assert_eq!(rig.kill(identity), Verdict::Terminated);
-    heir.wait().unwrap();
+    assert_eq!(ends_by_signal(&mut heir), Some(9));
+}
+
+#[test]
+fn a_loader_that_has_stopped_reporting_still_knows_who_is_who() {
+    let Some(bed) = Bed::new() else { return };
+    let mut rig = Rig::start(&bed);
+    let (victim, target) = rig.victim(&bed);
+    rig.hold_up_loader(&bed);
+    rig.stop_reporting();
+    end(victim);
+    // Outside the scope, under the same number.
+    let heir = with_number(target.tgid, || Command::new("sleep").arg("300").spawn().unwrap());
+    assert_eq!(rig.kill(target), Verdict::Refused(Refusal::UnknownProcess));
+    assert!(lives_on(heir.id()));
+    end(heir);
 }
 
 /// A process with the number of one that ended.
-fn heir_of(bed: &Bed, tgid: u32) -> Child {
-    for _ in 0..200 {
-        // Others on this machine may take the number first.
+fn with_number(tgid: u32, spawn: impl Fn() -> Child) -> Child {
+    // One test at a time: each would take the other's number.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..1000 {
+        // Others on this machine may take the number first, and give it back.
         fs::write("/proc/sys/kernel/ns_last_pid", (tgid - 1).to_string()).unwrap();
-        let child = bed.command("sleep").arg("300").spawn().unwrap();
+        let child = spawn();
         if child.id() == tgid {
             return child;
         }
@@ -136,7 +154,7 @@ fn the_eleventh_kill_of_a_minute_trips_the_breaker() {
     for _ in 0..10 {
         let (mut victim, target) = rig.victim(&bed);
         assert_eq!(rig.kill(target), Verdict::Terminated);
-        victim.wait().unwrap();
+        assert_eq!(ends_by_signal(&mut victim), Some(9));
     }
     let (victim, target) = rig.victim(&bed);
     for _ in 0..3 {
@@ -252,4 +270,16 @@ fn the_wrong_version_or_order_breaks_the_protocol_from_the_start() {
     assert_eq!(rig.enforcer_says(), None);
     rig.tell_loader(&AnalyzerMessage::Stop);
     assert!(rig.loader_hangs_up());
+}
+
+#[test]
+fn an_audit_that_nobody_reads_holds_up_no_kill() {
+    let Some(bed) = Bed::new() else { return };
+    let mut rig = Rig::start_with_full_audit(&bed);
+    rig.greet();
+    for _ in 0..3 {
+        let (mut victim, target) = rig.victim(&bed);
+        assert_eq!(rig.kill(target), Verdict::Terminated);
+        assert_eq!(ends_by_signal(&mut victim), Some(9));
+    }
 }

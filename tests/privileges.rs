@@ -8,6 +8,7 @@ use std::{
 
 use sentinel_tests::{
     bed::Bed,
+    rig::ends_by_signal,
     sentinel::{Sentinel, program},
 };
 
@@ -139,5 +140,43 @@ fn each_layer_holds_without_the_filter() {
         ("fork", "EAGAIN"),
     ] {
         assert_eq!(layers[name], wanted, "{name}");
+    }
+}
+
+#[test]
+fn a_confined_process_that_aborts_ends() {
+    if Bed::new().is_none() {
+        return;
+    }
+    for mode in ["analyzer", "loader", "enforcer"] {
+        let mut child = Command::new(program().with_file_name("sandbox_probe"))
+            .args([mode, "abort"])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        assert!(ends_by_signal(&mut child).is_some(), "{mode}");
+    }
+}
+
+#[test]
+fn no_process_holds_more_than_it_needs() {
+    let Some(bed) = Bed::new() else { return };
+    let secret = bed.path("secret");
+    fs::write(&secret, "x").unwrap();
+    // A careless parent: descriptor 7 is open, and not marked to close.
+    let mut command = Command::new("bash");
+    command.args(["-c", r#"exec 7<"$0" && exec "$@""#]).arg(&secret).arg(program());
+    let scope = format!("--scope-cgroup={}", bed.cgroup().display());
+    let sentinel = Sentinel::start_as(&bed, command, &[&scope]);
+    for (pid, kinds) in [
+        (sentinel.pid(), &["socket:", "pipe:", "anon_inode:", "/dev/null", "alerts.json"][..]),
+        (sentinel.loader(), &["socket:", "pipe:", "anon_inode:", "/dev/null"]),
+        (sentinel.enforcer(), &["socket:", "pipe:", "/dev/null"]),
+    ] {
+        for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten() {
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            let target = target.to_string_lossy();
+            assert!(kinds.iter().any(|kind| target.contains(kind)), "{pid} holds {target}");
+        }
     }
 }

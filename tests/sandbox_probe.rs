@@ -1,7 +1,7 @@
 //! Gives up privileges exactly as a process of Sentinel does, then tries what it must not be able
 //! to do, and prints each result.
 //!
-//! sandbox_probe free|analyzer|loader|enforcer|layers
+//! sandbox_probe free|analyzer|loader|enforcer|layers [abort]
 #![expect(
     unsafe_code,
     reason = "makes raw system calls, most of them nonsense, to see them refused"
@@ -32,6 +32,9 @@ fn main() {
     if let Err(error) = dropped {
         panic!("{error}");
     }
+    if std::env::args().nth(2).as_deref() == Some("abort") {
+        std::process::abort();
+    }
     let mut report = String::new();
     // Root would really trace its parent.
     let tracee = if mode == "layers" { parent } else { 0x7fff_fff0 };
@@ -56,7 +59,7 @@ fn main() {
 }
 
 fn all_but_the_filter() -> Result<(), sentinel_ipc::confinement::ConfinementError> {
-    become_account(account("sentinel", sentinel_analyzer::privileges::RESERVED_ID)?)?;
+    become_account(account("sentinel")?)?;
     keep_capabilities(&[])?;
     limit(Limits { memory: 1 << 30, descriptors: 64 })?;
     no_new_privileges()?;
@@ -151,6 +154,8 @@ fn tries(parent: c_long, tracee: c_long) -> Vec<Try> {
         ("memfd_create", libc::SYS_memfd_create, [null::<u8>() as c_long, 0, 0, 0, 0, 0]),
         ("mmap_executable", libc::SYS_mmap, [0, 4096, 5, 0x22, bad, 0]),
         ("mprotect", libc::SYS_mprotect, [0, 0, 0, 0, 0, 0]),
+        ("ftruncate", libc::SYS_ftruncate, [bad, 0, 0, 0, 0, 0]),
+        ("fallocate_hole", libc::SYS_fallocate, [bad, 3, 0, 1, 0, 0]),
         ("chmod", libc::SYS_chmod, [PATH(c"/nothing"), 0, 0, 0, 0, 0]),
         // The last one: it leaves root with one capability.
         ("capset", libc::SYS_capset, [header, capabilities, 0, 0, 0, 0]),

@@ -45,6 +45,8 @@ impl Severity {
 pub enum Engine {
     /// Sequences.
     Patterns,
+    /// Sentinel itself.
+    Sensor,
 }
 
 /// What was done about it.

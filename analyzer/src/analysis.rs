@@ -3,11 +3,15 @@
 use std::collections::VecDeque;
 
 use crate::{
-    alert::Alert,
-    event::{Action, Event},
-    patterns::{Verdicts, reverse_shell::ReverseShell},
+    alert::{Alert, Engine, Severity},
+    event::{Action, Event, ProcessId},
+    patterns::{Finding, Rule, Verdicts, reverse_shell::ReverseShell},
     process_table::ProcessTable,
 };
+
+/// Not a pattern of processes: Sentinel's own state, told as an alert.
+static BREAKER: Rule =
+    Rule { name: "enforcement_breaker", mitre: "T1562.001", engine: Engine::Sensor };
 
 /// The engines and what they share. Pure: the same events give the same alerts.
 #[derive(Debug, Default)]
@@ -84,6 +88,23 @@ impl Analysis {
         let mut verdicts = self.verdicts();
         self.reverse_shell.time(now, &self.processes, &mut verdicts);
         self.conclude(verdicts, now, alerts);
+    }
+
+    /// An alert that the enforcer has spent its budget; `now` is CLOCK_BOOTTIME in ns. It is about no
+    /// process: its pid is 0.
+    pub fn breaker_tripped(&self, now: u64) -> Alert {
+        let finding = Finding {
+            rule: &BREAKER,
+            severity: Severity::Critical,
+            process: ProcessId { tgid: 0, start_time: 0 },
+            message: "the enforcer has spent its kills for a minute and kills no more until it is \
+                      started again: look at the alerts before, then start it again"
+                .to_owned(),
+            steps: Vec::new(),
+            remote: None,
+            repeat: false,
+        };
+        Alert::new(finding, now, self.wall_offset_ns, 0, &self.processes)
     }
 
     /// Takes the notes that were kept since the last call.

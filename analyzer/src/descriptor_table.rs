@@ -1,6 +1,10 @@
 //! What each descriptor of a process refers to, and how it came to.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+};
 
 use crate::{
     event::{Action, Descriptor, DescriptorCall, Event, Exec, ObjectId, ProcessId, SocketEnds},
@@ -9,6 +13,9 @@ use crate::{
 
 /// Descriptors that are kept of one process; beyond it new ones above 2 are forgotten.
 const MAX_DESCRIPTORS: usize = 4096;
+/// Descriptors that are kept of all processes together (about 150 bytes each); beyond it new ones above
+/// 2 are forgotten, and copies hold 0 to 2. What decides is then still told by each exec.
+const MAX_TOTAL: usize = 500_000;
 /// connect(2) on a socket that has a peer already.
 const EISCONN: u32 = 106;
 
@@ -75,10 +82,59 @@ pub struct Slot {
     close_on_exec: bool,
 }
 
-/// A process's descriptors, as far as events told.
-#[derive(Debug, Clone, Default)]
+/// A process's descriptors, as far as events told. A copy shares its slots until one of the two
+/// changes, as forked children mostly exec at once.
+#[derive(Debug, Clone)]
 pub struct DescriptorTable {
-    slots: BTreeMap<u32, Slot>,
+    slots: Rc<Slots>,
+}
+
+/// Slots that are kept, and how many all tables together keep.
+#[derive(Debug)]
+struct Slots {
+    by_number: BTreeMap<u32, Slot>,
+    total: Rc<Cell<usize>>,
+}
+
+impl Slots {
+    fn insert(&mut self, number: u32, slot: Slot) {
+        let room = self.by_number.len() < MAX_DESCRIPTORS && self.total.get() < MAX_TOTAL;
+        if (number <= 2 || room || self.by_number.contains_key(&number))
+            && self.by_number.insert(number, slot).is_none()
+        {
+            self.total.set(self.total.get() + 1);
+        }
+    }
+
+    fn remove(&mut self, number: u32) {
+        if self.by_number.remove(&number).is_some() {
+            self.total.set(self.total.get() - 1);
+        }
+    }
+
+    fn retain(&mut self, keep: impl Fn(u32, &Slot) -> bool) {
+        let before = self.by_number.len();
+        self.by_number.retain(|&number, slot| keep(number, slot));
+        self.total.set(self.total.get() - (before - self.by_number.len()));
+    }
+}
+
+impl Clone for Slots {
+    /// A copy; of the standard streams alone, when all tables together hold too much.
+    fn clone(&self) -> Self {
+        let room = self.total.get() + self.by_number.len() <= MAX_TOTAL;
+        let last = if room { u32::MAX } else { 2 };
+        let by_number: BTreeMap<u32, Slot> =
+            self.by_number.range(..=last).map(|(&number, slot)| (number, slot.clone())).collect();
+        self.total.set(self.total.get() + by_number.len());
+        Self { by_number, total: Rc::clone(&self.total) }
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        self.total.set(self.total.get() - self.by_number.len());
+    }
 }
 
 /// A network connection that is a process's input and output at once.
@@ -93,19 +149,24 @@ pub struct StdioConnection {
 }
 
 impl DescriptorTable {
+    /// An empty table; `total` counts the slots of all tables that are made with it.
+    pub fn new(total: Rc<Cell<usize>>) -> Self {
+        Self { slots: Rc::new(Slots { by_number: BTreeMap::new(), total }) }
+    }
+
     /// The descriptor `number`.
     pub fn get(&self, number: u32) -> Option<&Slot> {
-        self.slots.get(&number)
+        self.slots.by_number.get(&number)
     }
 
     /// How many descriptors are known.
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.slots.by_number.len()
     }
 
     /// Whether none is known.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.slots.by_number.is_empty()
     }
 
     /// The connection that is both descriptor 0 and descriptor 1 or 2.
@@ -124,18 +185,18 @@ impl DescriptorTable {
         match &event.action {
             Action::Descriptor { .. } => self.apply_call(event),
             Action::SetCloseOnExec { number, close_on_exec } => {
-                if let Some(slot) = self.slots.get_mut(number) {
+                if let Some(slot) = self.change().by_number.get_mut(number) {
                     slot.close_on_exec = *close_on_exec;
                 }
             }
             Action::Close { first, last, .. } if first == last => {
-                self.slots.remove(first);
+                self.remove(*first);
             }
             Action::Close { first, last, .. } => {
-                self.slots.retain(|number, _| !(first..=last).contains(&number));
+                self.change().retain(|number, _| !(*first..=*last).contains(&number));
             }
             Action::MarkCloseOnExec { first, last, .. } if first <= last => {
-                for (_, slot) in self.slots.range_mut(first..=last) {
+                for (_, slot) in self.change().by_number.range_mut(first..=last) {
                     slot.close_on_exec = true;
                 }
             }
@@ -155,7 +216,7 @@ impl DescriptorTable {
             return;
         };
         let Some(descriptor) = descriptor else {
-            self.slots.remove(number);
+            self.remove(*number);
             return;
         };
         let step = |deed| Step { timestamp: event.timestamp, process: event.process, deed };
@@ -173,7 +234,7 @@ impl DescriptorTable {
             | DescriptorCall::Bind
             | DescriptorCall::Listen => (None, None, Some(*number)),
         };
-        let known = from.and_then(|from| self.slots.get(&from)).map(|slot| &slot.object);
+        let known = from.and_then(|from| self.get(from)).map(|slot| &slot.object);
         let object = match known.filter(|known| known.id == descriptor.object) {
             Some(known) => Rc::clone(known),
             None => OpenObject::new(descriptor, made),
@@ -191,38 +252,42 @@ impl DescriptorTable {
         }
         let in_place =
             matches!(call, DescriptorCall::Connect | DescriptorCall::Bind | DescriptorCall::Listen);
-        if in_place && let Some(slot) = self.slots.get_mut(number) {
+        if in_place && let Some(slot) = self.change().by_number.get_mut(number) {
             slot.object = object;
             slot.close_on_exec = *close_on_exec;
             return;
         }
         let (placed, close_on_exec) = (event.timestamp, *close_on_exec);
-        self.put(*number, Slot { object, arrived, placed, close_on_exec });
+        self.change().insert(*number, Slot { object, arrived, placed, close_on_exec });
     }
 
-    fn put(&mut self, number: u32, slot: Slot) {
-        if number <= 2 || self.slots.len() < MAX_DESCRIPTORS || self.slots.contains_key(&number) {
-            self.slots.insert(number, slot);
+    /// The slots, no longer shared with a copy.
+    fn change(&mut self) -> &mut Slots {
+        Rc::make_mut(&mut self.slots)
+    }
+
+    fn remove(&mut self, number: u32) {
+        // Most numbers that are closed are of files, which are not kept: no reason to copy.
+        if self.slots.by_number.contains_key(&number) {
+            self.change().remove(number);
         }
     }
 
     /// Follows an exec: what closes is gone, and 0, 1 and 2 are what the kernel says they are.
     pub fn apply_exec(&mut self, timestamp: u64, process: ProcessId, exec: &Exec) {
-        self.slots.retain(|_, slot| !slot.close_on_exec);
+        self.change().retain(|_, slot| !slot.close_on_exec);
         let mut objects: Vec<Rc<OpenObject>> = Vec::with_capacity(3);
         for (number, found) in (0..).zip(&exec.stdio) {
             let Some(found) = found else {
-                self.slots.remove(&number);
+                self.remove(number);
                 continue;
             };
-            if let Some(slot) =
-                self.slots.get(&number).filter(|slot| slot.object.id == found.object)
-            {
+            if let Some(slot) = self.get(number).filter(|slot| slot.object.id == found.object) {
                 slot.object.update(found);
                 objects.push(Rc::clone(&slot.object));
                 continue;
             }
-            let known = self.slots.values().map(|slot| &slot.object).chain(&objects);
+            let known = self.slots.by_number.values().map(|slot| &slot.object).chain(&objects);
             let object = known
                 .filter(|known| known.id == found.object)
                 .map(Rc::clone)
@@ -231,7 +296,7 @@ impl DescriptorTable {
             let arrived = Step { timestamp, process, deed: Deed::FoundAtExec(number) };
             objects.push(Rc::clone(&object));
             let (arrived, placed) = (Some(arrived), timestamp);
-            self.put(number, Slot { object, arrived, placed, close_on_exec: false });
+            self.change().insert(number, Slot { object, arrived, placed, close_on_exec: false });
         }
     }
 }

@@ -16,8 +16,10 @@ use sentinel_ipc::{
 
 use crate::alert::{ActionTaken, Alert};
 
-/// How long an alert waits for its outcome.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// Until when the enforcer may act on a request.
+const TIME_TO_ACT: Duration = Duration::from_millis(200);
+/// How long an alert waits for its outcome: longer, so that what was done in time is told.
+const PATIENCE: Duration = Duration::from_millis(400);
 /// Alerts that may wait at one time; those beyond are not enforced.
 const MAX_WAITING: usize = 256;
 
@@ -93,12 +95,12 @@ impl Enforcement {
         }
         self.next_request += 1;
         let request = self.next_request;
-        let patience = u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX);
+        let time_to_act = u64::try_from(TIME_TO_ACT.as_nanos()).unwrap_or(u64::MAX);
         let message = KillMessage::Kill {
             request,
             target: Target { tgid: alert.pid, start_time: alert.start_time },
             rule: alert.pattern_id,
-            deadline: boot_now().saturating_add(patience),
+            deadline: boot_now().saturating_add(time_to_act),
             reason: cut(&alert.message, MAX_REASON_BYTES),
         };
         match self.send(&message) {
@@ -150,6 +152,12 @@ impl Enforcement {
         let given_up = self.waiting.extract_if(.., |_, (_, deadline)| gone || *deadline <= now);
         done.extend(given_up.map(|(_, (alert, _))| Alert { action, ..alert }));
         Ok(done)
+    }
+
+    /// Gives up on all alerts that still wait.
+    pub fn give_up(&mut self) -> Vec<Alert> {
+        let waiting = std::mem::take(&mut self.waiting).into_values();
+        waiting.map(|(alert, _)| Alert { action: ActionTaken::NoAnswer, ..alert }).collect()
     }
 
     fn send(&mut self, message: &KillMessage<'_>) -> Result<Sent, EnforcerLost> {

@@ -10,7 +10,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, open, openat},
+    fcntl::{FallocateFlags, OFlag, fallocate, open, openat},
     sys::stat::{Mode, mkdirat},
 };
 
@@ -22,6 +22,8 @@ pub struct JsonLog {
     path: PathBuf,
     file: File,
     line: Vec<u8>,
+    /// The last line may not be whole.
+    torn: bool,
 }
 
 impl JsonLog {
@@ -43,7 +45,7 @@ impl JsonLog {
         if !is_file {
             return Err(format!("cannot write to {}: it is not a regular file", path.display()));
         }
-        Ok(Self { path: path.to_owned(), file, line: Vec::new() })
+        Ok(Self { path: path.to_owned(), file, line: Vec::new(), torn: false })
     }
 
     /// Where it is.
@@ -51,20 +53,33 @@ impl JsonLog {
         &self.path
     }
 
-    /// Appends one line. When it does not fit (a full disk), what was written of it is taken back.
+    /// Appends one line. Room for it is taken first, so that a full disk refuses it whole.
     ///
     /// # Errors
     /// When the alert is not in the file.
     pub fn write(&mut self, alert: &Alert) -> io::Result<()> {
         self.line.clear();
+        if self.torn {
+            self.line.push(b'\n');
+        }
         serde_json::to_writer(&mut self.line, alert)?;
         self.line.push(b'\n');
-        let length = self.file.metadata()?.len();
+        self.take_room()?;
         let written = self.file.write_all(&self.line);
-        if written.is_err() {
-            self.file.set_len(length)?;
-        }
+        // Where room cannot be taken, half a line may be there: the next one begins on its own.
+        self.torn = written.is_err();
         written
+    }
+
+    fn take_room(&self) -> io::Result<()> {
+        let end = self.file.metadata()?.len();
+        let (Ok(end), Ok(length)) = (i64::try_from(end), i64::try_from(self.line.len())) else {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        };
+        match fallocate(&self.file, FallocateFlags::FALLOC_FL_KEEP_SIZE, end, length) {
+            Ok(()) | Err(Errno::EOPNOTSUPP | Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use sentinel_analyzer::{
     console::Console,
     launch, privileges, session,
 };
-use sentinel_ipc::confinement::Sandbox;
+use sentinel_ipc::confinement::{self, Sandbox};
 
 fn main() -> ExitCode {
     let CommandLine { command: Command::Run(arguments) } = CommandLine::parse();
@@ -26,6 +26,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &RunArguments) -> Result<(), Box<dyn std::error::Error>> {
+    confinement::close_inherited_descriptors()?;
+    confinement::close_standard_input()?;
     let signals = session::signals()?;
     let launched = launch::launch(arguments)?;
     let console = Console::new();

@@ -6,8 +6,6 @@ use sentinel_ipc::confinement::{
     become_account, keep_capabilities, landlock, limit, no_new_privileges, seccomp, try_to_regain,
 };
 
-/// User and group when `sentinel` is not installed.
-pub const RESERVED_ID: u32 = 65_522;
 /// Its most.
 const LIMITS: Limits = Limits { memory: 1 << 30, descriptors: 64 };
 
@@ -32,7 +30,11 @@ pub const ALLOWED: &[AllowedCall] = &[
     always(libc::SYS_write, "console, logs"),
     always(libc::SYS_fstat, "length of a log"),
     always(libc::SYS_statx, "length of a log"),
-    always(libc::SYS_ftruncate, "taking back a line that did not fit"),
+    AllowedCall {
+        number: libc::SYS_fallocate,
+        when: When::ArgumentIs(1, &[libc::FALLOC_FL_KEEP_SIZE.cast_unsigned()]),
+        reason: "room for a line before it is written; never a hole",
+    },
     AllowedCall {
         number: libc::SYS_ioctl,
         when: When::ArgumentIs(1, &[TIOCGWINSZ]),
@@ -80,12 +82,14 @@ const fn always(number: i64, reason: &'static str) -> AllowedCall {
 /// # Errors
 /// When a step is refused or has no effect; the process must end then.
 pub fn drop_privileges() -> Result<(Account, Sandbox), ConfinementError> {
-    let account = account("sentinel", RESERVED_ID)?;
+    let account = account("sentinel")?;
     become_account(account)?;
     keep_capabilities(&[])?;
     limit(LIMITS)?;
     no_new_privileges()?;
     let sandbox = landlock(Signals::Inside)?;
+    // Once with the kernel's own answers, and once with the filter's.
+    try_to_regain()?;
     seccomp(ALLOWED)?;
     try_to_regain()?;
     Ok((account, sandbox))

@@ -3,7 +3,11 @@
 //! An entry lives from a process's first event to its exit, or until its pid comes back as another
 //! process; so the kernel's own limit on processes bounds the table.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+};
 
 use crate::{
     descriptor_table::DescriptorTable,
@@ -71,8 +75,9 @@ pub struct Process {
 }
 
 impl Process {
-    fn new(id: ProcessId, uid: u32) -> Self {
-        Self { id, ancestors: Rc::new([]), image: None, uid, descriptors: Rc::default() }
+    fn new(id: ProcessId, uid: u32, descriptors: DescriptorTable) -> Self {
+        let descriptors = Rc::new(RefCell::new(descriptors));
+        Self { id, ancestors: Rc::new([]), image: None, uid, descriptors }
     }
 
     fn unshare_descriptors(&mut self) {
@@ -97,6 +102,8 @@ impl Process {
 #[derive(Debug, Default)]
 pub struct ProcessTable {
     by_tgid: HashMap<u32, Process>,
+    /// Descriptors that all tables hold.
+    descriptors: Rc<Cell<usize>>,
 }
 
 impl ProcessTable {
@@ -150,9 +157,10 @@ impl ProcessTable {
     }
 
     fn entry(&mut self, id: ProcessId, uid: u32) -> &mut Process {
-        let process = self.by_tgid.entry(id.tgid).or_insert_with(|| Process::new(id, uid));
+        let new = || Process::new(id, uid, DescriptorTable::new(Rc::clone(&self.descriptors)));
+        let process = self.by_tgid.entry(id.tgid).or_insert_with(new);
         if process.id != id {
-            *process = Process::new(id, uid);
+            *process = new();
         }
         process
     }

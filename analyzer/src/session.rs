@@ -19,7 +19,8 @@ use nix::{
 use sentinel_ipc::{
     channel::{Channel, Received},
     frame::{
-        AnalyzerMessage, Clock, Counters, LoaderMessage, Mode, PROTOCOL_VERSION, decode, encode,
+        AnalyzerMessage, Clock, Counters, LoaderMessage, Mode, PROTOCOL_VERSION, Refusal, Verdict,
+        decode, encode,
     },
 };
 
@@ -158,9 +159,12 @@ pub fn run(
         processed: 0,
         by_severity: [0; 5],
         last_status: (Instant::now(), 0),
+        stop_asked: false,
+        breaker_told: false,
         frame: Vec::new(),
     };
     let mut ended = session.serve(signals);
+    session.give_up_waiting();
     // Both end when their sockets do; the loader takes the programs in the kernel with it.
     let _closed = shutdown(session.loader.as_raw_fd(), Shutdown::Both);
     session.enforcement = None;
@@ -200,6 +204,8 @@ struct Session {
     processed: u64,
     by_severity: [u64; 5],
     last_status: (Instant, u64),
+    stop_asked: bool,
+    breaker_told: bool,
     frame: Vec<u8>,
 }
 
@@ -294,7 +300,13 @@ impl Session {
                     self.analysis.lost(now, dropped);
                     let mut rest = records;
                     while !rest.is_empty() {
-                        let (event, next) = event::take(rest).map_err(|error| broken(&error))?;
+                        let (event, next) = match event::take(rest) {
+                            Ok(taken) => taken,
+                            Err(error) => {
+                                self.act_on(&mut alerts);
+                                return Err(broken(&error));
+                            }
+                        };
                         self.analysis.event(&event, &mut alerts);
                         self.processed += 1;
                         rest = next;
@@ -371,6 +383,18 @@ impl Session {
         };
         for alert in outcomes {
             self.deliver(&alert);
+            let tripped = ActionTaken::Decided(Verdict::Refused(Refusal::Budget));
+            if alert.action == tripped && !std::mem::replace(&mut self.breaker_told, true) {
+                let breaker = self.analysis.breaker_tripped(alert.timestamp_boot);
+                self.deliver(&breaker);
+            }
+        }
+    }
+
+    fn give_up_waiting(&mut self) {
+        let Some(enforcement) = &mut self.enforcement else { return };
+        for alert in enforcement.give_up() {
+            self.deliver(&alert);
         }
     }
 
@@ -385,7 +409,9 @@ impl Session {
             State::Stopping if now >= self.deadline => return Err(SessionError::LoaderHangs),
             State::Streaming => {
                 let over = self.limit.is_some_and(|limit| now >= self.started + limit);
-                if asked_to_stop || over {
+                self.stop_asked |= asked_to_stop || over;
+                // Whoever is to be killed is identified by the loader: that comes first.
+                if self.stop_asked && !self.awaits_outcome() {
                     self.send(&AnalyzerMessage::Stop)?;
                     self.state = State::Stopping;
                     self.deadline = now + STOP_LIMIT;

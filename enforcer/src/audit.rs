@@ -1,19 +1,28 @@
 //! One line for each decision, on standard error.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    cell::Cell,
+    io::{self, IsTerminal},
+};
 
-use sentinel_ipc::frame::{Target, Verdict};
+use sentinel_ipc::{
+    diagnostics::tell,
+    frame::{Target, Verdict},
+};
 
 /// Writes the audit.
 pub struct Audit {
     /// What clears the launcher's status line, if both share a terminal.
     start: &'static str,
+    /// Lines that nobody read, since the last one that somebody did.
+    omitted: Cell<u64>,
 }
 
 impl Audit {
     /// An audit on standard error.
     pub fn new() -> Self {
-        Self { start: if io::stderr().is_terminal() { "\r\x1b[2K" } else { "" } }
+        let start = if io::stderr().is_terminal() { "\r\x1b[2K" } else { "" };
+        Self { start, omitted: Cell::new(0) }
     }
 
     /// Notes a decision. The reason comes from the analyzer: it is shown escaped and proves nothing.
@@ -35,8 +44,13 @@ impl Audit {
 
     /// Notes anything else.
     pub fn line(&self, text: &str) {
-        // Nobody is left to tell when standard error is closed; the decision stands.
-        let _written = writeln!(io::stderr(), "{}sentinel-enforcer: {text}", self.start);
+        let omitted = self.omitted.get();
+        let note = match omitted {
+            0 => String::new(),
+            _ => format!(" ({omitted} lines before this one were left out)"),
+        };
+        let told = tell(&format!("{}sentinel-enforcer: {text}{note}", self.start));
+        self.omitted.set(if told { 0 } else { omitted + 1 });
     }
 }
 

@@ -3,25 +3,23 @@
 //!
 //! Standard input is the socket to the analyzer, standard output the one to the loader.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use sentinel_enforcer::{arguments::Arguments, session};
+use sentinel_ipc::diagnostics::tell;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args_os().skip(1)) {
         Ok(arguments) => arguments,
         Err(message) => {
-            let _told = writeln!(io::stderr(), "sentinel-enforcer: {message}");
+            tell(&format!("sentinel-enforcer: {message}"));
             return ExitCode::from(2);
         }
     };
     match session::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _told = writeln!(io::stderr(), "sentinel-enforcer: {error}");
+            tell(&format!("sentinel-enforcer: {error}"));
             ExitCode::FAILURE
         }
     }

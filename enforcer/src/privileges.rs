@@ -6,8 +6,6 @@ use sentinel_ipc::confinement::{
     keep_capabilities, landlock, limit, no_new_privileges, seccomp, try_to_regain,
 };
 
-/// User and group when `sentinel-enforcer` is not installed.
-pub const RESERVED_ID: u32 = 65_523;
 /// Its most: it holds two sockets and one pidfd.
 const LIMITS: Limits = Limits { memory: 64 << 20, descriptors: 16 };
 
@@ -62,12 +60,14 @@ const fn always(number: i64, reason: &'static str) -> AllowedCall {
 /// # Errors
 /// When a step is refused or has no effect; the process must end then.
 pub fn drop_privileges() -> Result<Sandbox, ConfinementError> {
-    let account = account("sentinel-enforcer", RESERVED_ID)?;
+    let account = account("sentinel-enforcer")?;
     become_account(account)?;
     keep_capabilities(&[Capability::CAP_KILL])?;
     limit(LIMITS)?;
     no_new_privileges()?;
     let sandbox = landlock(Signals::Anywhere)?;
+    // Once with the kernel's own answers, and once with the filter's.
+    try_to_regain()?;
     seccomp(ALLOWED)?;
     try_to_regain()?;
     Ok(sandbox)

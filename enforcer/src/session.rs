@@ -8,12 +8,11 @@ use std::{
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::signal::SigSet,
     time::{ClockId, clock_gettime},
 };
 use sentinel_ipc::{
-    channel::{Channel, ChannelError, Received},
-    confinement::ConfinementError,
+    channel::{Channel, ChannelError, Received, Sent},
+    confinement::{self, ConfinementError},
     frame::{
         KillMessage, MAX_REASON_BYTES, Mode, OutcomeMessage, PROTOCOL_VERSION, Refusal, Target,
         Verdict, decode, encode,
@@ -78,8 +77,8 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     let launcher = analyzer.peer().map_err(|error| SessionError::Socket("its peer", error))?;
     let own = [std::process::id()].into_iter().chain(u32::try_from(launcher.pid())).collect();
     let guard = Guard::new(arguments.mode, arguments.only_in_scope, own);
-    // The launcher's mask, which it leaves to its children, is not ours.
-    SigSet::empty().thread_set_mask().map_err(system("sigprocmask"))?;
+    confinement::own_signal_mask().map_err(SessionError::Confinement)?;
+    confinement::close_standard_streams().map_err(SessionError::Confinement)?;
     let audit = Audit::new();
     privileges::drop_privileges().map_err(SessionError::Confinement)?;
     let loader = match Loader::greet(loader) {
@@ -164,6 +163,7 @@ impl Session {
             Received::Frame(frame) => frame.to_vec(),
         };
         let message: KillMessage<'_> = decode(&frame).map_err(broken)?;
+        let mut audit = None;
         let answer = match (self.state, message) {
             (State::AwaitingHello, KillMessage::Hello { version: PROTOCOL_VERSION }) => {
                 self.state = State::Serving;
@@ -180,7 +180,7 @@ impl Session {
                     return Err(broken(format!("a reason of {} bytes", reason.len())));
                 }
                 let verdict = self.decide(Request { number: request, target, deadline })?;
-                self.audit.decision(request, target, rule, reason, verdict);
+                audit = Some((request, target, rule, reason, verdict));
                 OutcomeMessage::Outcome { request, verdict }
             }
             (State::Serving, KillMessage::Hello { .. }) => return Err(broken("a second hello")),
@@ -191,7 +191,13 @@ impl Session {
         let mut frame = Vec::new();
         encode(&answer, &mut frame).map_err(broken)?;
         // An analyzer that does not read its outcomes goes without; the audit has them.
-        let _sent = self.analyzer.send(&frame).map_err(broken)?;
+        let sent = self.analyzer.send(&frame).map_err(broken)?;
+        if let Some((request, target, rule, reason, verdict)) = audit {
+            self.audit.decision(request, target, rule, reason, verdict);
+        }
+        if sent == Sent::WouldBlock {
+            self.audit.line("the analyzer does not read its outcomes");
+        }
         Ok(true)
     }
 

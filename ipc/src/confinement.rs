@@ -15,8 +15,12 @@ use nix::{
     sys::{
         prctl,
         resource::{Resource, setrlimit},
+        signal::{SigSet, Signal},
     },
-    unistd::{Gid, Uid, User, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid},
+    unistd::{
+        Gid, Uid, User, close, dup2_stdin, dup2_stdout, getgroups, getresgid, getresuid, setgroups,
+        setresgid, setresuid,
+    },
 };
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -65,25 +69,97 @@ pub struct Account {
     pub installed: bool,
 }
 
-/// The account of a process: the installed user `name`, else the number `reserved` as user and
-/// group. Looked up while the user database can still be read.
+/// The three processes' users, and the numbers that stand in for them where they are not installed.
 ///
-/// The reserved numbers lie above systemd's dynamic users (systemd.io/UIDS-GIDS) and are nobody's.
+/// The numbers lie above systemd's dynamic users (systemd.io/UIDS-GIDS) and are nobody's.
+const ACCOUNTS: [(&str, u32); 3] =
+    [("sentinel-loader", 65_521), ("sentinel", 65_522), ("sentinel-enforcer", 65_523)];
+/// The user that everything unowned has (`overflowuid`): shared, so never ours.
+const NOBODY: u32 = 65_534;
+
+/// The account of the process that runs as `name`. Looked up while the user database can be read.
 ///
 /// # Errors
-/// When the user database cannot be read, or gives the name to root.
-pub fn account(name: &'static str, reserved: u32) -> Result<Account, ConfinementError> {
-    match User::from_name(name).map_err(refused("user database"))? {
-        Some(user) if user.uid.is_root() || user.gid.as_raw() == 0 => {
-            Err(ConfinementError::Missing("user of Sentinel's own: its name belongs to root"))
+/// When the user database cannot be read, or the three users are not three users of their own.
+pub fn account(name: &'static str) -> Result<Account, ConfinementError> {
+    let mut found = None;
+    let mut users = Vec::with_capacity(ACCOUNTS.len());
+    for (listed, reserved) in ACCOUNTS {
+        let user = User::from_name(listed).map_err(refused("user database"))?;
+        let account = match user {
+            Some(user) => Account { uid: user.uid, gid: user.gid, installed: true },
+            None => Account {
+                uid: Uid::from_raw(reserved),
+                gid: Gid::from_raw(reserved),
+                installed: false,
+            },
+        };
+        let shared = account.uid.is_root()
+            || account.gid.as_raw() == 0
+            || account.uid.as_raw() == NOBODY
+            || users.contains(&account.uid);
+        if shared {
+            return Err(ConfinementError::Missing(
+                "three users of Sentinel's own: see the ids of sentinel, sentinel-loader and \
+                 sentinel-enforcer",
+            ));
         }
-        Some(user) => Ok(Account { uid: user.uid, gid: user.gid, installed: true }),
-        None => Ok(Account {
-            uid: Uid::from_raw(reserved),
-            gid: Gid::from_raw(reserved),
-            installed: false,
-        }),
+        users.push(account.uid);
+        if listed == name {
+            found = Some(account);
+        }
     }
+    found.ok_or(ConfinementError::Missing("user of this name"))
+}
+
+/// Closes every descriptor but the standard streams: what a careless parent left open is nobody's
+/// business here. Call it before anything else is opened.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn close_inherited_descriptors() -> Result<(), ConfinementError> {
+    let failed = |error| ConfinementError::Refused("/proc/self/fd", error);
+    let entries = std::fs::read_dir("/proc/self/fd").map_err(failed)?;
+    let numbers: Vec<i32> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for number in numbers.into_iter().filter(|&number| number > 2) {
+        // One of them was the directory itself, and is closed already.
+        let _closed = close(number);
+    }
+    Ok(())
+}
+
+/// Puts /dev/null on standard input.
+///
+/// # Errors
+/// When the system refuses.
+pub fn close_standard_input() -> Result<(), ConfinementError> {
+    let null =
+        File::open("/dev/null").map_err(|error| ConfinementError::Refused("/dev/null", error))?;
+    dup2_stdin(&null).map_err(refused("dup2"))
+}
+
+/// Puts /dev/null on standard input and output. Sockets that stood there have been duplicated; so
+/// the one copy that is left can be hung up.
+///
+/// # Errors
+/// When the system refuses.
+pub fn close_standard_streams() -> Result<(), ConfinementError> {
+    close_standard_input()?;
+    let null =
+        File::create("/dev/null").map_err(|error| ConfinementError::Refused("/dev/null", error))?;
+    dup2_stdout(&null).map_err(refused("dup2"))
+}
+
+/// Blocks SIGTTOU, which would stop a background process that writes to its terminal, and nothing
+/// else: the launcher's mask, which its children inherit, holds more.
+///
+/// # Errors
+/// When the system refuses.
+pub fn own_signal_mask() -> Result<(), ConfinementError> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGTTOU);
+    mask.thread_set_mask().map_err(refused("sigprocmask"))
 }
 
 /// Becomes `account` for good, with no groups beside its own. Capabilities stay permitted until
@@ -263,14 +339,30 @@ pub struct AllowedCall {
     pub reason: &'static str,
 }
 
-/// Refuses every system call but these, with EPERM. Calls of a foreign ABI end the process.
+/// System calls that every process needs to die: the runtime's handler of SIGSEGV gives the signal
+/// its default effect and returns, and the fault comes again. Without them an abort would go round in
+/// circles.
+const TO_DIE: [AllowedCall; 2] = [
+    AllowedCall {
+        number: libc::SYS_rt_sigaction,
+        when: When::Always,
+        reason: "default effect of a signal",
+    },
+    AllowedCall {
+        number: libc::SYS_rt_sigprocmask,
+        when: When::Always,
+        reason: "unblocking SIGABRT",
+    },
+];
+
+/// Refuses every system call but these (and those that it takes to die), with EPERM. Calls of a foreign ABI end the process.
 ///
 /// # Errors
 /// When the table makes no filter or the system refuses it.
 pub fn seccomp(allowed: &[AllowedCall]) -> Result<(), ConfinementError> {
     let step = failed("seccomp");
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for call in allowed {
+    for call in allowed.iter().chain(&TO_DIE) {
         let conditions = conditions(call.when).map_err(|error| step(error.to_string()))?;
         let rules = rules.entry(call.number).or_default();
         for condition in conditions {

@@ -267,8 +267,10 @@ pub mod control {
     pub const SCOPE_IS_EVERYTHING: u32 = 0;
     /// Cgroup v2 id whose subtree is the scope; 0: none.
     pub const SCOPE_CGROUP: u32 = 1;
+    /// 1: events are put into the ring; 0: scope and facts are kept up to date, and nothing else.
+    pub const REPORTING: u32 = 2;
     /// How many there are.
-    pub const COUNT: u32 = 2;
+    pub const COUNT: u32 = 3;
 }
 
 /// Highest system call number + 1 that the syscall table has room for, for one ABI.

@@ -8,5 +8,7 @@ pub mod channel;
 #[cfg(feature = "user")]
 pub mod confinement;
 #[cfg(feature = "user")]
+pub mod diagnostics;
+#[cfg(feature = "user")]
 pub mod frame;
 pub mod kernel_abi;

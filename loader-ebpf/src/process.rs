@@ -13,7 +13,7 @@ use crate::{
     facts,
     kernel::{Address, Task, copy_kernel, copy_user, current_ids},
     path,
-    scope::{cgroup_id, class_of, count, in_scope_cgroup, is_reported, set_class},
+    scope::{cgroup_id, class_of, count, in_scope_cgroup, is_reported, is_reporting, set_class},
 };
 
 /// `TP_PROTO(struct task_struct *parent, struct task_struct *child)`; runs before the child does.
@@ -40,8 +40,11 @@ fn new_process(tgid: u32, child: Task, child_tgid: u32) {
     if !is_reported(tgid) && !is_reported(child_tgid) {
         return;
     }
-    count(|counters| counters.passed += 1);
     facts::note_fork(tgid, child, child_tgid);
+    if !is_reporting() {
+        return;
+    }
+    count(|counters| counters.passed += 1);
     let Some(mut entry) = reserve::<ForkRecord>() else { return };
     let shared = child.follow(Field::TaskFiles) == Task::current().follow(Field::TaskFiles);
     let parent = child.follow(Field::TaskRealParent);
@@ -71,10 +74,13 @@ pub fn sched_process_exec(context: BtfTracePointContext) -> i32 {
     if !is_reported(tgid) {
         return 0;
     }
-    count(|counters| counters.passed += 1);
     let binprm: *const u8 = context.arg(2);
     let file = Address(binprm as u64).follow(Field::BinprmFile);
     facts::note_exec(tgid, object_of(file));
+    if !is_reporting() {
+        return 0;
+    }
+    count(|counters| counters.passed += 1);
     let Some(mut entry) = reserve::<ExecRecord>() else { return 0 };
     fill_exec(entry.as_mut_ptr(), file);
     entry.submit(0);
@@ -152,7 +158,7 @@ pub fn sched_process_exit(_: BtfTracePointContext) -> i32 {
     let reported = is_reported(tgid) || class_of(tgid) & class::LEFT_SCOPE != 0;
     set_class(tgid, 0);
     facts::forget(tgid);
-    if reported {
+    if reported && is_reporting() {
         count(|counters| counters.passed += 1);
         plain(Facts { kind: kind::EXIT, ..Facts::default() });
     }

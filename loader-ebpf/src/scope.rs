@@ -71,6 +71,12 @@ pub fn is_reported(tgid: u32) -> bool {
         && (class & class::IN_SCOPE != 0 || control_value(control::SCOPE_IS_EVERYTHING) != 0)
 }
 
+/// Whether events are asked for at all.
+#[inline(always)]
+pub fn is_reporting() -> bool {
+    control_value(control::REPORTING) != 0
+}
+
 /// Whether a scope cgroup is set, and then whether `task` is in its subtree.
 #[inline(always)]
 pub fn in_scope_cgroup(task: Task) -> Option<bool> {

@@ -3,25 +3,23 @@
 //!
 //! Standard input is the socket to the analyzer (`SOCK_SEQPACKET`).
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
+use sentinel_ipc::diagnostics::tell;
 use sentinel_loader::{arguments::Arguments, session};
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args_os().skip(1)) {
         Ok(arguments) => arguments,
         Err(message) => {
-            let _told = writeln!(io::stderr(), "sentinel-loader: {message}");
+            tell(&format!("sentinel-loader: {message}"));
             return ExitCode::from(2);
         }
     };
     match session::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _told = writeln!(io::stderr(), "sentinel-loader: {error}");
+            tell(&format!("sentinel-loader: {error}"));
             ExitCode::FAILURE
         }
     }

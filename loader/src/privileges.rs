@@ -7,8 +7,6 @@ use sentinel_ipc::confinement::{
     keep_capabilities, landlock, limit, no_new_privileges, seccomp, try_to_regain,
 };
 
-/// User and group when `sentinel-loader` is not installed.
-pub const RESERVED_ID: u32 = 65_521;
 /// Its most: the ring and the class bytes are mapped (twice 4 MiB and 4 MiB), and each program, map
 /// and link is a descriptor.
 const LIMITS: Limits = Limits { memory: 256 << 20, descriptors: 128 };
@@ -80,13 +78,15 @@ const fn always(number: i64, reason: &'static str) -> AllowedCall {
 /// # Errors
 /// When a step is refused or has no effect; the process must end then.
 pub fn drop_privileges() -> Result<Sandbox, ConfinementError> {
-    let account = account("sentinel-loader", RESERVED_ID)?;
+    let account = account("sentinel-loader")?;
     let kept = capabilities_needed();
     become_account(account)?;
     keep_capabilities(kept)?;
     limit(LIMITS)?;
     no_new_privileges()?;
     let sandbox = landlock(Signals::Inside)?;
+    // Once with the kernel's own answers, and once with the filter's.
+    try_to_regain()?;
     seccomp(ALLOWED)?;
     try_to_regain()?;
     Ok(sandbox)

@@ -22,11 +22,12 @@ use crate::{
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sentinel-sensor"));
 
-/// Tracepoints that keep the scope true; each program has the name of its tracepoint.
-const SCOPE_PROGRAMS: [&str; 3] =
-    ["sched_process_fork", "sched_process_exit", "cgroup_attach_task"];
+/// Tracepoints that keep scope and facts true, attached as long as the loader runs: it says who a
+/// process is until its end. Each program has the name of its tracepoint.
+const SCOPE_PROGRAMS: [&str; 4] =
+    ["sched_process_fork", "sched_process_exit", "cgroup_attach_task", "sched_process_exec"];
 /// Tracepoints that only report.
-const REPORT_PROGRAMS: [&str; 2] = ["sched_process_exec", "sys_exit"];
+const REPORT_PROGRAMS: [&str; 1] = ["sys_exit"];
 
 fn programs() -> impl Iterator<Item = &'static str> {
     SCOPE_PROGRAMS.into_iter().chain(REPORT_PROGRAMS)
@@ -149,8 +150,11 @@ impl Sensor {
             Scope::Tree(_) => (0, 0),
             Scope::Cgroup(path) => (0, scope::cgroup_id(path).map_err(SensorError::Scope)?),
         };
-        let values: [(u32, u64); 2] =
-            [(control::SCOPE_IS_EVERYTHING, everything), (control::SCOPE_CGROUP, cgroup)];
+        let values: [(u32, u64); 3] = [
+            (control::SCOPE_IS_EVERYTHING, everything),
+            (control::SCOPE_CGROUP, cgroup),
+            (control::REPORTING, 0),
+        ];
         set(&mut ebpf, "CONTROL", &values)?;
         let scope = scope.clone();
         let sensor = Self { ebpf, classes, counters, facts, scope, everything: everything == 1 };
@@ -183,6 +187,7 @@ impl Sensor {
     /// # Errors
     /// When the kernel refuses.
     pub fn report(&mut self) -> Result<Vec<&'static str>, SensorError> {
+        self.set_reporting(true)?;
         for name in REPORT_PROGRAMS {
             program(&mut self.ebpf, name)?.attach().map_err(refused(name))?;
         }
@@ -235,14 +240,19 @@ impl Sensor {
         }))
     }
 
-    /// Detaches all programs; the maps stay readable.
-    pub fn detach(&mut self) {
-        for name in programs() {
-            if let Ok(program) = program(&mut self.ebpf, name) {
-                // Fails only if it is not loaded, and then it is not attached either.
-                let _unloaded = program.unload();
-            }
+    /// Ends reporting. Scope and facts are kept up to date.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn fall_silent(&mut self) -> Result<(), SensorError> {
+        for name in REPORT_PROGRAMS {
+            program(&mut self.ebpf, name)?.unload().map_err(refused(name))?;
         }
+        self.set_reporting(false)
+    }
+
+    fn set_reporting(&mut self, reporting: bool) -> Result<(), SensorError> {
+        set(&mut self.ebpf, "CONTROL", &[(control::REPORTING, u64::from(reporting))])
     }
 }
 

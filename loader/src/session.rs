@@ -1,8 +1,7 @@
 //! The loader's life: load, wait for the analyzer, attach, forward until either side ends.
 
 use std::{
-    fmt,
-    io::{self, Write},
+    fmt, io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -10,12 +9,12 @@ use std::{
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use nix::{
     errno::Errno,
-    sys::signal::SigSet,
     time::{ClockId, clock_gettime},
 };
 use sentinel_ipc::{
     channel::{Channel, ChannelError, Received},
-    confinement::ConfinementError,
+    confinement::{self, ConfinementError},
+    diagnostics::tell,
     frame::{AnalyzerMessage, Clock, Counters, LoaderMessage, PROTOCOL_VERSION, decode},
 };
 
@@ -98,8 +97,7 @@ enum State {
 /// # Errors
 /// When the sensor cannot run or the analyzer misbehaves.
 pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
-    // The launcher's mask, which it leaves to its children, is not ours.
-    SigSet::empty().thread_set_mask().map_err(system("sigprocmask"))?;
+    confinement::own_signal_mask().map_err(SessionError::Confinement)?;
     let copy = |fd: &dyn AsFd| fd.as_fd().try_clone_to_owned();
     let open = |which, fd: io::Result<OwnedFd>| {
         let fd = fd.map_err(|error| SessionError::System(which, error))?;
@@ -108,6 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     let channel = open("standard input", copy(&io::stdin()))?;
     let enforcer = open("standard output", copy(&io::stdout()))?;
     let launcher = channel.peer().map_err(|error| SessionError::Socket("its peer", error))?.pid();
+    confinement::close_standard_streams().map_err(SessionError::Confinement)?;
     let (mut sensor, ring) = Sensor::load(&arguments.scope)?;
     sensor.exclude(std::process::id());
     if let Ok(launcher) = u32::try_from(launcher) {
@@ -210,8 +209,7 @@ impl Session {
             && let Err(error) = enforcer.serve(&self.sensor)
         {
             if !matches!(error, IdentityError::Closed) {
-                let _told =
-                    writeln!(io::stderr(), "sentinel-loader: {error}; it is served no longer");
+                tell(&format!("sentinel-loader: {error}; it is served no longer"));
             }
             self.enforcer = None;
         }
@@ -237,7 +235,7 @@ impl Session {
                     self.start()?;
                 }
                 (State::Streaming, AnalyzerMessage::Stop) => {
-                    self.sensor.detach();
+                    self.sensor.fall_silent()?;
                     self.state = State::Stopping;
                 }
                 (

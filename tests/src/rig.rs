@@ -3,14 +3,17 @@
 
 use std::{
     collections::HashMap,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, PipeReader, Write},
     os::fd::OwnedFd,
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     time::{Duration, Instant},
 };
 
-use nix::time::{ClockId, clock_gettime};
+use nix::{
+    fcntl::{FcntlArg, fcntl},
+    time::{ClockId, clock_gettime},
+};
 use sentinel_analyzer::event::{self, Action};
 use sentinel_ipc::{
     channel::{Channel, Received, Sent},
@@ -36,6 +39,8 @@ pub struct Rig {
     audit: Receiver<String>,
     next_request: u64,
     starts: HashMap<u32, u64>,
+    /// The end of a pipe that is not read but kept open.
+    unread: Option<PipeReader>,
 }
 
 impl Rig {
@@ -45,15 +50,36 @@ impl Rig {
     /// When one does not get ready.
     pub fn start(bed: &Bed) -> Self {
         let mut rig = Self::start_silent(bed);
-        rig.tell_enforcer(&KillMessage::Hello { version: PROTOCOL_VERSION });
+        rig.greet();
+        rig
+    }
+
+    /// Greets both.
+    ///
+    /// # Panics
+    /// When one does not get ready.
+    pub fn greet(&mut self) {
+        self.tell_enforcer(&KillMessage::Hello { version: PROTOCOL_VERSION });
         let ready = OutcomeMessage::Ready { version: PROTOCOL_VERSION, mode: Mode::Enforce };
-        assert_eq!(rig.enforcer_says(), Some(ready));
-        rig.tell_loader(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION });
+        assert_eq!(self.enforcer_says(), Some(ready));
+        self.tell_loader(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION });
         let limit = Instant::now() + PATIENCE;
-        while !rig.hear_loader() {
+        while !self.hear_loader() {
             assert!(Instant::now() < limit, "the loader does not get ready");
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Starts both and says nothing; the enforcer's audit goes into a pipe that is full.
+    ///
+    /// # Panics
+    /// When one cannot be started.
+    pub fn start_with_full_audit(bed: &Bed) -> Self {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).expect("a small pipe");
+        writer.write_all(&[b'x'; 4096]).expect("room for a page");
+        let mut rig = Self::start_with(bed, Stdio::from(writer));
+        rig.unread = Some(reader);
         rig
     }
 
@@ -62,24 +88,34 @@ impl Rig {
     /// # Panics
     /// When one cannot be started.
     pub fn start_silent(bed: &Bed) -> Self {
+        Self::start_with(bed, Stdio::piped())
+    }
+
+    fn start_with(bed: &Bed, audit: Stdio) -> Self {
         let (loader, loaders_analyzer) = Channel::pair().expect("sockets");
         let (enforcer, enforcers_analyzer) = Channel::pair().expect("sockets");
         let (loaders_enforcer, enforcers_loader) = Channel::raw_pair().expect("sockets");
         let scope = format!("--scope-cgroup={}", bed.cgroup().display());
-        let loader_process =
-            spawn("sentinel-loader", &[&scope], loaders_analyzer, loaders_enforcer);
-        let arguments = ["--enforce", "--only-in-scope"];
+        let loader_process = command("sentinel-loader", loaders_analyzer, loaders_enforcer)
+            .arg(&scope)
+            .spawn()
+            .expect("the loader");
         let mut enforcer_process =
-            spawn("sentinel-enforcer", &arguments, enforcers_analyzer, enforcers_loader);
-        let stderr = enforcer_process.stderr.take().expect("piped");
+            command("sentinel-enforcer", enforcers_analyzer, enforcers_loader)
+                .args(["--enforce", "--only-in-scope"])
+                .stderr(audit)
+                .spawn()
+                .expect("the enforcer");
         let (sender, audit) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
+        if let Some(stderr) = enforcer_process.stderr.take() {
+            std::thread::spawn(move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    if sender.send(line).is_err() {
+                        break;
+                    }
                 }
-            }
-        });
+            });
+        }
         Self {
             loader,
             enforcer,
@@ -88,6 +124,7 @@ impl Rig {
             audit,
             next_request: 1,
             starts: HashMap::new(),
+            unread: None,
         }
     }
 
@@ -195,6 +232,24 @@ impl Rig {
         }
     }
 
+    /// Has the loader stop reporting, without taking what it has still to send, and waits until it
+    /// has heard.
+    pub fn stop_reporting(&mut self) {
+        self.tell_loader(&AnalyzerMessage::Stop);
+        std::thread::sleep(Duration::from_millis(700));
+    }
+
+    /// Fills the socket from the loader, so that it cannot end.
+    ///
+    /// # Panics
+    /// When the sensor emits nothing.
+    pub fn hold_up_loader(&mut self, bed: &Bed) {
+        // Nobody reads: some thousand descriptors made and closed are more than the socket holds.
+        let code = "import os\nfor i in range(20000): os.close(os.dup(1))";
+        let status = bed.command("python3").args(["-c", code]).status().expect("python3");
+        assert!(status.success());
+    }
+
     /// Whether the loader hangs up.
     pub fn loader_hangs_up(&mut self) -> bool {
         within(PATIENCE, || matches!(self.loader.receive(), Ok(Received::Closed)))
@@ -242,15 +297,27 @@ impl Drop for Rig {
     }
 }
 
-fn spawn(name: &str, arguments: &[&str], stdin: OwnedFd, stdout: OwnedFd) -> Child {
-    Command::new(program().with_file_name(name))
-        .args(arguments)
-        .env_clear()
-        .stdin(stdin)
-        .stdout(stdout)
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("a program")
+fn command(name: &str, stdin: OwnedFd, stdout: OwnedFd) -> Command {
+    let mut command = Command::new(program().with_file_name(name));
+    command.env_clear().stdin(stdin).stdout(stdout).stderr(Stdio::inherit());
+    command
+}
+
+/// Waits for the end of a child that is to be killed, and tells by which signal it ended.
+///
+/// # Panics
+/// When it lives on.
+pub fn ends_by_signal(child: &mut Child) -> Option<i32> {
+    let mut status = None;
+    let ended = within(PATIENCE, || {
+        status = child.try_wait().expect("a child");
+        status.is_some()
+    });
+    if !ended {
+        let _gone = child.kill();
+        panic!("{} lives on", child.id());
+    }
+    status.and_then(|status| std::os::unix::process::ExitStatusExt::signal(&status))
 }
 
 /// Whether a process lives on for a while.

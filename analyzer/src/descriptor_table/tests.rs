@@ -42,6 +42,10 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
 /// Number → inode and close-on-exec flag.
 type Model = BTreeMap<u32, (u64, bool)>;
 
+fn empty() -> DescriptorTable {
+    DescriptorTable::new(Rc::default())
+}
+
 fn descriptor(inode: u64) -> Descriptor {
     let object = ObjectId { device: 1, inode, generation: 0 };
     Descriptor { object, socket: None, is_terminal: false, is_pipe: false }
@@ -109,7 +113,7 @@ proptest! {
     #[test]
     fn the_table_is_what_the_kernel_would_have(calls in calls()) {
         let mut model = Model::new();
-        let mut table = DescriptorTable::default();
+        let mut table = empty();
         for call in &calls {
             step(&mut model, &mut table, call);
             let told: Model = (0..NUMBERS)
@@ -125,8 +129,8 @@ proptest! {
     #[test]
     fn stdio_tells_what_the_events_missed(calls in calls(), lost in any::<u64>()) {
         let mut model = Model::new();
-        let mut table = DescriptorTable::default();
-        let mut nobody = DescriptorTable::default();
+        let mut table = empty();
+        let mut nobody = empty();
         for (index, call) in calls.iter().enumerate() {
             let to = if lost >> (index % 64) & 1 == 0 { &mut table } else { &mut nobody };
             step(&mut model, to, call);
@@ -141,11 +145,33 @@ proptest! {
 
 #[test]
 fn the_number_of_descriptors_kept_is_bounded() {
-    let mut table = DescriptorTable::default();
+    let mut table = empty();
     for number in 0..10_000 {
         table.apply(&made(DescriptorCall::Socket, number, None, (u64::from(number), false)));
     }
     assert_eq!(table.len(), MAX_DESCRIPTORS);
     table.apply(&made(DescriptorCall::Socket, 1, None, (77, false)));
     assert_eq!(table.get(1).unwrap().object.id.inode, 77);
+}
+
+#[test]
+fn all_tables_together_are_bounded_and_count_what_they_hold() {
+    let total = Rc::new(Cell::new(0));
+    let mut parent = DescriptorTable::new(Rc::clone(&total));
+    for number in 0..4_000 {
+        parent.apply(&made(DescriptorCall::Socket, number, None, (u64::from(number), false)));
+    }
+    assert_eq!(total.get(), 4_000);
+    let mut children: Vec<DescriptorTable> = (0..1_500).map(|_| parent.clone()).collect();
+    assert_eq!(total.get(), 4_000, "copies share");
+    for child in &mut children {
+        child.apply(&made(DescriptorCall::Dup, 1, Some(0), (0, false)));
+    }
+    assert!(total.get() <= MAX_TOTAL + 3 * children.len(), "{}", total.get());
+    let last = children.last().unwrap();
+    assert_eq!((last.len(), last.get(1).unwrap().object.id.inode), (3, 0), "trimmed but right");
+    drop(children);
+    assert_eq!(total.get(), 4_000);
+    drop(parent);
+    assert_eq!(total.get(), 0);
 }

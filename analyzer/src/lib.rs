@@ -1,5 +1,6 @@
 //! The analyzer's parts. Way of an event: `session` (frames) → `event` (typed) → `process_table`,
-//! `descriptor_table` (who, what) → `patterns` (engines) → `alert` → `console`, `json_log` (sinks).
+//! `descriptor_table` (who, what) → `patterns` (engines) → `alert` → `delivery`
+//! (`console`, `json_log`); with enforcement, `enforcement` before `delivery`.
 //!
 //! Everything from `event` to `alert` is pure: no I/O, and no clock but the events' own.
 
@@ -7,6 +8,7 @@ pub mod alert;
 pub mod analysis;
 pub mod command_line;
 pub mod console;
+pub mod delivery;
 pub mod descriptor_table;
 pub mod enforcement;
 pub mod escape;

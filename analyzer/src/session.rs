@@ -28,12 +28,11 @@ use crate::{
     alert::{ActionTaken, Alert, Severity},
     analysis::Analysis,
     command_line::RunArguments,
-    console::{Banner, Console, Status, Summary},
+    console::{Console, Status},
+    delivery::Delivery,
     enforcement::Enforcement,
     event,
-    json_log::JsonLog,
     launch::Launched,
-    output::Output,
 };
 
 const LOADER: Token = Token(0);
@@ -129,11 +128,11 @@ pub fn run(
 ) -> Result<(), SessionError> {
     let Launched { loader, mut loader_process, enforcer, mut enforcer_process, patterns_log } =
         launched;
-    let mut diagnostics = Output::new(io::stderr());
+    let mut delivery = Delivery::new(console, patterns_log);
     let enforcement = match Enforcement::greet(enforcer) {
         Ok(enforcement) => Some(enforcement),
         Err(error) => {
-            tell(&mut diagnostics, &error);
+            delivery.tell(&error);
             None
         }
     };
@@ -150,14 +149,10 @@ pub fn run(
         banner_shown: false,
         deadline: Instant::now() + START_LIMIT,
         analysis: Analysis::new(arguments.grimoire_debug),
-        console,
-        diagnostics,
-        console_open: true,
-        patterns_log,
+        delivery,
         counters: Counters::default(),
         totals: None,
         processed: 0,
-        by_severity: [0; 5],
         last_status: (Instant::now(), 0),
         stop_asked: false,
         breaker_told: false,
@@ -195,14 +190,10 @@ struct Session {
     /// When the present state has lasted too long.
     deadline: Instant,
     analysis: Analysis,
-    console: Console,
-    diagnostics: Output<io::Stderr>,
-    console_open: bool,
-    patterns_log: Option<JsonLog>,
+    delivery: Delivery,
     counters: Counters,
     totals: Option<Counters>,
     processed: u64,
-    by_severity: [u64; 5],
     last_status: (Instant, u64),
     stop_asked: bool,
     breaker_told: bool,
@@ -242,7 +233,7 @@ impl Session {
                     }
                 });
             }
-            let asked = matches!(signals.read_signal(), Ok(Some(_))) || !self.console_open;
+            let asked = matches!(signals.read_signal(), Ok(Some(_))) || !self.delivery.is_seen();
             self.on_time(asked)?;
             if self.state == State::Finished && !self.awaits_outcome() {
                 return Ok(());
@@ -351,22 +342,22 @@ impl Session {
     /// Has critical alerts enforced, if that was asked for, and delivers the rest.
     fn act_on(&mut self, alerts: &mut Vec<Alert>) {
         for note in self.analysis.take_notes() {
-            self.tell(&format_args!("grimoire: {note}"));
+            self.delivery.tell(&format_args!("grimoire: {note}"));
         }
         for alert in alerts.drain(..) {
             if !self.enforce || alert.severity != Severity::Critical {
                 if !alert.repeat {
-                    self.deliver(&alert);
+                    self.delivery.alert(&alert);
                 }
                 continue;
             }
             match &mut self.enforcement {
                 Some(enforcement) => {
                     if let Err(alert) = enforcement.request(alert) {
-                        self.deliver(&alert);
+                        self.delivery.alert(&alert);
                     }
                 }
-                None => self.deliver(&Alert { action: ActionTaken::NoEnforcer, ..alert }),
+                None => self.delivery.alert(&Alert { action: ActionTaken::NoEnforcer, ..alert }),
             }
         }
     }
@@ -377,16 +368,16 @@ impl Session {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 let outcomes = enforcement.outcomes().unwrap_or_default();
-                self.tell(&error);
+                self.delivery.tell(&error);
                 outcomes
             }
         };
         for alert in outcomes {
-            self.deliver(&alert);
+            self.delivery.alert(&alert);
             let tripped = ActionTaken::Decided(Verdict::Refused(Refusal::Budget));
             if alert.action == tripped && !std::mem::replace(&mut self.breaker_told, true) {
                 let breaker = self.analysis.breaker_tripped(alert.timestamp_boot);
-                self.deliver(&breaker);
+                self.delivery.alert(&breaker);
             }
         }
     }
@@ -394,7 +385,7 @@ impl Session {
     fn give_up_waiting(&mut self) {
         let Some(enforcement) = &mut self.enforcement else { return };
         for alert in enforcement.give_up() {
-            self.deliver(&alert);
+            self.delivery.alert(&alert);
         }
     }
 
@@ -432,24 +423,6 @@ impl Session {
             .map_err(|error| SessionError::Protocol(error.to_string()))
     }
 
-    fn deliver(&mut self, alert: &Alert) {
-        if let Some(count) = self.by_severity.get_mut(alert.severity as usize) {
-            *count += 1;
-        }
-        if let Some(log) = &mut self.patterns_log
-            && let Err(error) = log.write(alert)
-        {
-            let path = log.path().display().to_string();
-            self.tell(&format_args!("{path}: alert not written: {error}"));
-        }
-        let shown = self.console.alert(alert);
-        self.console_open &= shown.is_ok();
-    }
-
-    fn tell(&mut self, what: &dyn fmt::Display) {
-        tell(&mut self.diagnostics, what);
-    }
-
     fn show_banner(&mut self) {
         let mode = match &self.enforcement {
             Some(enforcement) if enforcement.channel().is_some() => enforcement.mode(),
@@ -467,11 +440,7 @@ impl Session {
                 "shadow mode: detects, never kills"
             }
         };
-        let sinks: Vec<String> =
-            self.patterns_log.iter().map(|log| log.path().display().to_string()).collect();
-        let (scope, hooks, notes) = (&self.scope, &self.hooks, &self.notes);
-        let shown = self.console.banner(&Banner { mode, scope, hooks, sinks: &sinks, notes });
-        self.console_open &= shown.is_ok();
+        self.delivery.banner(mode, &self.scope, &self.hooks, &self.notes);
     }
 
     fn show_status(&mut self, now: Instant) {
@@ -482,31 +451,18 @@ impl Session {
             limit: self.limit,
             rate: (self.processed - processed).saturating_mul(1000) / ms,
             dropped: self.counters.dropped,
-            patterns: self.by_severity.iter().sum(),
+            patterns: self.delivery.count(),
         };
         self.last_status = (now, self.processed);
         if self.state == State::Streaming {
-            let shown = self.console.status(&status);
-            self.console_open &= shown.is_ok();
+            self.delivery.status(&status);
         }
     }
 
     fn summarize(&mut self) {
-        let summary = Summary {
-            elapsed: self.started.elapsed(),
-            counters: self.totals,
-            processed: self.processed,
-            patterns: self.by_severity,
-            processes: self.analysis.processes(),
-        };
-        // Nobody is there to tell if standard output is closed.
-        let _shown = self.console.summary(&summary);
+        let (elapsed, processes) = (self.started.elapsed(), self.analysis.processes());
+        self.delivery.summary(elapsed, self.totals, self.processed, processes);
     }
-}
-
-/// Says something on standard error; who closed it does not want to hear it.
-fn tell(to: &mut Output<io::Stderr>, what: &dyn fmt::Display) {
-    let _told = to.write(&format!("sentinel: {what}\n"));
 }
 
 /// Waits up to the stop limit for a process to end, and says how it did.

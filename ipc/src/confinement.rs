@@ -3,7 +3,7 @@
 //! Each process has its own `privileges` that calls these in its own order; nothing here decides
 //! who gives up what.
 
-use std::{collections::BTreeMap, fmt, fs::File, io};
+use std::{fmt, fs::File, io};
 
 use caps::{CapSet, Capability, CapsHashSet};
 use landlock::{
@@ -21,10 +21,6 @@ use nix::{
         Gid, Uid, User, close, dup2_stdin, dup2_stdout, getgroups, getresgid, getresuid, setgroups,
         setresgid, setresuid,
     },
-};
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
 };
 
 /// Why a process is not confined; it must not go on.
@@ -54,7 +50,7 @@ fn refused(step: &'static str) -> impl Fn(Errno) -> ConfinementError {
     move |errno| ConfinementError::Refused(step, errno.into())
 }
 
-fn failed(step: &'static str) -> impl Fn(String) -> ConfinementError {
+pub(crate) fn failed(step: &'static str) -> impl Fn(String) -> ConfinementError {
     move |error| ConfinementError::Refused(step, io::Error::other(error))
 }
 
@@ -312,90 +308,6 @@ pub fn landlock(signals: Signals) -> Result<Sandbox, ConfinementError> {
         RulesetStatus::FullyEnforced => Ok(Sandbox::Full),
         RulesetStatus::PartiallyEnforced => Ok(Sandbox::Partial),
         RulesetStatus::NotEnforced => Err(ConfinementError::NoEffect("landlock")),
-    }
-}
-
-/// When a system call is allowed.
-#[derive(Debug, Clone, Copy)]
-pub enum When {
-    /// Always.
-    Always,
-    /// When an argument, counted from 0, has one of these values (lower 32 bits).
-    ArgumentIs(u8, &'static [u32]),
-    /// When an argument is a null pointer.
-    ArgumentIsNull(u8),
-    /// When an argument has none of these bits.
-    ArgumentLacks(u8, u32),
-}
-
-/// One system call that a process needs, and why.
-#[derive(Debug, Clone, Copy)]
-pub struct AllowedCall {
-    /// Its number.
-    pub number: i64,
-    /// With which arguments.
-    pub when: When,
-    /// What for; read by people, not by the kernel.
-    pub reason: &'static str,
-}
-
-/// System calls that every process needs to die: the runtime's handler of SIGSEGV gives the signal
-/// its default effect and returns, and the fault comes again. Without them an abort would go round in
-/// circles.
-const TO_DIE: [AllowedCall; 2] = [
-    AllowedCall {
-        number: libc::SYS_rt_sigaction,
-        when: When::Always,
-        reason: "default effect of a signal",
-    },
-    AllowedCall {
-        number: libc::SYS_rt_sigprocmask,
-        when: When::Always,
-        reason: "unblocking SIGABRT",
-    },
-];
-
-/// Refuses every system call but these (and those that it takes to die), with EPERM. Calls of a foreign ABI end the process.
-///
-/// # Errors
-/// When the table makes no filter or the system refuses it.
-pub fn seccomp(allowed: &[AllowedCall]) -> Result<(), ConfinementError> {
-    let step = failed("seccomp");
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for call in allowed.iter().chain(&TO_DIE) {
-        let conditions = conditions(call.when).map_err(|error| step(error.to_string()))?;
-        let rules = rules.entry(call.number).or_default();
-        for condition in conditions {
-            let rule =
-                SeccompRule::new(vec![condition]).map_err(|error| step(error.to_string()))?;
-            rules.push(rule);
-        }
-    }
-    let errno = u32::try_from(libc::EPERM).unwrap_or_default();
-    let architecture =
-        std::env::consts::ARCH.try_into().map_err(|_| ConfinementError::Missing("known ABI"))?;
-    let filter =
-        SeccompFilter::new(rules, SeccompAction::Errno(errno), SeccompAction::Allow, architecture)
-            .and_then(BpfProgram::try_from)
-            .map_err(|error| step(error.to_string()))?;
-    seccompiler::apply_filter(&filter).map_err(|error| step(error.to_string()))
-}
-
-fn conditions(when: When) -> Result<Vec<SeccompCondition>, seccompiler::BackendError> {
-    use SeccompCmpArgLen::{Dword, Qword};
-    match when {
-        When::Always => Ok(Vec::new()),
-        When::ArgumentIs(argument, values) => values
-            .iter()
-            .map(|&value| SeccompCondition::new(argument, Dword, SeccompCmpOp::Eq, value.into()))
-            .collect(),
-        When::ArgumentIsNull(argument) => {
-            Ok(vec![SeccompCondition::new(argument, Qword, SeccompCmpOp::Eq, 0)?])
-        }
-        When::ArgumentLacks(argument, bits) => {
-            let masked = SeccompCmpOp::MaskedEq(bits.into());
-            Ok(vec![SeccompCondition::new(argument, Dword, masked, 0)?])
-        }
     }
 }
 

@@ -12,3 +12,5 @@ pub mod diagnostics;
 #[cfg(feature = "user")]
 pub mod frame;
 pub mod kernel_abi;
+#[cfg(feature = "user")]
+pub mod seccomp;

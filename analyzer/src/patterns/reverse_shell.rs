@@ -6,8 +6,9 @@
 //! - a shell or interpreter that was given no script and no code starts with input and output on a
 //!   connection, and so takes its commands from there: critical;
 //! - one that holds a connection as input and output (or any program that connected out) starts a
-//!   shell on a terminal (pty relay), or by its own doing lets commands run on the connection (a shell one, an interpreter that connected
-//!   out two): critical;
+//!   shell on a terminal (pty relay): critical;
+//! - one that put a connection on its own input and output lets commands run there (a shell one
+//!   command, an interpreter that connected out two): critical;
 //! - a shell takes its input from a connection, if only through a pipe, lets commands answer to it,
 //!   and does so again: critical (`dialogue`);
 //! - a shell that was given a script or commands starts like that, or a shell or interpreter goes on

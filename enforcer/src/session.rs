@@ -12,7 +12,7 @@ use nix::{
 };
 use sentinel_ipc::{
     channel::{Channel, ChannelError, Received, Sent},
-    confinement::{self, ConfinementError},
+    confinement::{self, ConfinementError, Sandbox},
     frame::{
         KillMessage, MAX_REASON_BYTES, Mode, OutcomeMessage, PROTOCOL_VERSION, Refusal, Target,
         Verdict, decode, encode,
@@ -80,7 +80,10 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     confinement::own_signal_mask().map_err(SessionError::Confinement)?;
     confinement::close_standard_streams().map_err(SessionError::Confinement)?;
     let audit = Audit::new();
-    privileges::drop_privileges().map_err(SessionError::Confinement)?;
+    let sandbox = privileges::drop_privileges().map_err(SessionError::Confinement)?;
+    if sandbox == Sandbox::Partial {
+        audit.line("this kernel's landlock closes the file system only");
+    }
     let loader = match Loader::greet(loader) {
         Ok(loader) => Some(loader),
         Err(error) => {

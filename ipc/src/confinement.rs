@@ -272,16 +272,6 @@ pub enum Sandbox {
     Partial,
 }
 
-impl Sandbox {
-    /// In words.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Partial => "partial",
-        }
-    }
-}
-
 /// Closes the file system (at least landlock's first version, Linux 5.13), and as far as the kernel
 /// can, TCP, abstract unix sockets and signals. Open descriptors stay as they are.
 ///

@@ -13,7 +13,7 @@ use nix::{
 };
 use sentinel_ipc::{
     channel::{Channel, ChannelError, Received},
-    confinement::{self, ConfinementError},
+    confinement::{self, ConfinementError, Sandbox},
     diagnostics::tell,
     frame::{AnalyzerMessage, Clock, Counters, LoaderMessage, PROTOCOL_VERSION, decode},
 };
@@ -113,7 +113,10 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
         sensor.exclude(launcher);
     }
     sensor.follow_scope()?;
-    privileges::drop_privileges().map_err(SessionError::Confinement)?;
+    let sandbox = privileges::drop_privileges().map_err(SessionError::Confinement)?;
+    if sandbox == Sandbox::Partial {
+        tell("sentinel-loader: this kernel's landlock closes the file system only");
+    }
     Session {
         channel,
         enforcer: Some(IdentityService::new(enforcer)),

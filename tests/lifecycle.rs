@@ -234,6 +234,8 @@ fn alerts_that_wait_for_the_enforcer_are_not_lost_with_the_loader() {
     let mut child = command.args(["-c", &code]).stderr(Stdio::null()).spawn().unwrap();
     let mut shell = peer.shell();
     shell.pid();
+    // The shell is faster than the news of it; the alert then waits for 400 ms.
+    std::thread::sleep(Duration::from_millis(200));
     send(sentinel.loader(), Signal::SIGKILL);
     let outcome = sentinel.wait();
     shell.exit();

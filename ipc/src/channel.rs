@@ -106,6 +106,14 @@ impl Channel {
         Ok(Self { socket, buffer: vec![0; MAX_FRAME_BYTES] })
     }
 
+    /// A channel on a copy of `stream`, such as standard input.
+    ///
+    /// # Errors
+    /// When it is no `SOCK_SEQPACKET` socket, or there is no descriptor left.
+    pub fn duplicate(stream: &dyn AsFd) -> Result<Self, ChannelError> {
+        Self::new(stream.as_fd().try_clone_to_owned().map_err(ChannelError::Io)?)
+    }
+
     /// The credentials of the process that connected the peer's end; of a socketpair those of its
     /// creator (unix(7), `SO_PEERCRED`).
     ///
@@ -147,9 +155,10 @@ impl Channel {
                 // An empty packet is no frame; recv gives 0 for it and for the end alike.
                 Ok(0) => return Ok(Received::Closed),
                 Ok(length) => length,
-                Err(Errno::EINTR) => continue,
+                // A peer that went away with frames unread leaves this error, once, before what it
+                // had sent itself.
+                Err(Errno::EINTR | Errno::ECONNRESET) => continue,
                 Err(Errno::EAGAIN) => return Ok(Received::WouldBlock),
-                Err(Errno::ECONNRESET) => return Ok(Received::Closed),
                 Err(errno) => return Err(errno.into()),
             };
             // MSG_TRUNC gives the packet's true length.
@@ -190,6 +199,17 @@ mod tests {
         assert_eq!(other.receive().unwrap(), Received::Frame(b"second"));
         assert_eq!(other.receive().unwrap(), Received::Closed);
         assert_eq!(other.send(b"third").unwrap(), Sent::Closed);
+    }
+
+    #[test]
+    fn a_peer_that_leaves_frames_unread_is_still_heard_to_its_end() {
+        let (one, mut other) = connected();
+        assert_eq!(other.send(b"never read").unwrap(), Sent::Done);
+        assert_eq!(one.send(b"last words").unwrap(), Sent::Done);
+        drop(one);
+        assert_eq!(other.receive().unwrap(), Received::Frame(b"last words"));
+        assert_eq!(other.receive().unwrap(), Received::Closed);
+        assert_eq!(other.receive().unwrap(), Received::Closed);
     }
 
     #[test]

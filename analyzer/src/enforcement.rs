@@ -8,6 +8,7 @@ use std::{
 
 use sentinel_ipc::{
     channel::{Channel, Received, Sent},
+    clock::boot_ns,
     frame::{
         KillMessage, MAX_REASON_BYTES, Mode, OutcomeMessage, PROTOCOL_VERSION, Target, decode,
         encode,
@@ -100,7 +101,8 @@ impl Enforcement {
             request,
             target: Target { tgid: alert.pid, start_time: alert.start_time },
             rule: alert.pattern_id,
-            deadline: boot_now().saturating_add(time_to_act),
+            // Without a clock the deadline has passed, and the enforcer refuses.
+            deadline: boot_ns().unwrap_or(0).saturating_add(time_to_act),
             reason: cut(&alert.message, MAX_REASON_BYTES),
         };
         match self.send(&message) {
@@ -113,21 +115,25 @@ impl Enforcement {
         }
     }
 
-    /// Takes the alerts whose outcome is known, or that have waited long enough.
-    ///
-    /// # Errors
-    /// Once, when the enforcer is lost; the alerts come with the next call.
-    pub fn outcomes(&mut self) -> Result<Vec<Alert>, EnforcerLost> {
+    /// Takes the alerts whose outcome is known, or that have waited long enough; and tells, once,
+    /// that the enforcer is lost.
+    pub fn outcomes(&mut self) -> (Vec<Alert>, Option<EnforcerLost>) {
         let mut done = Vec::new();
-        loop {
-            let message = match self.receive() {
-                Ok(Some(message)) => message,
-                Ok(None) => break,
-                Err(error) => {
-                    self.channel = None;
-                    return Err(error);
-                }
-            };
+        let lost = self.hear(&mut done).err();
+        if lost.is_some() {
+            self.channel = None;
+        }
+        let now = Instant::now();
+        let gone = self.channel.is_none();
+        let action = if gone { ActionTaken::NoEnforcer } else { ActionTaken::NoAnswer };
+        let given_up = self.waiting.extract_if(.., |_, (_, deadline)| gone || *deadline <= now);
+        done.extend(given_up.map(|(_, (alert, _))| Alert { action, ..alert }));
+        (done, lost)
+    }
+
+    /// Takes all messages that are there.
+    fn hear(&mut self, done: &mut Vec<Alert>) -> Result<(), EnforcerLost> {
+        while let Some(message) = self.receive()? {
             match (self.mode, message) {
                 (None, OutcomeMessage::Ready { version: PROTOCOL_VERSION, mode }) => {
                     self.mode = Some(mode);
@@ -141,17 +147,11 @@ impl Enforcement {
                 }
                 (None | Some(_), OutcomeMessage::Ready { .. })
                 | (None, OutcomeMessage::Outcome { .. }) => {
-                    self.channel = None;
                     return Err(lost("the enforcer broke the protocol"));
                 }
             }
         }
-        let now = Instant::now();
-        let gone = self.channel.is_none();
-        let action = if gone { ActionTaken::NoEnforcer } else { ActionTaken::NoAnswer };
-        let given_up = self.waiting.extract_if(.., |_, (_, deadline)| gone || *deadline <= now);
-        done.extend(given_up.map(|(_, (alert, _))| Alert { action, ..alert }));
-        Ok(done)
+        Ok(())
     }
 
     /// Gives up on all alerts that still wait.
@@ -178,15 +178,6 @@ impl Enforcement {
     }
 }
 
-/// CLOCK_BOOTTIME, ns; the enforcer compares it with its own reading of the same clock.
-fn boot_now() -> u64 {
-    use nix::time::{ClockId, clock_gettime};
-    let time = clock_gettime(ClockId::CLOCK_BOOTTIME);
-    time.map_or(0, |time| {
-        time.tv_sec().unsigned_abs() * 1_000_000_000 + time.tv_nsec().unsigned_abs()
-    })
-}
-
 /// The start of `text`, at most `bytes` long.
 fn cut(text: &str, bytes: usize) -> &str {
     let end = (0..=bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
@@ -195,7 +186,36 @@ fn cut(text: &str, bytes: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use sentinel_ipc::frame::Verdict;
+
     use super::*;
+    use crate::analysis::Analysis;
+
+    #[test]
+    fn what_the_enforcer_said_before_it_was_lost_is_told() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let enforcer = Channel::new(theirs).unwrap();
+        let mut enforcement = Enforcement::greet(ours).unwrap();
+        let alert = Analysis::new(false).breaker_tripped(1);
+        enforcement.request(alert.clone()).unwrap();
+        enforcement.request(alert).unwrap();
+        let verdict = Verdict::Terminated;
+        for message in [
+            OutcomeMessage::Ready { version: PROTOCOL_VERSION, mode: Mode::Enforce },
+            OutcomeMessage::Outcome { request: 1, verdict },
+        ] {
+            let mut frame = Vec::new();
+            encode(&message, &mut frame).unwrap();
+            assert_eq!(enforcer.send(&frame).unwrap(), Sent::Done);
+        }
+        drop(enforcer);
+        let (alerts, lost) = enforcement.outcomes();
+        let actions: Vec<ActionTaken> = alerts.iter().map(|alert| alert.action).collect();
+        assert_eq!(actions, [ActionTaken::Decided(verdict), ActionTaken::NoEnforcer]);
+        assert!(lost.is_some());
+        let (alerts, lost) = enforcement.outcomes();
+        assert!(alerts.is_empty() && lost.is_none());
+    }
 
     #[test]
     fn a_reason_is_cut_between_characters() {

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    fmt, fs, io,
+    fmt, io,
     os::{fd::OwnedFd, unix::process::CommandExt},
     path::PathBuf,
     process::{Child, Command},
@@ -24,8 +24,6 @@ const KILL_SWITCH: &str = "GRIMOIRE_ENFORCE";
 pub enum LaunchError {
     /// The caller is not root.
     NotRoot,
-    /// A process to attach to does not exist.
-    NoProcess(u32),
     /// A log cannot be written.
     Log(String),
     /// The program of this name is missing.
@@ -43,9 +41,6 @@ impl fmt::Display for LaunchError {
                 to,
                 "must be started as root to load its eBPF programs: `sudo sentinel run …`"
             ),
-            Self::NoProcess(pid) => {
-                write!(to, "--attach-pid={pid}: no process with this id is running")
-            }
             Self::Log(sentence) => write!(to, "{sentence}"),
             Self::NoProgram(name, places) => {
                 write!(to, "{name} is missing; looked at")?;
@@ -81,11 +76,6 @@ pub struct Launched {
 pub fn launch(arguments: &RunArguments) -> Result<Launched, LaunchError> {
     if !geteuid().is_root() {
         return Err(LaunchError::NotRoot);
-    }
-    if let Some(pid) = arguments.attach_pid
-        && !fs::exists(format!("/proc/{pid}/stat")).unwrap_or(false)
-    {
-        return Err(LaunchError::NoProcess(pid));
     }
     let patterns_log = arguments
         .grimoire_log

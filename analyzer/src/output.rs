@@ -3,10 +3,7 @@
 //! A terminal on hold or a pipe that nobody reads must not stop the engines: what cannot be written
 //! at once is left out, and counted.
 
-use std::{
-    io,
-    os::fd::{AsFd, BorrowedFd},
-};
+use std::{io, os::fd::AsFd};
 
 use nix::{
     errno::Errno,
@@ -29,11 +26,6 @@ impl<S: AsFd> Output<S> {
     /// Writes to `stream`.
     pub fn new(stream: S) -> Self {
         Self { stream, omitted: 0 }
-    }
-
-    /// The stream.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
     }
 
     /// Texts that were left out since the last call, in whole or in part.

@@ -250,7 +250,9 @@ impl Session {
         let mut next = self.last_status.0 + STATUS_INTERVAL;
         if self.state == State::AwaitingReady || self.state == State::Stopping {
             next = next.min(self.deadline);
-        } else if let Some(limit) = self.limit {
+        } else if let (State::Streaming, false, Some(limit)) =
+            (self.state, self.stop_asked, self.limit)
+        {
             next = next.min(self.started + limit);
         }
         if let Some(deadline) = self.enforcement.as_ref().and_then(Enforcement::next_deadline) {
@@ -364,14 +366,10 @@ impl Session {
 
     fn hear_enforcer(&mut self) {
         let Some(enforcement) = &mut self.enforcement else { return };
-        let outcomes = match enforcement.outcomes() {
-            Ok(outcomes) => outcomes,
-            Err(error) => {
-                let outcomes = enforcement.outcomes().unwrap_or_default();
-                self.delivery.tell(&error);
-                outcomes
-            }
-        };
+        let (outcomes, lost) = enforcement.outcomes();
+        if let Some(lost) = lost {
+            self.delivery.tell(&lost);
+        }
         for alert in outcomes {
             self.delivery.alert(&alert);
             let tripped = ActionTaken::Decided(Verdict::Refused(Refusal::Budget));
@@ -383,6 +381,8 @@ impl Session {
     }
 
     fn give_up_waiting(&mut self) {
+        // What the enforcer has said already is true, however the run ends.
+        self.hear_enforcer();
         let Some(enforcement) = &mut self.enforcement else { return };
         for alert in enforcement.give_up() {
             self.delivery.alert(&alert);

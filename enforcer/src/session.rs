@@ -1,17 +1,14 @@
 //! The enforcer's life: greet the loader, serve the analyzer until it goes away.
 
-use std::{
-    fmt, io,
-    os::fd::{AsFd, OwnedFd},
-};
+use std::{fmt, io, os::fd::AsFd};
 
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    time::{ClockId, clock_gettime},
 };
 use sentinel_ipc::{
     channel::{Channel, ChannelError, Received, Sent},
+    clock::boot_ns,
     confinement::{self, ConfinementError, Sandbox},
     frame::{
         KillMessage, MAX_REASON_BYTES, Mode, OutcomeMessage, PROTOCOL_VERSION, Refusal, Target,
@@ -67,13 +64,11 @@ fn broken(error: impl ToString) -> SessionError {
 /// # Errors
 /// When it cannot be confined or the analyzer misbehaves.
 pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
-    let copy = |fd: &dyn AsFd| fd.as_fd().try_clone_to_owned();
-    let open = |which, fd: io::Result<OwnedFd>| {
-        let fd = fd.map_err(|error| SessionError::System(which, error))?;
-        Channel::new(fd).map_err(|error| SessionError::Socket(which, error))
+    let open = |which, stream: &dyn AsFd| {
+        Channel::duplicate(stream).map_err(|error| SessionError::Socket(which, error))
     };
-    let analyzer = open("standard input", copy(&io::stdin()))?;
-    let loader = open("standard output", copy(&io::stdout()))?;
+    let analyzer = open("standard input", &io::stdin())?;
+    let loader = open("standard output", &io::stdout())?;
     let launcher = analyzer.peer().map_err(|error| SessionError::Socket("its peer", error))?;
     let own = [std::process::id()].into_iter().chain(u32::try_from(launcher.pid())).collect();
     let guard = Guard::new(arguments.mode, arguments.only_in_scope, own);
@@ -249,6 +244,5 @@ fn verdict(error: ProcessError) -> Verdict {
 
 /// CLOCK_BOOTTIME, ns.
 fn now() -> Result<u64, SessionError> {
-    let time = clock_gettime(ClockId::CLOCK_BOOTTIME).map_err(system("clock_gettime"))?;
-    Ok(time.tv_sec().unsigned_abs() * 1_000_000_000 + time.tv_nsec().unsigned_abs())
+    boot_ns().map_err(system("clock_gettime"))
 }

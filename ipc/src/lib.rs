@@ -6,6 +6,8 @@
 #[cfg(feature = "user")]
 pub mod channel;
 #[cfg(feature = "user")]
+pub mod clock;
+#[cfg(feature = "user")]
 pub mod confinement;
 #[cfg(feature = "user")]
 pub mod diagnostics;

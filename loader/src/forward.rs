@@ -3,9 +3,7 @@
 use aya::maps::{MapData, RingBuf};
 use sentinel_ipc::{
     channel::{Channel, ChannelError, Sent},
-    frame::{
-        Clock, Counters, FrameError, LoaderMessage, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, encode,
-    },
+    frame::{FrameError, LoaderMessage, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, encode},
     kernel_abi::{MAX_RECORD_BYTES, RecordHeader},
 };
 
@@ -107,19 +105,6 @@ impl Forwarder {
             self.waiting = Some(count);
         }
         Ok(Progress::More)
-    }
-
-    /// Sends a heartbeat unless something else waits.
-    ///
-    /// # Errors
-    /// When the socket fails.
-    pub fn heartbeat(
-        &mut self,
-        to: &Channel,
-        clock: Clock,
-        counters: Counters,
-    ) -> Result<Progress, ForwardError> {
-        self.message(to, &LoaderMessage::Heartbeat { clock, counters })
     }
 
     /// Sends `message` unless something else waits.

@@ -2,17 +2,14 @@
 
 use std::{
     fmt, io,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd},
     time::{Duration, Instant},
 };
 
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
-use nix::{
-    errno::Errno,
-    time::{ClockId, clock_gettime},
-};
 use sentinel_ipc::{
     channel::{Channel, ChannelError, Received},
+    clock,
     confinement::{self, ConfinementError, Sandbox},
     diagnostics::tell,
     frame::{AnalyzerMessage, Clock, Counters, LoaderMessage, PROTOCOL_VERSION, decode},
@@ -75,10 +72,6 @@ impl From<ForwardError> for SessionError {
     }
 }
 
-fn system(what: &'static str) -> impl Fn(Errno) -> SessionError {
-    move |errno| SessionError::System(what, errno.into())
-}
-
 /// What the analyzer may say next.
 #[derive(Clone, Copy)]
 enum State {
@@ -98,13 +91,11 @@ enum State {
 /// When the sensor cannot run or the analyzer misbehaves.
 pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     confinement::own_signal_mask().map_err(SessionError::Confinement)?;
-    let copy = |fd: &dyn AsFd| fd.as_fd().try_clone_to_owned();
-    let open = |which, fd: io::Result<OwnedFd>| {
-        let fd = fd.map_err(|error| SessionError::System(which, error))?;
-        Channel::new(fd).map_err(|error| SessionError::Socket(which, error))
+    let open = |which, stream: &dyn AsFd| {
+        Channel::duplicate(stream).map_err(|error| SessionError::Socket(which, error))
     };
-    let channel = open("standard input", copy(&io::stdin()))?;
-    let enforcer = open("standard output", copy(&io::stdout()))?;
+    let channel = open("standard input", &io::stdin())?;
+    let enforcer = open("standard output", &io::stdout())?;
     let launcher = channel.peer().map_err(|error| SessionError::Socket("its peer", error))?.pid();
     confinement::close_standard_streams().map_err(SessionError::Confinement)?;
     let (mut sensor, ring) = Sensor::load(&arguments.scope)?;
@@ -174,7 +165,7 @@ impl Session {
                 State::Streaming | State::Stopping | State::Finishing => {
                     let progress = || {
                         let dropped = self.sensor.counters().map_or(0, |counters| counters.dropped);
-                        (now().map_or(0, |clock| clock.boot_ns), dropped)
+                        (clock::boot_ns().unwrap_or(0), dropped)
                     };
                     self.forwarder.forward(&self.channel, progress)?
                 }
@@ -189,8 +180,11 @@ impl Session {
                 (State::Streaming, Progress::Idle | Progress::More)
                     if Instant::now() >= next_heartbeat =>
                 {
-                    let (clock, counters) = (now()?, self.counters()?);
-                    if self.forwarder.heartbeat(&self.channel, clock, counters)? == Progress::Closed
+                    let (clock, counters) = (wall_and_boot()?, self.counters()?);
+                    if self
+                        .forwarder
+                        .message(&self.channel, &LoaderMessage::Heartbeat { clock, counters })?
+                        == Progress::Closed
                     {
                         return Ok(());
                     }
@@ -260,7 +254,8 @@ impl Session {
     fn start(&mut self) -> Result<(), SessionError> {
         let hooks = self.sensor.report()?;
         self.state = State::Streaming;
-        let ready = LoaderMessage::Ready { version: PROTOCOL_VERSION, hooks, clock: now()? };
+        let ready =
+            LoaderMessage::Ready { version: PROTOCOL_VERSION, hooks, clock: wall_and_boot()? };
         // The first frame on an empty socket: it always fits, unless the analyzer is gone, which
         // the next look at the socket finds.
         let _sent = self.forwarder.message(&self.channel, &ready)?;
@@ -278,12 +273,6 @@ impl Session {
     }
 }
 
-fn now() -> Result<Clock, SessionError> {
-    let read = |clock| -> Result<i64, SessionError> {
-        let time = clock_gettime(clock).map_err(system("clock_gettime"))?;
-        Ok(time.tv_sec() * 1_000_000_000 + time.tv_nsec())
-    };
-    let boot = read(ClockId::CLOCK_BOOTTIME)?;
-    let wall = read(ClockId::CLOCK_REALTIME)?;
-    Ok(Clock { boot_ns: boot.unsigned_abs(), wall_offset_ns: wall - boot })
+fn wall_and_boot() -> Result<Clock, SessionError> {
+    clock::now().map_err(|errno| SessionError::System("clock_gettime", errno.into()))
 }

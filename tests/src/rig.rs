@@ -10,10 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    fcntl::{FcntlArg, fcntl},
-    time::{ClockId, clock_gettime},
-};
+use nix::fcntl::{FcntlArg, fcntl};
 use sentinel_analyzer::event::{self, Action};
 use sentinel_ipc::{
     channel::{Channel, Received, Sent},
@@ -330,6 +327,5 @@ pub fn lives_on(pid: u32) -> bool {
 /// # Panics
 /// Never on Linux.
 pub fn boot_now() -> u64 {
-    let time = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("a clock");
-    time.tv_sec().unsigned_abs() * 1_000_000_000 + time.tv_nsec().unsigned_abs()
+    sentinel_ipc::clock::boot_ns().expect("a clock")
 }

@@ -116,8 +116,11 @@ fn ctrl_c_at_a_terminal_ends_all_in_order() {
     assert!(within(Duration::from_secs(30), || seen("hooks attached")));
     provoke_alert(&bed);
     assert!(within(Duration::from_secs(5), || seen("elapsed")), "a status line");
-    std::io::Write::write_all(terminal.stdin.as_mut().unwrap(), b"\x03").unwrap();
-    assert!(terminal.wait().unwrap().success());
+    // The keyboard stays until the end: its end would be typed as well.
+    let mut keyboard = terminal.stdin.take().unwrap();
+    std::io::Write::write_all(&mut keyboard, b"\x03").unwrap();
+    let status = terminal.wait().unwrap();
+    assert!(status.success(), "{status}: {}", std::fs::read_to_string(&transcript).unwrap());
     assert!(seen("Summary") && seen("CRITICAL"));
     assert!(seen("\x1b["), "colour on a terminal");
     assert_eq!(alerts(&log).len(), 1);

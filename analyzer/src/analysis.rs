@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
+
 use crate::{
     alert::{Alert, Engine, Severity},
     event::{Action, Event, ProcessId},
@@ -12,6 +14,23 @@ use crate::{
 /// Not a pattern of processes: Sentinel's own state, told as an alert.
 static BREAKER: Rule =
     Rule { name: "enforcement_breaker", mitre: "T1562.001", engine: Engine::Sensor };
+
+/// What the tables and engines need to be told, beside fork, exec and exit.
+pub const KINDS: KindSet = KindSet::of(&[
+    kind::SOCKET,
+    kind::CONNECT,
+    kind::ACCEPT,
+    kind::BIND,
+    kind::LISTEN,
+    kind::DUP,
+    kind::SET_DESCRIPTOR_FLAGS,
+    kind::CLOSE,
+    kind::CLOSE_RANGE,
+    kind::PIPE,
+    kind::SOCKETPAIR,
+    kind::RECEIVED,
+    kind::UNSHARE,
+]);
 
 /// The engines and what they share. Pure: the same events give the same alerts.
 #[derive(Debug, Default)]
@@ -78,7 +97,7 @@ impl Analysis {
         let mut verdicts = self.verdicts();
         self.reverse_shell.observe(event, &self.processes, &mut verdicts);
         self.conclude(verdicts, event.timestamp, alerts);
-        if event.action == Action::Exit {
+        if matches!(event.action, Action::Exit) {
             self.processes.forget(event.process);
         }
     }

@@ -209,11 +209,12 @@ impl Console {
         let elapsed = summary.elapsed.as_secs_f64();
         self.line(&format!("{bold}Summary{reset}   {elapsed:.1} s"));
         match summary.counters {
-            Some(Counters { seen, passed, emitted, dropped, forwarded }) => self.line(&format!(
-                "  events    seen {seen} · after filter {passed} · emitted {emitted} · dropped \
-                 {dropped} · forwarded {forwarded} · processed {}",
-                summary.processed
-            )),
+            Some(counters) => {
+                self.line(&events_line(&counters, summary.processed));
+                if let Some(missed) = missed_line(&counters) {
+                    self.line(&missed);
+                }
+            }
             None => self.line(&format!(
                 "  events    processed {}; the loader ended without its totals",
                 summary.processed
@@ -233,6 +234,25 @@ impl Default for Console {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn events_line(counters: &Counters, processed: u64) -> String {
+    let Counters { seen, passed, emitted, dropped, forwarded, .. } = counters;
+    format!(
+        "  events    seen {seen} · after filter {passed} · emitted {emitted} · dropped {dropped} · \
+         forwarded {forwarded} · processed {processed}"
+    )
+}
+
+/// What no record tells of; `None` if there is no such thing.
+fn missed_line(counters: &Counters) -> Option<String> {
+    let Counters { unreadable, untracked, .. } = counters;
+    (unreadable | untracked != 0).then(|| {
+        format!(
+            "  missed    {unreadable} events with unreadable memory · {untracked} descriptors \
+             without their traffic"
+        )
+    })
 }
 
 fn severity_style(severity: Severity) -> Style {
@@ -281,6 +301,13 @@ fn short(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_missed_is_said_only_if_something_was() {
+        assert_eq!(missed_line(&Counters { dropped: 5, ..Counters::default() }), None);
+        let missed = missed_line(&Counters { untracked: 2, ..Counters::default() }).unwrap();
+        assert!(missed.contains("0 events") && missed.contains("2 descriptors"), "{missed}");
+    }
 
     #[test]
     fn numbers_are_short_and_right() {

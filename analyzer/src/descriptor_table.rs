@@ -36,9 +36,9 @@ pub struct OpenObject {
 impl OpenObject {
     fn new(descriptor: &Descriptor, made: Option<Step>) -> Rc<Self> {
         Rc::new(Self {
-            id: descriptor.object,
-            is_terminal: descriptor.is_terminal,
-            is_pipe: descriptor.is_pipe,
+            id: descriptor.object.id,
+            is_terminal: descriptor.object.is_terminal(),
+            is_pipe: descriptor.object.is_pipe(),
             socket: RefCell::new(descriptor.socket),
             made,
             peered: RefCell::new(None),
@@ -67,6 +67,22 @@ impl OpenObject {
 
     fn update(&self, descriptor: &Descriptor) {
         *self.socket.borrow_mut() = descriptor.socket;
+    }
+
+    /// Follows a call on it, after which it is what `descriptor` tells.
+    fn follow(&self, event: &Event, call: DescriptorCall, descriptor: &Descriptor) {
+        self.update(descriptor);
+        let Some(ends) = descriptor.socket else { return };
+        let deed = match call {
+            // Whatever it returned (it may be under way, or interrupted): what counts is a peer.
+            DescriptorCall::Connect if ends.has_peer && event.errno() != Some(EISCONN) => {
+                Deed::Connect(ends.remote)
+            }
+            DescriptorCall::Accept => Deed::Accept(ends.remote),
+            _ => return,
+        };
+        let (timestamp, process) = (event.timestamp, event.process);
+        *self.peered.borrow_mut() = Some(Step { timestamp, process, deed });
     }
 }
 
@@ -200,65 +216,62 @@ impl DescriptorTable {
                     slot.close_on_exec = true;
                 }
             }
-            Action::MarkCloseOnExec { .. }
-            | Action::Fork { .. }
-            | Action::Exec(_)
-            | Action::Exit
-            | Action::UnshareDescriptors
-            | Action::PrivateDescriptors => {}
+            _ => {}
         }
     }
 
     fn apply_call(&mut self, event: &Event) {
-        let Action::Descriptor { call, number, from, descriptor, close_on_exec, errno } =
-            &event.action
+        let Action::Descriptor { call, number, from, descriptor, close_on_exec } = &event.action
         else {
             return;
         };
-        let Some(descriptor) = descriptor else {
-            self.remove(*number);
-            return;
+        let (number, descriptor) = match (*number, descriptor) {
+            (Some(number), Some(descriptor)) => (number, descriptor),
+            // Under an io_uring that says nothing: its own table may be meant.
+            (Some(number), None) if !event.io_uring => return self.remove(number),
+            (None, Some(descriptor)) => return self.update(event, *call, descriptor),
+            (_, None) => return,
         };
         let step = |deed| Step { timestamp: event.timestamp, process: event.process, deed };
-        let remote = descriptor.socket.and_then(|ends| ends.remote);
         let (made, arrived, from) = match call {
             DescriptorCall::Socket => (Some(step(Deed::Socket)), None, None),
             DescriptorCall::Pipe | DescriptorCall::Socketpair => {
                 (Some(step(Deed::Pair)), None, None)
             }
             DescriptorCall::Dup => {
-                (None, from.map(|from| step(Deed::Dup { from, to: *number })), *from)
+                (None, from.map(|from| step(Deed::Dup { from, to: number })), *from)
+            }
+            DescriptorCall::Received => {
+                (None, Some(step(Deed::Received { from: *from, to: number })), None)
             }
             DescriptorCall::Accept
             | DescriptorCall::Connect
             | DescriptorCall::Bind
-            | DescriptorCall::Listen => (None, None, Some(*number)),
+            | DescriptorCall::Listen => (None, None, Some(number)),
         };
         let known = from.and_then(|from| self.get(from)).map(|slot| &slot.object);
-        let object = match known.filter(|known| known.id == descriptor.object) {
+        let object = match known.filter(|known| known.id == descriptor.object.id) {
             Some(known) => Rc::clone(known),
             None => OpenObject::new(descriptor, made),
         };
-        object.update(descriptor);
-        let has_peer = descriptor.socket.is_some_and(|ends| ends.has_peer);
-        let peered = match call {
-            // Whatever it returned (it may be under way, or interrupted): what counts is a peer.
-            DescriptorCall::Connect if has_peer && *errno != EISCONN => Some(Deed::Connect(remote)),
-            DescriptorCall::Accept => Some(Deed::Accept(remote)),
-            _ => None,
-        };
-        if let Some(deed) = peered {
-            *object.peered.borrow_mut() = Some(step(deed));
-        }
+        object.follow(event, *call, descriptor);
         let in_place =
             matches!(call, DescriptorCall::Connect | DescriptorCall::Bind | DescriptorCall::Listen);
-        if in_place && let Some(slot) = self.change().by_number.get_mut(number) {
+        if in_place && let Some(slot) = self.change().by_number.get_mut(&number) {
             slot.object = object;
             slot.close_on_exec = *close_on_exec;
             return;
         }
         let (placed, close_on_exec) = (event.timestamp, *close_on_exec);
-        self.change().insert(*number, Slot { object, arrived, placed, close_on_exec });
+        self.change().insert(number, Slot { object, arrived, placed, close_on_exec });
+    }
+
+    /// Follows a call on an object of which no number is told.
+    fn update(&self, event: &Event, call: DescriptorCall, descriptor: &Descriptor) {
+        let slots = self.slots.by_number.values();
+        for slot in slots.filter(|slot| slot.object.id == descriptor.object.id) {
+            slot.object.follow(event, call, descriptor);
+        }
     }
 
     /// The slots, no longer shared with a copy.
@@ -282,14 +295,14 @@ impl DescriptorTable {
                 self.remove(number);
                 continue;
             };
-            if let Some(slot) = self.get(number).filter(|slot| slot.object.id == found.object) {
+            if let Some(slot) = self.get(number).filter(|slot| slot.object.id == found.object.id) {
                 slot.object.update(found);
                 objects.push(Rc::clone(&slot.object));
                 continue;
             }
             let known = self.slots.by_number.values().map(|slot| &slot.object).chain(&objects);
             let object = known
-                .filter(|known| known.id == found.object)
+                .filter(|known| known.id == found.object.id)
                 .map(Rc::clone)
                 .next()
                 .unwrap_or_else(|| OpenObject::new(found, None));

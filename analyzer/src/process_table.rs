@@ -18,6 +18,8 @@ use crate::{
 
 /// Generations of ancestors that are kept.
 const MAX_ANCESTORS: usize = 16;
+/// unshare(2): the process gets a descriptor table of its own.
+const CLONE_FILES: u64 = 0x400;
 
 /// The program that a process runs; strings are escaped.
 #[derive(Debug)]
@@ -36,15 +38,15 @@ pub struct Image {
 
 impl Image {
     fn of(exec: &Exec, started: u64) -> Rc<Self> {
-        let mut path = escape(&exec.path);
-        if exec.unlinked {
+        let mut path = escape(exec.path_bytes());
+        if exec.is_unlinked() {
             path.push_str(" (deleted)");
         }
         Rc::new(Self {
             path,
             command_line: command_line(&exec.arguments),
             comm: exec.comm.clone(),
-            program: Program::of(&exec.path, &exec.arguments),
+            program: Program::of(exec.path_bytes(), &exec.arguments),
             started,
         })
     }
@@ -70,14 +72,16 @@ pub struct Process {
     pub image: Option<Rc<Image>>,
     /// Real user id at its last event.
     pub uid: u32,
+    /// Cgroup v2 id at its last event.
+    pub cgroup_id: u64,
     /// Shared with others after CLONE_FILES.
     pub descriptors: Rc<RefCell<DescriptorTable>>,
 }
 
 impl Process {
-    fn new(id: ProcessId, uid: u32, descriptors: DescriptorTable) -> Self {
+    fn new(id: ProcessId, descriptors: DescriptorTable) -> Self {
         let descriptors = Rc::new(RefCell::new(descriptors));
-        Self { id, ancestors: Rc::new([]), image: None, uid, descriptors }
+        Self { id, ancestors: Rc::new([]), image: None, uid: 0, cgroup_id: 0, descriptors }
     }
 
     fn unshare_descriptors(&mut self) {
@@ -125,19 +129,26 @@ impl ProcessTable {
     /// Follows an event. A process that exits stays until [`Self::forget`], so that engines can
     /// look at it.
     pub fn apply(&mut self, event: &Event) {
-        let process = self.entry(event.process, event.uid);
-        process.uid = event.uid;
+        if self.follow_cgroups(event) {
+            return;
+        }
+        let process = self.entry(event.process);
+        (process.uid, process.cgroup_id) = (event.uid, event.cgroup_id);
         match &event.action {
-            Action::Fork { child, parent, shares_descriptors } => {
-                self.fork(event, *child, *parent, *shares_descriptors);
+            Action::Fork { child, child_cgroup_id, parent, shares_descriptors } => {
+                self.fork(event, (*child, *child_cgroup_id), *parent, *shares_descriptors);
             }
             Action::Exec(exec) => {
                 process.image = Some(Image::of(exec, event.timestamp));
                 process.unshare_descriptors();
                 process.descriptors.borrow_mut().apply_exec(event.timestamp, event.process, exec);
             }
-            Action::Exit | Action::PrivateDescriptors => {}
-            Action::UnshareDescriptors => process.unshare_descriptors(),
+            _ if event.private_descriptors => {}
+            Action::Unshare { flags } => {
+                if flags & CLONE_FILES != 0 && event.errno().is_none() {
+                    process.unshare_descriptors();
+                }
+            }
             Action::Close { unshare: true, .. } | Action::MarkCloseOnExec { unshare: true, .. } => {
                 process.unshare_descriptors();
                 process.descriptors.borrow_mut().apply(event);
@@ -146,6 +157,42 @@ impl ProcessTable {
             | Action::SetCloseOnExec { .. }
             | Action::Close { .. }
             | Action::MarkCloseOnExec { .. } => process.descriptors.borrow_mut().apply(event),
+            Action::Exit
+            | Action::CgroupMade { .. }
+            | Action::CgroupRemoved { .. }
+            | Action::CgroupMoved { .. }
+            | Action::TcpConnecting { .. }
+            | Action::CloseUnknown
+            | Action::Setns { .. }
+            | Action::File(_)
+            | Action::Traffic(_)
+            | Action::Paths(_)
+            | Action::Credentials(_)
+            | Action::Ptrace { .. }
+            | Action::ProcessMemory { .. }
+            | Action::Kill { .. }
+            | Action::SetName(_)
+            | Action::Bpf { .. }
+            | Action::LoadModule { .. }
+            | Action::Userfaultfd { .. } => {}
+        }
+    }
+
+    /// Follows an event about cgroups; false if it is none. Such an event makes nobody known: who
+    /// did it may be out of scope, and then nothing will tell its end.
+    fn follow_cgroups(&mut self, event: &Event) -> bool {
+        match &event.action {
+            Action::CgroupMoved { process, cgroup_id } => {
+                let moved = process.and_then(|moved| {
+                    self.by_tgid.get_mut(&moved.tgid).filter(|known| known.id == moved)
+                });
+                if let Some(moved) = moved {
+                    moved.cgroup_id = *cgroup_id;
+                }
+                true
+            }
+            Action::CgroupMade { .. } | Action::CgroupRemoved { .. } => true,
+            _ => false,
         }
     }
 
@@ -156,8 +203,8 @@ impl ProcessTable {
         }
     }
 
-    fn entry(&mut self, id: ProcessId, uid: u32) -> &mut Process {
-        let new = || Process::new(id, uid, DescriptorTable::new(Rc::clone(&self.descriptors)));
+    fn entry(&mut self, id: ProcessId) -> &mut Process {
+        let new = || Process::new(id, DescriptorTable::new(Rc::clone(&self.descriptors)));
         let process = self.by_tgid.entry(id.tgid).or_insert_with(new);
         if process.id != id {
             *process = new();
@@ -165,7 +212,13 @@ impl ProcessTable {
         process
     }
 
-    fn fork(&mut self, event: &Event, child: ProcessId, parent: ProcessId, shares: bool) {
+    fn fork(
+        &mut self,
+        event: &Event,
+        (child, cgroup_id): (ProcessId, u64),
+        parent: ProcessId,
+        shares: bool,
+    ) {
         let Some(caller) = self.get(event.process) else { return };
         let descriptors = if shares {
             Rc::clone(&caller.descriptors)
@@ -183,8 +236,12 @@ impl ProcessTable {
             ancestors,
             image: caller.image.clone(),
             uid: event.uid,
+            cgroup_id,
             descriptors,
         };
         self.by_tgid.insert(child.tgid, process);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,7 @@ use sentinel_ipc::{
 
 use crate::{
     alert::{ActionTaken, Alert, Severity},
-    analysis::Analysis,
+    analysis::{self, Analysis},
     command_line::RunArguments,
     console::{Console, Status},
     delivery::Delivery,
@@ -213,7 +213,7 @@ impl Session {
             let source = &mut SourceFd(&socket);
             registry.register(source, ENFORCER, Interest::READABLE).map_err(polling)?;
         }
-        self.send(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION })?;
+        self.send(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION, kinds: analysis::KINDS })?;
         let mut events = Events::with_capacity(8);
         let mut look = Look::Empty;
         loop {

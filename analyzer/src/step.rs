@@ -20,6 +20,13 @@ pub enum Deed {
         /// New number.
         to: u32,
     },
+    /// Got it from another process.
+    Received {
+        /// The socket or pidfd that it came through.
+        from: Option<u32>,
+        /// New number.
+        to: u32,
+    },
     /// Started a program with the descriptor in place; how it got there was not seen.
     FoundAtExec(u32),
     /// Made a pipe or socketpair.
@@ -54,6 +61,7 @@ impl Deed {
             Self::Connect(_) => "connect",
             Self::Accept(_) => "accept",
             Self::Dup { .. } => "dup",
+            Self::Received { .. } => "receive",
             Self::FoundAtExec(_) => "inherit",
             Self::Pair => "pair",
             Self::Exec { .. } => "exec",
@@ -74,6 +82,14 @@ impl fmt::Display for Deed {
             Self::Accept(remote) => peer(to, "accepted a connection from", remote),
             Self::Dup { from, to: number } => {
                 write!(to, "put descriptor {from} on {number}{}", stream(*number))
+            }
+            Self::Received { from, to: number } => {
+                write!(
+                    to,
+                    "got it from another process on descriptor {number}{}",
+                    stream(*number)
+                )?;
+                from.map_or(Ok(()), |from| write!(to, " through {from}"))
             }
             Self::FoundAtExec(number) => {
                 write!(to, "had it on descriptor {number}{} at exec", stream(*number))

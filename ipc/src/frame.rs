@@ -5,8 +5,10 @@ use std::fmt;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::kernel_abi::kind;
+
 /// Raised whenever a message or record changes; both ends must have the same.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 /// Bytes of the reason in a kill request, at most; more are refused.
 pub const MAX_REASON_BYTES: usize = 256;
 /// Bytes of the longest frame; longer ones are refused unread.
@@ -23,9 +25,58 @@ pub enum AnalyzerMessage {
     Hello {
         /// [`PROTOCOL_VERSION`] of the analyzer.
         version: u16,
+        /// What is to be reported, beside fork, exec and exit, which always are.
+        kinds: KindSet,
     },
     /// Detach, send what is left, and end with [`LoaderMessage::Finished`].
     Stop,
+}
+
+/// A set of the values in [`kind`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KindSet(u128);
+
+impl KindSet {
+    /// Every kind there is.
+    pub const fn all() -> Self {
+        Self((1 << kind::COUNT) - 1)
+    }
+
+    /// These kinds.
+    ///
+    /// # Panics
+    /// At compile time, for what is no kind.
+    pub const fn of(kinds: &[u16]) -> Self {
+        let mut bits = 0;
+        let mut rest = kinds;
+        while let [first, others @ ..] = rest {
+            assert!(*first < kind::COUNT, "no such kind");
+            bits |= 1 << *first;
+            rest = others;
+        }
+        Self(bits)
+    }
+
+    /// Whether `kind` is among them.
+    pub const fn has(self, kind: u16) -> bool {
+        kind < kind::COUNT && self.0 >> kind & 1 != 0
+    }
+
+    /// Whether the two have something in common.
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// One bit a kind, from the lowest: kinds below 64, and the others.
+    pub fn halves(self) -> [u64; 2] {
+        let bytes = self.0.to_ne_bytes();
+        zerocopy::transmute!(bytes)
+    }
+
+    /// Whether it holds nothing but kinds that exist.
+    pub const fn is_sound(self) -> bool {
+        self.0 >> kind::COUNT == 0
+    }
 }
 
 /// Loader → analyzer.
@@ -275,6 +326,10 @@ pub struct Counters {
     pub emitted: u64,
     /// Records lost because the ring was full.
     pub dropped: u64,
+    /// Wanted events of which user memory that could not be read leaves no record.
+    pub unreadable: u64,
+    /// Descriptors whose traffic is not counted, because there are too many.
+    pub untracked: u64,
     /// Records sent to the analyzer.
     pub forwarded: u64,
 }

@@ -1,4 +1,4 @@
-//! The layout that the eBPF object and user space share: records, map values, offset slots.
+//! The layout that the eBPF object and user space share: records, map keys and values.
 //!
 //! Integers and fixed arrays only, in the machine's byte order, without padding (asserted below).
 //! A record's `kind` decides its type and thereby its length. Bytes become these types in the
@@ -8,6 +8,10 @@
 pub const PATH_BYTES: usize = 512;
 /// Bytes kept of an argument vector; of a longer one the head is kept.
 pub const ARGV_BYTES: usize = 512;
+/// Bytes kept of the environment variables of [`ENVIRONMENT`].
+pub const ENVIRONMENT_BYTES: usize = 512;
+/// Bytes kept of a path as a caller gave it; of a longer one the head is kept.
+pub const GIVEN_BYTES: usize = 256;
 /// Bytes of a task's `comm`, terminator included (`TASK_COMM_LEN`).
 pub const COMM_BYTES: usize = 16;
 /// Bytes of the longest record.
@@ -34,7 +38,7 @@ macro_rules! shared_layout {
 
 shared_layout! {
     /// What every record begins with: who did it, when, and how it ended.
-    struct RecordHeader: 64 {
+    struct RecordHeader: 80 {
         /// CLOCK_BOOTTIME, ns.
         timestamp: u64,
         /// Start of the thread group's leader, ns since boot (`task_struct.start_boottime`).
@@ -44,33 +48,46 @@ shared_layout! {
         /// The call's return value; 0 for records that are no syscall.
         result: i64,
         /// The call's arguments, as `kind` defines them.
-        argument: [u64; 2],
+        argument: [u64; 3],
         /// Thread group id, in the initial pid namespace.
         tgid: u32,
         /// Thread id, in the initial pid namespace.
         tid: u32,
         /// Real user id, in the initial user namespace.
         uid: u32,
+        /// Effective user id, in the initial user namespace.
+        euid: u32,
         /// One of the values in [`kind`].
         kind: u16,
+        /// The system call's number in its ABI, or [`NO_CALL`].
+        call: u16,
         /// One of the values in [`abi`].
         abi: u8,
+        /// Always 0.
+        reserved: u8,
         /// Bits in [`flag`].
-        flags: u8,
+        flags: u16,
     }
 
-    /// Identity of a file, pipe or socket: its inode.
-    struct Object: 24 {
+    /// Identity of a file, pipe or socket, its inode; and what the inode said at the time.
+    struct Object: 40 {
         /// `inode.i_ino`; for a socket the number in `socket:[…]`.
         inode: u64,
+        /// `inode.i_size`, bytes.
+        size: u64,
         /// `super_block.s_dev`, the kernel's own encoding: major << 20 | minor.
         device: u32,
         /// `inode.i_generation`.
         generation: u32,
-        /// `inode.i_mode`, type bits included; 0 means that no such descriptor is open.
+        /// `inode.i_mode`, type bits included; 0 means that the object is not known, or that no such
+        /// descriptor is open.
         mode: u32,
         /// `inode.i_rdev` of a device file, encoded like `device`.
         rdev: u32,
+        /// `inode.i_nlink`; 0 means deleted, or a memfd.
+        links: u32,
+        /// `inode.i_uid`, in the initial user namespace.
+        owner: u32,
     }
 
     /// A socket's ends as the kernel holds them; all zero for what is no socket.
@@ -96,23 +113,116 @@ shared_layout! {
     }
 
     /// What a descriptor refers to.
-    struct Descriptor: 72 {
+    struct Descriptor: 88 {
         /// The inode behind it.
         object: Object,
         /// Filled when the inode is a socket.
         socket: Socket,
     }
 
+    /// Where a path lies in a record's array, and where it comes from.
+    struct Span: 8 {
+        /// First byte.
+        start: u16,
+        /// Bytes.
+        length: u16,
+        /// One of the values in [`origin`].
+        origin: u16,
+        /// Always 0.
+        reserved: u16,
+    }
+
+    /// Who a process may act as.
+    struct Credentials: 88 {
+        /// Real, effective, saved and file system user id, in the initial user namespace.
+        uid: [u32; 4],
+        /// Real, effective, saved and file system group id, in the initial user namespace.
+        gid: [u32; 4],
+        /// `cap_inheritable`, one bit a capability.
+        inheritable: u64,
+        /// `cap_permitted`.
+        permitted: u64,
+        /// `cap_effective`.
+        effective: u64,
+        /// `cap_bset`.
+        bounding: u64,
+        /// `cap_ambient`.
+        ambient: u64,
+        /// Inode number of the user namespace in which the capabilities hold; 0 means that the
+        /// credentials are not known.
+        user_namespace: u32,
+        /// How deep that namespace is nested; 0 is the initial one.
+        user_namespace_level: u32,
+        /// `SECBIT_*`.
+        securebits: u32,
+        /// Always 0.
+        reserved: u32,
+    }
+
     /// A call about one descriptor. `kind` says which number is where.
-    struct DescriptorRecord: 136 {
+    struct DescriptorRecord: 168 {
         /// Who, when, result.
         header: RecordHeader,
         /// The descriptor that the call made or used, read after the call.
         descriptor: Descriptor,
     }
 
+    /// A call about one open file.
+    struct FileRecord: 648 {
+        /// Who, when, result.
+        header: RecordHeader,
+        /// The file, read after the call.
+        object: Object,
+        /// Where in `path` its path lies.
+        span: Span,
+        /// What [`crate::file_class`] says of it; 0 if nothing.
+        class: u32,
+        /// `file.f_flags`: how it is open.
+        open_flags: u32,
+        /// Path of `object`, not terminated.
+        path: [u8; PATH_BYTES],
+    }
+
+    /// A call about names of files.
+    struct PathRecord: 2208 {
+        /// Who, when, result.
+        header: RecordHeader,
+        /// The file that was named, if it is known.
+        object: Object,
+        /// Where in `path` the two paths lie; `origin` 0 where the call has only one.
+        span: [Span; 2],
+        /// What [`crate::file_class`] says of the paths and the object; 0 if nothing.
+        class: u32,
+        /// Always 0.
+        reserved: u32,
+        /// A mount's file system type; else zero.
+        label: [u8; COMM_BYTES],
+        /// The paths, not terminated.
+        path: [[u8; 2 * PATH_BYTES]; 2],
+    }
+
+    /// Bytes that went through a descriptor.
+    struct TrafficRecord: 208 {
+        /// Who, when, result.
+        header: RecordHeader,
+        /// The descriptor when its traffic began; a socket's remote end is that of the last call.
+        descriptor: Descriptor,
+        /// Bytes read or received since the traffic began.
+        received: u64,
+        /// Bytes written or sent since the traffic began.
+        sent: u64,
+        /// Calls that read or received.
+        reads: u32,
+        /// Calls that wrote or sent.
+        writes: u32,
+        /// The object's class; see [`crate::file_class`].
+        class: u32,
+        /// Always 0.
+        reserved: [u32; 3],
+    }
+
     /// A new process (not a thread). The header is the parent's.
-    struct ForkRecord: 96 {
+    struct ForkRecord: 112 {
         /// The process that called fork, vfork, clone or clone3.
         header: RecordHeader,
         /// Start of the child, ns since boot.
@@ -128,47 +238,129 @@ shared_layout! {
     }
 
     /// A successful exec. The header is the new program's.
-    struct ExecRecord: 1360 {
-        /// Who, when.
+    struct ExecRecord: 2392 {
+        /// Who, when; `argument[0]` is the id of the thread that called exec.
         header: RecordHeader,
         /// What runs now; for a script its interpreter.
         executable: Object,
         /// Descriptors 0, 1 and 2 as the new program finds them.
         stdio: [Descriptor; 3],
+        /// What the process could act as before; see [`Credentials::user_namespace`].
+        before: Credentials,
+        /// What it can act as now.
+        after: Credentials,
         /// `task_struct.comm`, for display only.
         comm: [u8; COMM_BYTES],
-        /// Hard links to the executable; 0 means deleted or memfd.
-        links: u32,
-        /// Where in `path` the path begins.
-        path_start: u16,
-        /// Bytes of the path.
-        path_length: u16,
-        /// Bytes of the argument vector.
+        /// `linux_binprm.argc`.
+        argument_count: u32,
+        /// `linux_binprm.envc`.
+        variable_count: u32,
+        /// Where in `path` the path lies.
+        span: Span,
+        /// Bytes of `argv`.
         argv_length: u16,
+        /// Bytes of `given`.
+        given_length: u16,
+        /// Bytes of `environment`.
+        environment_length: u16,
         /// Always 0.
-        reserved: [u16; 3],
+        reserved: u16,
         /// Path of `executable`, not terminated.
         path: [u8; PATH_BYTES],
         /// Arguments, each ended by a NUL.
         argv: [u8; ARGV_BYTES],
+        /// The path that was given to exec; of a script its own.
+        given: [u8; GIVEN_BYTES],
+        /// Those variables of [`ENVIRONMENT`] that are set, as `NAME=value`, each ended by a NUL.
+        environment: [u8; ENVIRONMENT_BYTES],
+    }
+
+    /// Credentials that changed without exec.
+    struct CredentialsRecord: 256 {
+        /// Who, when, result; `argument` is the call's.
+        header: RecordHeader,
+        /// What the thread could act as before; see [`Credentials::user_namespace`].
+        before: Credentials,
+        /// What it can act as now.
+        after: Credentials,
+    }
+
+    /// A call about another process.
+    struct TargetRecord: 96 {
+        /// Who, when, result.
+        header: RecordHeader,
+        /// Start of the process that `argument` names, ns since boot; 0 if it is not known.
+        target_start_time: u64,
+        /// Its thread group id; 0 if it is not known.
+        target_tgid: u32,
+        /// Always 0.
+        reserved: u32,
+    }
+
+    /// A thread's new name.
+    struct NameRecord: 96 {
+        /// Who, when.
+        header: RecordHeader,
+        /// `task_struct.comm`.
+        comm: [u8; COMM_BYTES],
+    }
+
+    /// A cgroup that was made or removed.
+    struct CgroupRecord: 608 {
+        /// Who, when.
+        header: RecordHeader,
+        /// Its v2 id.
+        id: u64,
+        /// Where in `path` its path within the hierarchy lies.
+        span: Span,
+        /// The path, not terminated.
+        path: [u8; PATH_BYTES],
+    }
+
+    /// A socket whose state changed in its owner's own call.
+    struct SocketRecord: 128 {
+        /// Who, when; `argument` is the old and the new state.
+        header: RecordHeader,
+        /// Its ends.
+        socket: Socket,
     }
 
     /// Value of the map `PROCESS_FACTS` (by tgid): what the kernel knows of a reported process.
-    struct ProcessFacts: 48 {
+    struct ProcessFacts: 152 {
         /// Start of the thread group's leader, ns since boot.
         start_time: u64,
         /// Cgroup v2 id.
         cgroup_id: u64,
         /// What it runs; all zero before its first exec.
         executable: Object,
+        /// As it was at its last fork, exec or change of credentials.
+        credentials: Credentials,
         /// Real user id.
         uid: u32,
         /// 1 for a thread of the kernel.
         kernel_thread: u32,
     }
 
+    /// Key of the map `FILE_CLASSES`: an inode.
+    struct ObjectKey: 16 {
+        /// See [`Object`].
+        inode: u64,
+        /// See [`Object`].
+        device: u32,
+        /// See [`Object`].
+        generation: u32,
+    }
+
+    /// Value of the maps `PREFIXES`, `NAMES` and `SUFFIXES`.
+    struct ClassRule: 8 {
+        /// What a file is that the rule applies to.
+        class: u32,
+        /// Bits in [`rule`].
+        flags: u32,
+    }
+
     /// Per-CPU counters of the sensor.
-    struct SensorCounters: 32 {
+    struct SensorCounters: 48 {
         /// Times a program of ours ran.
         seen: u64,
         /// Of those, how often the event was wanted: kind monitored, process in scope.
@@ -177,47 +369,207 @@ shared_layout! {
         emitted: u64,
         /// Records lost because the ring was full.
         dropped: u64,
+        /// Wanted events of which user memory that could not be read leaves no record.
+        unreadable: u64,
+        /// Descriptors whose traffic is not counted, because the map of traffic was full.
+        untracked: u64,
     }
 }
 
-/// Values of [`RecordHeader::kind`]; the comment names the record type and the arguments.
+/// The environment variables that an exec record tells: each makes the program run code that
+/// someone else chose.
+pub const ENVIRONMENT: [&[u8]; 12] = [
+    b"LD_PRELOAD",
+    b"LD_AUDIT",
+    b"LD_LIBRARY_PATH",
+    b"GLIBC_TUNABLES",
+    b"BASH_ENV",
+    b"ENV",
+    b"PROMPT_COMMAND",
+    b"PYTHONSTARTUP",
+    b"PYTHONPATH",
+    b"PERL5OPT",
+    b"RUBYOPT",
+    b"NODE_OPTIONS",
+];
+
+/// [`RecordHeader::call`] of an event that is no system call.
+pub const NO_CALL: u16 = u16::MAX;
+
+/// Values of [`RecordHeader::kind`]; the comment names the record type and the arguments. The upper
+/// half of the low byte is the family: the program that handles the call.
 pub mod kind {
     /// [`super::ForkRecord`].
-    pub const FORK: u16 = 1;
+    pub const FORK: u16 = 0x01;
     /// [`super::ExecRecord`].
-    pub const EXEC: u16 = 2;
+    pub const EXEC: u16 = 0x02;
     /// [`super::RecordHeader`]: the last thread of a process ended.
-    pub const EXIT: u16 = 3;
+    pub const EXIT: u16 = 0x03;
+    /// [`super::CgroupRecord`].
+    pub const CGROUP_MADE: u16 = 0x04;
+    /// [`super::CgroupRecord`].
+    pub const CGROUP_REMOVED: u16 = 0x05;
+    /// [`super::TargetRecord`]: the process that moved; `argument[0]` is the cgroup's v2 id.
+    pub const CGROUP_MOVED: u16 = 0x06;
+    /// [`super::SocketRecord`]: a TCP socket that begins to connect.
+    pub const TCP_CONNECTING: u16 = 0x07;
+
     /// [`super::DescriptorRecord`]: `result` is the new descriptor.
-    pub const SOCKET: u16 = 4;
+    pub const SOCKET: u16 = 0x10;
     /// [`super::DescriptorRecord`]: `argument[0]` is the descriptor.
-    pub const CONNECT: u16 = 5;
+    pub const CONNECT: u16 = 0x11;
     /// [`super::DescriptorRecord`]: `result` is the new descriptor, `argument[0]` the listener.
-    pub const ACCEPT: u16 = 6;
+    pub const ACCEPT: u16 = 0x12;
     /// [`super::DescriptorRecord`]: `argument[0]` is the descriptor.
-    pub const BIND: u16 = 7;
+    pub const BIND: u16 = 0x13;
     /// [`super::DescriptorRecord`]: `argument[0]` is the descriptor.
-    pub const LISTEN: u16 = 8;
+    pub const LISTEN: u16 = 0x14;
     /// [`super::DescriptorRecord`]: `result` is the new descriptor, `argument[0]` the old one.
     /// dup, dup2, dup3 and fcntl(F_DUPFD, F_DUPFD_CLOEXEC).
-    pub const DUP: u16 = 9;
+    pub const DUP: u16 = 0x15;
     /// Only in the syscall table: becomes [`DUP`] or [`SET_DESCRIPTOR_FLAGS`] by its command.
-    pub const FCNTL: u16 = 10;
+    pub const FCNTL: u16 = 0x16;
     /// [`super::RecordHeader`]: fcntl(F_SETFD); `argument` is descriptor and flags.
-    pub const SET_DESCRIPTOR_FLAGS: u16 = 11;
+    pub const SET_DESCRIPTOR_FLAGS: u16 = 0x17;
     /// [`super::RecordHeader`]: `argument[0]` is the descriptor.
-    pub const CLOSE: u16 = 12;
+    pub const CLOSE: u16 = 0x18;
     /// [`super::RecordHeader`]: `argument` is the first descriptor, and the last | flags << 32.
-    pub const CLOSE_RANGE: u16 = 13;
+    pub const CLOSE_RANGE: u16 = 0x19;
     /// [`super::DescriptorRecord`], one for each end: `argument` is this end's descriptor and the
     /// other's.
-    pub const PIPE: u16 = 14;
+    pub const PIPE: u16 = 0x1a;
     /// [`super::DescriptorRecord`], one for each end: `argument` as for [`PIPE`].
-    pub const SOCKETPAIR: u16 = 15;
-    /// [`super::RecordHeader`]: unshare(CLONE_FILES).
-    pub const UNSHARE_FILES: u16 = 16;
+    pub const SOCKETPAIR: u16 = 0x1b;
     /// Only in the syscall table: the 32-bit socketcall(2) becomes what its first argument says.
-    pub const SOCKETCALL: u16 = 17;
+    pub const SOCKETCALL: u16 = 0x1c;
+    /// [`super::DescriptorRecord`]: a descriptor that another process gave, `argument[0]`; from
+    /// SCM_RIGHTS (`argument[1]` is the socket) or pidfd_getfd(2) (the pidfd).
+    pub const RECEIVED: u16 = 0x1d;
+    /// [`super::DescriptorRecord`]: setns(2); `argument` is the descriptor and CLONE_NEW*.
+    pub const SETNS: u16 = 0x1e;
+
+    /// [`super::FileRecord`]: `result` is the new descriptor. Only files of a class, and those that
+    /// are not known: gone again, or opened into an io_uring's own table.
+    pub const OPEN: u16 = 0x20;
+    /// Only subscribed to: makes [`OPEN`] tell of files without a class as well.
+    pub const OPEN_ANY: u16 = 0x21;
+    /// [`super::FileRecord`]: `result` is the new descriptor; `argument[1]` is MFD_*.
+    pub const MEMFD: u16 = 0x22;
+    /// [`super::FileRecord`]: mmap(2) of a file of a class; `argument` is descriptor, PROT_*, MAP_*.
+    pub const MAP: u16 = 0x23;
+    /// [`super::FileRecord`]: `argument` is descriptor and mode; only if the mode has an execute,
+    /// setuid or setgid bit.
+    pub const FCHMOD: u16 = 0x24;
+    /// [`super::FileRecord`]: `argument` is descriptor and length in bytes.
+    pub const FTRUNCATE: u16 = 0x25;
+    /// [`super::FileRecord`]: finit_module(2), failed ones too; `argument` is descriptor and flags.
+    pub const LOAD_MODULE_FILE: u16 = 0x26;
+
+    /// Only in the syscall table: read and its kin; becomes [`TRAFFIC`].
+    pub const READ: u16 = 0x30;
+    /// Only in the syscall table: write and its kin.
+    pub const WRITE: u16 = 0x31;
+    /// Only in the syscall table: sendto(2).
+    pub const SENDTO: u16 = 0x32;
+    /// Only in the syscall table: sendmsg(2).
+    pub const SENDMSG: u16 = 0x33;
+    /// Only in the syscall table: sendmmsg(2).
+    pub const SENDMMSG: u16 = 0x34;
+    /// Only in the syscall table: recvmsg(2); also [`RECEIVED`].
+    pub const RECVMSG: u16 = 0x35;
+    /// Only in the syscall table: recvmmsg(2); also [`RECEIVED`].
+    pub const RECVMMSG: u16 = 0x36;
+    /// Only in the syscall table: sendfile(2), to the first descriptor from the second.
+    pub const SENDFILE: u16 = 0x37;
+    /// Only in the syscall table: splice(2), copy_file_range(2), from the first to the third.
+    pub const SPLICE: u16 = 0x38;
+    /// Only in the syscall table: tee(2), from the first to the second.
+    pub const TEE: u16 = 0x39;
+    /// [`super::TrafficRecord`]: a send; `argument` is the descriptor, the bytes and the calls since
+    /// the last record of this descriptor.
+    pub const SENT: u16 = 0x3e;
+    /// [`super::TrafficRecord`]: totals of a descriptor that was closed, replaced, or open at the
+    /// end of its process; `argument[0]` is the descriptor.
+    pub const TRAFFIC: u16 = 0x3f;
+
+    /// [`super::PathRecord`]: old and new path; `argument[0]` is RENAME_*.
+    pub const RENAME: u16 = 0x40;
+    /// [`super::PathRecord`]: existing and new path; `argument[0]` is AT_*.
+    pub const LINK: u16 = 0x41;
+    /// [`super::PathRecord`]: content and path of a symbolic link.
+    pub const SYMLINK: u16 = 0x42;
+    /// [`super::PathRecord`]: one path; `argument[0]` is AT_REMOVEDIR or 0.
+    pub const UNLINK: u16 = 0x43;
+    /// [`super::PathRecord`]: one path; `argument[0]` is the mode. Only if the mode has an execute,
+    /// setuid or setgid bit.
+    pub const CHMOD: u16 = 0x44;
+    /// [`super::PathRecord`]: one path; `argument[0]` is the length in bytes.
+    pub const TRUNCATE: u16 = 0x45;
+    /// [`super::PathRecord`]: mount(2), failed ones too: source and mount point, `label` is the
+    /// type; `argument[0]` is MS_*.
+    pub const MOUNT: u16 = 0x46;
+    /// [`super::PathRecord`]: move_mount(2): from and to; `argument[0]` is MOVE_MOUNT_*.
+    pub const MOVE_MOUNT: u16 = 0x47;
+    /// [`super::PathRecord`]: umount2(2): one path; `argument[0]` is MNT_* and UMOUNT_*.
+    pub const UNMOUNT: u16 = 0x48;
+    /// [`super::PathRecord`]: mkdir(2): one path; `argument[0]` is the mode.
+    pub const MKDIR: u16 = 0x49;
+    /// [`super::PathRecord`]: mknod(2): one path; `argument` is mode and device.
+    pub const MKNOD: u16 = 0x4a;
+    /// [`super::PathRecord`]: chroot(2): one path.
+    pub const CHROOT: u16 = 0x4b;
+
+    /// [`super::CredentialsRecord`]: a call that set ids or capabilities, failed ones too.
+    pub const CREDENTIALS: u16 = 0x50;
+    /// [`super::TargetRecord`]: failed ones too; `argument` is PTRACE_*, pid and address.
+    pub const PTRACE: u16 = 0x51;
+    /// [`super::TargetRecord`]: failed ones too; `argument[0]` is 1 for process_vm_writev(2), 0 for
+    /// process_vm_readv(2); `argument[1]` is the pid.
+    pub const PROCESS_MEMORY: u16 = 0x52;
+    /// [`super::TargetRecord`]: kill, tkill, tgkill, failed ones too; `argument` is signal and pid.
+    pub const KILL: u16 = 0x53;
+    /// [`super::RecordHeader`]: unshare(2); `argument[0]` is CLONE_*.
+    pub const UNSHARE: u16 = 0x54;
+    /// [`super::NameRecord`]: prctl(PR_SET_NAME).
+    pub const SET_NAME: u16 = 0x55;
+    /// Only in the syscall table: becomes [`SET_NAME`] or [`CREDENTIALS`] by its first argument.
+    pub const PRCTL: u16 = 0x56;
+    /// [`super::RecordHeader`]: failed ones too; `argument` is the command and the first eight
+    /// bytes of its attributes.
+    pub const BPF: u16 = 0x57;
+    /// [`super::RecordHeader`]: init_module(2), failed ones too; `argument[0]` is the length.
+    pub const LOAD_MODULE: u16 = 0x58;
+    /// [`super::RecordHeader`]: `argument[0]` is the flags.
+    pub const USERFAULTFD: u16 = 0x59;
+    /// [`super::RecordHeader`]: pidfd_send_signal(2), failed ones too; `argument` is signal and
+    /// pidfd.
+    pub const PIDFD_KILL: u16 = 0x5a;
+
+    /// Only in the syscall table, added to a kind from [`RENAME`] on: the form of the call that
+    /// takes a directory's descriptor before each path.
+    pub const AT: u16 = 0x20;
+
+    /// Highest kind + 1.
+    pub const COUNT: u16 = 0x70;
+    /// Highest family of a system call + 1; a kind's family is `kind >> FAMILY_SHIFT`.
+    pub const FAMILIES: u32 = 7;
+    /// See [`FAMILIES`].
+    pub const FAMILY_SHIFT: u16 = 4;
+}
+
+/// Values of [`Span::origin`].
+pub mod origin {
+    /// There is no path.
+    pub const NONE: u16 = 0;
+    /// The kernel's own: from the dentries of the object.
+    pub const KERNEL: u16 = 1;
+    /// The caller's word, read from its memory after the call; a relative one behind the kernel's
+    /// path of the directory that it starts from. Links and `..` are not resolved, and the caller
+    /// may have changed it meanwhile.
+    pub const GIVEN: u16 = 2;
+    /// As [`KERNEL`], but only up to the root of its file system: where that is mounted is not
+    /// known.
+    pub const FILE_SYSTEM: u16 = 3;
 }
 
 /// Values of [`RecordHeader::abi`].
@@ -226,24 +578,62 @@ pub mod abi {
     pub const NATIVE: u8 = 0;
     /// 32-bit system calls (`int 0x80`, `sysenter`) on a 64-bit kernel.
     pub const COMPAT: u8 = 1;
+    /// x32: 64-bit registers and 32-bit pointers, numbers with bit 30 set.
+    pub const X32: u8 = 2;
     /// How many there are.
-    pub const COUNT: usize = 2;
+    pub const COUNT: usize = 3;
 }
 
 /// Bits of [`RecordHeader::flags`].
 pub mod flag {
-    /// A path or argument vector did not fit.
-    pub const TRUNCATED: u8 = 1;
+    /// A path, argument vector or list is not complete.
+    pub const TRUNCATED: u16 = 1;
     /// The descriptor closes on exec.
-    pub const CLOSE_ON_EXEC: u8 = 2;
+    pub const CLOSE_ON_EXEC: u16 = 2;
     /// The child shares its parent's descriptor table (CLONE_FILES).
-    pub const SHARED_FILES: u8 = 4;
+    pub const SHARED_FILES: u16 = 4;
     /// The descriptor table is shared, so another thread or process may have changed the
     /// descriptor between the call and this record.
-    pub const RACY: u8 = 8;
+    pub const RACY: u16 = 8;
     /// The acting thread has a descriptor table of its own, other than its group's leader.
-    pub const PRIVATE_FILES: u8 = 16;
+    pub const PRIVATE_FILES: u16 = 16;
+    /// Done by an io_uring; `argument` is what the descriptor alone tells.
+    pub const IO_URING: u16 = 32;
+    /// The remote address is the caller's word, read from its memory after the call.
+    pub const AS_GIVEN: u16 = 64;
+    /// The process or one it descends from has opened a secret.
+    pub const TAINTED: u16 = 128;
+    /// A script: [`super::ExecRecord::given`] is its path.
+    pub const SCRIPT: u16 = 256;
+    /// The environment is longer than what was searched.
+    pub const ENVIRONMENT_TRUNCATED: u16 = 512;
+    /// The acting process has a pid namespace of its own: pids in `argument` are not those of
+    /// records.
+    pub const FOREIGN_PIDS: u16 = 1024;
+    /// Sends to other addresses since the last record of this descriptor had none of their own.
+    pub const SKIPPED: u16 = 2048;
 }
+
+/// Bytes of a path's front that a prefix rule can tell.
+pub const PREFIX_BYTES: usize = 64;
+/// Bytes of a name that a name rule can tell.
+pub const NAME_BYTES: usize = 32;
+/// Bytes of a name's end that a suffix rule can tell.
+pub const SUFFIX_BYTES: usize = 8;
+/// Shortest suffix that a rule can tell, bytes.
+pub const MIN_SUFFIX_BYTES: usize = 4;
+/// Key of the trie `PREFIXES`: the front of a path, and a NUL where the path ends.
+pub type Prefix = [u8; PREFIX_BYTES];
+/// Key of the map `NAMES`: a component, and the one below it or zeros; zeros behind each.
+pub type Names = [u8; 2 * NAME_BYTES];
+/// Key of the map `SUFFIXES`: zeros behind it.
+pub type Suffix = [u8; SUFFIX_BYTES];
+/// Entries of the maps `PREFIXES`, `NAMES` and `SUFFIXES` each.
+pub const CLASS_RULES: u32 = 1024;
+/// Entries of the map `FILE_CLASSES`; files beyond it are told by their path alone.
+pub const FILE_CLASSES_ENTRIES: u32 = 65_536;
+/// Entries of the map `TRAFFIC`; see [`SensorCounters::untracked`].
+pub const TRAFFIC_ENTRIES: u32 = 32_768;
 
 /// Entries of the map `PROCESS_CLASS`, eight tgids each: `PID_MAX_LIMIT` of 64-bit kernels / 8.
 pub const PROCESS_CLASS_ENTRIES: u32 = 4_194_304 / 8;
@@ -259,6 +649,20 @@ pub mod class {
     pub const OWN: u8 = 2;
     /// Was in scope once: its exit is still reported.
     pub const LEFT_SCOPE: u8 = 4;
+    /// It or one it descends from has opened a secret.
+    pub const TAINTED: u8 = 8;
+}
+
+/// Bits of [`ClassRule::flags`].
+pub mod rule {
+    /// It has a class of its own; else it is there for [`PARENT`] alone.
+    pub const APPLIES: u32 = 1;
+    /// Applies to the last component only.
+    pub const LAST: u32 = 2;
+    /// Applies to files only that not everybody may read.
+    pub const PRIVATE: u32 = 4;
+    /// There are rules for this component together with the one below it.
+    pub const PARENT: u32 = 8;
 }
 
 /// Slots of the map `CONTROL`.
@@ -269,88 +673,19 @@ pub mod control {
     pub const SCOPE_CGROUP: u32 = 1;
     /// 1: events are put into the ring; 0: scope and facts are kept up to date, and nothing else.
     pub const REPORTING: u32 = 2;
+    /// Kinds that are wanted, one bit each: kinds below 64.
+    pub const KINDS_LOW: u32 = 3;
+    /// Kinds from 64 on.
+    pub const KINDS_HIGH: u32 = 4;
+    /// While not 0, files that a process of class [`super::class::OWN`] opens are entered as
+    /// files of this class.
+    pub const LEARN: u32 = 5;
     /// How many there are.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 6;
 }
 
 /// Highest system call number + 1 that the syscall table has room for, for one ABI.
-pub const SYSCALLS_PER_ABI: usize = 512;
+pub const SYSCALLS_PER_ABI: usize = 1024;
 /// Value of the one-element map `SYSCALLS`: kind by `abi * SYSCALLS_PER_ABI + number`, 0 if not
 /// monitored.
 pub type SyscallTable = [u8; SYSCALLS_PER_ABI * abi::COUNT];
-
-/// The offset of a field that this kernel does not have.
-pub const NO_SUCH_FIELD: u32 = u32::MAX;
-
-macro_rules! kernel_fields {
-    ($($slot:ident = $structure:literal . $path:literal,)*) => {
-        /// A field of a kernel structure; its offset is `OFFSETS[field as usize]` in the object.
-        #[derive(Clone, Copy)]
-        #[repr(usize)]
-        #[expect(missing_docs, reason = "the kernel's own names say it")]
-        pub enum Field { $($slot,)* }
-        /// Structure and path of each [`Field`], as BTF names them.
-        pub const KERNEL_FIELDS: &[(&str, &str)] = &[$(($structure, $path),)*];
-    };
-}
-
-kernel_fields! {
-    TaskTgid = "task_struct"."tgid",
-    TaskGroupLeader = "task_struct"."group_leader",
-    TaskRealParent = "task_struct"."real_parent",
-    TaskStartBoottime = "task_struct"."start_boottime",
-    TaskFiles = "task_struct"."files",
-    TaskMm = "task_struct"."mm",
-    TaskComm = "task_struct"."comm",
-    TaskFlags = "task_struct"."flags",
-    TaskSignal = "task_struct"."signal",
-    TaskCgroups = "task_struct"."cgroups",
-    TaskThreadStatus = "task_struct"."thread_info.status",
-    SignalLive = "signal_struct"."live.counter",
-    CssSetDefaultCgroup = "css_set"."dfl_cgrp",
-    CgroupParent = "cgroup"."self.parent",
-    CgroupKernfsNode = "cgroup"."kn",
-    KernfsNodeId = "kernfs_node"."id",
-    FilesCount = "files_struct"."count.counter",
-    FilesTable = "files_struct"."fdt",
-    TableFiles = "fdtable"."fd",
-    TableSize = "fdtable"."max_fds",
-    TableCloseOnExec = "fdtable"."close_on_exec",
-    FileInode = "file"."f_inode",
-    FileMount = "file"."f_path.mnt",
-    FileDentry = "file"."f_path.dentry",
-    FilePrivateData = "file"."private_data",
-    InodeSuperBlock = "inode"."i_sb",
-    InodeNumber = "inode"."i_ino",
-    InodeGeneration = "inode"."i_generation",
-    InodeMode = "inode"."i_mode",
-    InodeRdev = "inode"."i_rdev",
-    InodeLinks = "inode"."i_nlink",
-    SuperBlockDevice = "super_block"."s_dev",
-    DentryParent = "dentry"."d_parent",
-    DentryNameLength = "dentry"."d_name.len",
-    DentryName = "dentry"."d_name.name",
-    MountVfsmount = "mount"."mnt",
-    MountParent = "mount"."mnt_parent",
-    MountMountpoint = "mount"."mnt_mountpoint",
-    VfsmountRoot = "vfsmount"."mnt_root",
-    SocketSock = "socket"."sk",
-    SockFamily = "sock"."__sk_common.skc_family",
-    SockState = "sock"."__sk_common.skc_state",
-    SockLocalPort = "sock"."__sk_common.skc_num",
-    SockRemotePort = "sock"."__sk_common.skc_dport",
-    SockLocalV4 = "sock"."__sk_common.skc_rcv_saddr",
-    SockRemoteV4 = "sock"."__sk_common.skc_daddr",
-    SockLocalV6 = "sock"."__sk_common.skc_v6_rcv_saddr",
-    SockRemoteV6 = "sock"."__sk_common.skc_v6_daddr",
-    SockType = "sock"."sk_type",
-    SockProtocol = "sock"."sk_protocol",
-    MmArgStart = "mm_struct"."arg_start",
-    MmArgEnd = "mm_struct"."arg_end",
-    BinprmFile = "linux_binprm"."file",
-}
-
-/// How many [`Field`]s there are.
-pub const FIELD_COUNT: usize = KERNEL_FIELDS.len();
-/// Value of the object's constant `OFFSETS`, bytes.
-pub type Offsets = [u32; FIELD_COUNT];

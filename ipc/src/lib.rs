@@ -1,6 +1,7 @@
 //! What Sentinel's processes and its eBPF object say to each other.
 //!
-//! `kernel_abi` is the one file that the eBPF object sees; the rest is for user space only.
+//! `kernel_abi`, `kernel_fields` and `file_class` are what the eBPF object sees too; the rest is for
+//! user space only.
 #![cfg_attr(not(feature = "user"), no_std)]
 
 #[cfg(feature = "user")]
@@ -13,6 +14,8 @@ pub mod confinement;
 pub mod diagnostics;
 #[cfg(feature = "user")]
 pub mod frame;
+pub mod file_class;
 pub mod kernel_abi;
+pub mod kernel_fields;
 #[cfg(feature = "user")]
 pub mod seccomp;

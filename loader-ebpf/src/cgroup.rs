@@ -1,21 +1,26 @@
-//! Keeps a scope by cgroup true when processes move.
+//! Cgroups that come and go, and processes that move between them.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use sentinel_ipc::kernel_abi::class;
+use sentinel_ipc::{
+    kernel_abi::{CgroupRecord, PATH_BYTES, Span, TargetRecord, class, kind, origin},
+    kernel_fields::Field,
+};
 
 use crate::{
+    emit::{Facts, header, reserve},
     facts,
-    kernel::Task,
-    scope::{class_of, in_scope_cgroup, set_class},
+    kernel::{Address, Task, copy_kernel_string, current_ids},
+    scope::{cgroup_id, class_of, count, in_scope_cgroup, is_reported, is_wanted, set_class},
 };
 
 /// `TP_PROTO(struct cgroup *dst_cgrp, const char *path, struct task_struct *task, bool threadgroup)`;
 /// runs after the move, for moves in any hierarchy.
 #[btf_tracepoint(function = "cgroup_attach_task")]
 pub fn cgroup_attach_task(context: BtfTracePointContext) -> i32 {
+    count(|counters| counters.seen += 1);
     let task = Task::from_argument(context.arg(2));
+    let tgid = task.tgid();
     if let Some(inside) = in_scope_cgroup(task) {
-        let tgid = task.tgid();
         let class = class_of(tgid);
         let moved = match (inside, class & class::IN_SCOPE != 0) {
             (true, _) => class | class::IN_SCOPE,
@@ -25,5 +30,59 @@ pub fn cgroup_attach_task(context: BtfTracePointContext) -> i32 {
         set_class(tgid, moved);
     }
     facts::note_move(task);
+    // One event for a process, not one for each of its threads.
+    let leads = task.read::<u32>(Field::TaskPid) == tgid;
+    if leads && is_reported(class_of(tgid)) && is_wanted(kind::CGROUP_MOVED) {
+        count(|counters| counters.passed += 1);
+        if let Some(mut entry) = reserve::<TargetRecord>() {
+            let argument = [cgroup_id(task.cgroup()), 0, 0];
+            entry.write(TargetRecord {
+                header: header(Facts { kind: kind::CGROUP_MOVED, argument, ..Facts::default() }),
+                target_start_time: task.start_time(),
+                target_tgid: tgid,
+                reserved: 0,
+            });
+            entry.submit(0);
+        }
+    }
     0
+}
+
+/// `TP_PROTO(struct cgroup *cgrp, const char *path)`.
+#[btf_tracepoint(function = "cgroup_mkdir")]
+pub fn cgroup_mkdir(context: BtfTracePointContext) -> i32 {
+    changed(kind::CGROUP_MADE, context.arg(0), context.arg(1));
+    0
+}
+
+/// `TP_PROTO(struct cgroup *cgrp, const char *path)`.
+#[btf_tracepoint(function = "cgroup_rmdir")]
+pub fn cgroup_rmdir(context: BtfTracePointContext) -> i32 {
+    changed(kind::CGROUP_REMOVED, context.arg(0), context.arg(1));
+    0
+}
+
+#[inline(always)]
+fn changed(kind: u16, cgroup: u64, path: u64) {
+    count(|counters| counters.seen += 1);
+    let (tgid, _) = current_ids();
+    let hierarchy: u32 = Address(cgroup).follow(Field::CgroupRoot).read(Field::CgroupRootHierarchy);
+    // Hierarchy 0 is v2's; the others number their cgroups for themselves.
+    if hierarchy != 0 || !is_reported(class_of(tgid)) || !is_wanted(kind) {
+        return;
+    }
+    count(|counters| counters.passed += 1);
+    let Some(mut entry) = reserve::<CgroupRecord>() else { return };
+    let record = entry.as_mut_ptr();
+    // SAFETY: `record` is the reserved memory of exactly this type, and all of it but the rest of
+    // the path is written.
+    unsafe {
+        let path_at = (&raw mut (*record).path).cast::<u8>();
+        let length = copy_kernel_string(path_at, PATH_BYTES as u32, Address(path)) as u16;
+        let span = Span { start: 0, length, origin: origin::KERNEL, reserved: 0 };
+        (&raw mut (*record).header).write(header(Facts { kind, ..Facts::default() }));
+        (&raw mut (*record).id).write(cgroup_id(Address(cgroup)));
+        (&raw mut (*record).span).write(span);
+    }
+    entry.submit(0);
 }

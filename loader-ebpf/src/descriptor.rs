@@ -1,12 +1,13 @@
 //! Descriptor number → file → inode and socket, as the kernel holds them.
 
-use sentinel_ipc::kernel_abi::{
-    Descriptor, DescriptorRecord, Field, Object, RecordHeader, Socket, flag,
+use sentinel_ipc::{
+    kernel_abi::{Descriptor, DescriptorRecord, Object, RecordHeader, Socket, flag},
+    kernel_fields::Field,
 };
 
 use crate::{
     emit::{Facts, header, reserve},
-    kernel::{Address, Task, has},
+    kernel::{Address, Task, forget, has},
 };
 
 const S_IFMT: u32 = 0o170_000;
@@ -14,7 +15,17 @@ const S_IFSOCK: u32 = 0o140_000;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-const NO_OBJECT: Object = Object { inode: 0, device: 0, generation: 0, mode: 0, rdev: 0 };
+/// An object that is not known.
+pub const NO_OBJECT: Object = Object {
+    inode: 0,
+    size: 0,
+    device: 0,
+    generation: 0,
+    mode: 0,
+    rdev: 0,
+    links: 0,
+    owner: 0,
+};
 const NO_SOCKET: Socket = Socket {
     family: 0,
     kind: 0,
@@ -46,7 +57,7 @@ impl Table {
 
     /// The `struct file` behind `number`; null if none is open.
     #[inline(always)]
-    fn file(self, number: u32) -> Address {
+    pub fn file(self, number: u32) -> Address {
         if number >= self.table.read::<u32>(Field::TableSize) {
             return Address(0);
         }
@@ -55,44 +66,62 @@ impl Table {
 
     /// The bits in [`flag`] that hold for `number`.
     #[inline(always)]
-    fn flags(self, number: u32) -> u8 {
+    pub fn flags(self, number: u32) -> u16 {
         let words = self.table.follow(Field::TableCloseOnExec);
         let word: u64 = words.read_at((number as usize / 64) * 8);
-        let close_on_exec = (word >> (number & 63)) & 1 != 0;
-        (if close_on_exec { flag::CLOSE_ON_EXEC } else { 0 })
-            | (if self.shared { flag::RACY } else { 0 })
+        let close_on_exec = ((word >> (number & 63)) & 1) as u16 * flag::CLOSE_ON_EXEC;
+        let racy = if self.shared { flag::RACY } else { 0 };
+        close_on_exec | forget(racy as usize, word) as u16
     }
 
     /// Fills `to` with what `number` refers to.
     #[inline(always)]
     pub fn describe(self, number: u32, to: *mut Descriptor) {
-        let file = self.file(number);
-        let object = if file.is_null() { NO_OBJECT } else { object_of(file) };
-        let socket = if object.mode & S_IFMT == S_IFSOCK {
-            socket_of(file.follow(Field::FilePrivateData).follow(Field::SocketSock))
-        } else {
-            NO_SOCKET
-        };
-        // SAFETY: `to` points into a reserved record; the verifier proves it.
-        unsafe { to.write(Descriptor { object, socket }) };
+        describe(self.file(number), to);
     }
 }
 
-/// Identity of the file behind a non-null `struct file`.
+/// Fills `to` with what `file` is; with nothing if it is null.
+#[inline(always)]
+pub fn describe(file: Address, to: *mut Descriptor) {
+    // SAFETY: `to` points into a record or a map value; the verifier proves it. The mode is read
+    // back, so that nothing else of the object stays on the stack.
+    unsafe {
+        let object = &raw mut (*to).object;
+        object.write(if file.is_null() { NO_OBJECT } else { object_of(file) });
+        let is_socket = (&raw const (*object).mode).read_volatile() & S_IFMT == S_IFSOCK;
+        (&raw mut (*to).socket).write(if is_socket {
+            socket_of(file.follow(Field::FilePrivateData).follow(Field::SocketSock))
+        } else {
+            NO_SOCKET
+        });
+    }
+}
+
+/// What the file behind a non-null `struct file` is.
 #[inline(always)]
 pub fn object_of(file: Address) -> Object {
-    let inode = file.follow(Field::FileInode);
+    object_of_inode(file.follow(Field::FileInode))
+}
+
+/// What a non-null `struct inode` is.
+#[inline(always)]
+pub fn object_of_inode(inode: Address) -> Object {
     Object {
         inode: inode.read(Field::InodeNumber),
+        size: inode.read(Field::InodeSize),
         device: inode.follow(Field::InodeSuperBlock).read(Field::SuperBlockDevice),
         generation: inode.read(Field::InodeGeneration),
         mode: inode.read::<u16>(Field::InodeMode) as u32,
         rdev: inode.read(Field::InodeRdev),
+        links: inode.read(Field::InodeLinks),
+        owner: inode.read(Field::InodeOwner),
     }
 }
 
+/// The ends of a `struct sock`.
 #[inline(always)]
-fn socket_of(sock: Address) -> Socket {
+pub fn socket_of(sock: Address) -> Socket {
     let mut socket = Socket {
         family: sock.read(Field::SockFamily),
         kind: sock.read(Field::SockType),
@@ -125,14 +154,20 @@ fn put_v4(to: &mut [u8; 16], address: [u8; 4]) {
 /// Emits a call that made or used descriptor `number`.
 #[inline(always)]
 pub fn emit(facts: Facts, number: u32) {
-    let Some(mut entry) = reserve::<DescriptorRecord>() else { return };
     let table = Table::current();
+    emit_file(Facts { flags: facts.flags | table.flags(number), ..facts }, table.file(number));
+}
+
+/// Emits an event about `file`, which may be null.
+#[inline(always)]
+pub fn emit_file(facts: Facts, file: Address) {
+    let Some(mut entry) = reserve::<DescriptorRecord>() else { return };
     let record = entry.as_mut_ptr();
-    let header: RecordHeader = header(Facts { flags: facts.flags | table.flags(number), ..facts });
+    let header: RecordHeader = header(facts);
     // SAFETY: `record` is the reserved memory of exactly this type; both fields get written.
     unsafe {
         (&raw mut (*record).header).write(header);
-        table.describe(number, &raw mut (*record).descriptor);
+        describe(file, &raw mut (*record).descriptor);
     }
     entry.submit(0);
 }

@@ -2,9 +2,14 @@
 //! process with the same number.
 
 use aya_ebpf::{macros::map, maps::HashMap};
-use sentinel_ipc::kernel_abi::{Field, Object, PROCESS_FACTS_ENTRIES, ProcessFacts};
+use sentinel_ipc::{
+    kernel_abi::{Credentials, Object, PROCESS_FACTS_ENTRIES, ProcessFacts},
+    kernel_fields::Field,
+};
 
 use crate::{
+    credentials,
+    descriptor::NO_OBJECT,
     kernel::{Task, current_uid},
     scope::cgroup_id,
 };
@@ -16,7 +21,6 @@ static PROCESS_FACTS: HashMap<u32, ProcessFacts> =
 
 /// `PF_KTHREAD` (include/linux/sched.h).
 const KERNEL_THREAD: u32 = 0x0020_0000;
-const NO_EXECUTABLE: Object = Object { inode: 0, device: 0, generation: 0, mode: 0, rdev: 0 };
 
 #[inline(always)]
 fn facts_of(task: Task, start_time: u64, executable: Object) -> ProcessFacts {
@@ -24,6 +28,7 @@ fn facts_of(task: Task, start_time: u64, executable: Object) -> ProcessFacts {
         start_time,
         cgroup_id: cgroup_id(task.cgroup()),
         executable,
+        credentials: credentials::of(task),
         uid: current_uid(),
         kernel_thread: (task.read::<u32>(Field::TaskFlags) & KERNEL_THREAD != 0) as u32,
     }
@@ -35,7 +40,7 @@ pub fn note_fork(parent_tgid: u32, child: Task, child_tgid: u32) {
     // SAFETY: a copy is taken at once; a concurrent change could at worst mix two executables of
     // the parent, which forks and so does not exec.
     let parent = unsafe { PROCESS_FACTS.get(&parent_tgid) };
-    let executable = parent.map_or(NO_EXECUTABLE, |parent| parent.executable);
+    let executable = parent.map_or(NO_OBJECT, |parent| parent.executable);
     let facts = facts_of(child, child.read(Field::TaskStartBoottime), executable);
     // Fails only when the map is full; the process is unknown then.
     let _noted = PROCESS_FACTS.insert(&child_tgid, &facts, 0);
@@ -47,6 +52,40 @@ pub fn note_exec(tgid: u32, executable: Object) {
     let task = Task::current();
     let facts = facts_of(task, task.start_time(), executable);
     let _noted = PROCESS_FACTS.insert(&tgid, &facts, 0);
+}
+
+/// Copies what the process could act as, as far as it is known.
+///
+/// # Safety
+/// `to` has room for it.
+#[inline(always)]
+pub unsafe fn credentials_before(tgid: u32, to: *mut Credentials) {
+    // SAFETY: a copy is taken at once; only the process itself changes them.
+    let known = unsafe { PROCESS_FACTS.get(&tgid) };
+    // SAFETY: by this function's contract.
+    unsafe { to.write(known.map_or(credentials::UNKNOWN, |facts| facts.credentials)) };
+}
+
+/// The process can act as this now.
+///
+/// # Safety
+/// `from` is readable.
+#[inline(always)]
+pub unsafe fn note_credentials(tgid: u32, from: *const Credentials) {
+    if let Some(facts) = PROCESS_FACTS.get_ptr_mut(&tgid) {
+        // SAFETY: a live map value, and by this function's contract.
+        unsafe {
+            (&raw mut (*facts).credentials).write(from.read());
+            (&raw mut (*facts).uid).write(current_uid());
+        }
+    }
+}
+
+/// Start of the process, ns since boot; 0 if it is not known.
+#[inline(always)]
+pub fn start_time_of(tgid: u32) -> u64 {
+    // SAFETY: a copy of eight bytes is taken at once.
+    unsafe { PROCESS_FACTS.get(&tgid) }.map_or(0, |facts| facts.start_time)
 }
 
 /// `task` has moved to another cgroup.

@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated as helpers;
-use sentinel_ipc::kernel_abi::{FIELD_COUNT, Field, NO_SUCH_FIELD, Offsets};
+use sentinel_ipc::kernel_fields::{FIELD_COUNT, Field, NO_SUCH_FIELD, Offsets};
 
 /// Offsets from this kernel's BTF; the loader overwrites them before the load, and the verifier then
 /// treats them as constants.
@@ -110,6 +110,12 @@ impl Task {
         self.follow(Field::TaskGroupLeader).read(Field::TaskStartBoottime)
     }
 
+    /// Whether the task sees other pids than the initial pid namespace does.
+    #[inline(always)]
+    pub fn has_own_pids(self) -> bool {
+        self.follow(Field::TaskThreadPid).read::<u32>(Field::PidLevel) != 0
+    }
+
     /// The default-hierarchy cgroup of the task.
     #[inline(always)]
     pub fn cgroup(self) -> Address {
@@ -144,6 +150,37 @@ pub fn copy_kernel_string(to: *mut u8, length: u32, from: Address) -> u32 {
 pub fn copy_user(to: *mut u8, length: u32, from: u64) -> bool {
     // SAFETY: the verifier proves `to`; the helper accepts only user addresses that are mapped.
     unsafe { helpers::bpf_probe_read_user(to.cast(), length, from as *const c_void) == 0 }
+}
+
+/// Copies a NUL-terminated string of at most `length` bytes from the current process's memory;
+/// returns its bytes without the NUL, or `None` if it cannot be read.
+#[inline(always)]
+pub fn copy_user_string(to: *mut u8, length: u32, from: u64) -> Option<u32> {
+    // SAFETY: as for `copy_user`.
+    let copied =
+        unsafe { helpers::bpf_probe_read_user_str(to.cast(), length, from as *const c_void) };
+    if copied > 0 { Some(copied as u32 - 1) } else { None }
+}
+
+/// The value at `from` in the current process's memory; `None` if it cannot be read.
+#[inline(always)]
+pub fn read_user<T: Copy + Default>(from: u64) -> Option<T> {
+    let mut value = T::default();
+    copy_user((&raw mut value).cast(), size_of::<T>() as u32, from).then_some(value)
+}
+
+/// The registers with which the current task entered the kernel.
+#[inline(always)]
+pub fn current_registers() -> *const u64 {
+    // SAFETY: the kernel returns the saved registers of a task that lives as long as the program.
+    unsafe { helpers::bpf_task_pt_regs(helpers::bpf_get_current_task_btf()) as *const u64 }
+}
+
+/// The same value, of which the verifier knows nothing any more; `unknown` is something it knows
+/// nothing about either. Rounds of a loop then look alike to it, and it walks one instead of all.
+#[inline(always)]
+pub fn forget(value: usize, unknown: u64) -> usize {
+    core::hint::black_box(value ^ unknown as usize) ^ unknown as usize
 }
 
 /// CLOCK_BOOTTIME, ns.

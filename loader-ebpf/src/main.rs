@@ -1,33 +1,69 @@
 //! Sentinel's programs in the kernel: they filter, describe by kernel object, and emit records.
 //!
-//! Way of an event: `syscall`, `process` or `cgroup` (hooks) → `scope` (wanted?) → `descriptor`,
-//! `path` (what is it?) → `emit` (ring). The object has no policy: what is monitored stands in maps
-//! that the loader writes. `kernel` is the only file that reads kernel memory; the verifier proves
-//! its accesses, so each SAFETY comment there says what else must hold.
+//! Way of an event: a hook (`syscall` and the `…_calls` that it hands on to, `process`, `cgroup`,
+//! `tcp`, `io_uring`, `inode_change`) → `scope` (wanted?) → `descriptor`, `path`, `file_class`,
+//! `credentials` (what is it?) → `emit` (ring), or `traffic` (added up). The object has no policy:
+//! what is monitored stands in maps that the loader writes. `kernel` is the only file that reads
+//! kernel memory; the verifier proves its accesses, so each SAFETY comment there says what else must
+//! hold.
 //!
 //! For the host this is an empty program, so that workspace-wide commands work.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
+#[cfg(target_arch = "bpf")]
+mod atomic;
+#[cfg(target_arch = "bpf")]
+mod call;
 #[cfg(target_arch = "bpf")]
 mod cgroup;
 #[cfg(target_arch = "bpf")]
+mod credentials;
+#[cfg(target_arch = "bpf")]
 mod descriptor;
+#[cfg(target_arch = "bpf")]
+mod descriptor_calls;
 #[cfg(target_arch = "bpf")]
 mod emit;
 #[cfg(target_arch = "bpf")]
+mod environment;
+#[cfg(target_arch = "bpf")]
 mod facts;
+#[cfg(target_arch = "bpf")]
+mod file_calls;
+#[cfg(target_arch = "bpf")]
+mod file_class;
+#[cfg(target_arch = "bpf")]
+mod inode_change;
+#[cfg(target_arch = "bpf")]
+mod io_uring;
 #[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]
+mod message;
+#[cfg(target_arch = "bpf")]
 mod path;
 #[cfg(target_arch = "bpf")]
+mod path_calls;
+#[cfg(target_arch = "bpf")]
+mod path_object;
+#[cfg(target_arch = "bpf")]
 mod process;
+#[cfg(target_arch = "bpf")]
+mod received;
 #[cfg(target_arch = "bpf")]
 mod registers;
 #[cfg(target_arch = "bpf")]
 mod scope;
 #[cfg(target_arch = "bpf")]
 mod syscall;
+#[cfg(target_arch = "bpf")]
+mod system_calls;
+#[cfg(target_arch = "bpf")]
+mod tcp;
+#[cfg(target_arch = "bpf")]
+mod traffic;
+#[cfg(target_arch = "bpf")]
+mod traffic_calls;
 
 #[cfg(target_arch = "bpf")]
 #[panic_handler]

@@ -1,58 +1,95 @@
-//! The absolute path of an open file, by walking its dentries and mounts towards the root.
+//! The absolute path of a file, by walking its dentries and mounts towards the root.
 
-use sentinel_ipc::kernel_abi::{Field, PATH_BYTES};
+use sentinel_ipc::{
+    kernel_abi::{PATH_BYTES, Span, flag, origin},
+    kernel_fields::Field,
+};
 
-use crate::kernel::{Address, copy_kernel, copy_kernel_string, offset};
+use crate::kernel::{Address, Task, copy_kernel, copy_kernel_string, forget, offset};
 
 /// Steps (components and mounts) that a walk takes at the most.
 const MAX_STEPS: usize = 64;
 /// Longest name of one directory entry (`NAME_MAX`).
-const NAME_MAX: usize = 255;
+pub const NAME_MAX: usize = 255;
 
-/// Where a path lies in the buffer of [`walk`].
+/// `struct path`: a dentry as it is seen through a mount.
 #[derive(Clone, Copy)]
-pub struct Span {
-    /// First byte.
-    pub start: u16,
-    /// Bytes.
-    pub length: u16,
-    /// The front is missing: too long, or too many components.
-    pub truncated: bool,
+pub struct Location {
+    /// `struct dentry`.
+    pub dentry: Address,
+    /// `struct vfsmount`; null if it is not known.
+    pub mount: Address,
 }
 
-/// The same value, of which the verifier knows nothing any more; `unknown` is something it knows
-/// nothing about either. Rounds of a loop then look alike to it, and it walks one instead of all.
-#[inline(always)]
-fn forget(value: usize, unknown: u64) -> usize {
-    core::hint::black_box(value ^ unknown as usize) ^ unknown as usize
+impl Location {
+    /// Where the file behind a `struct file` is.
+    #[inline(always)]
+    pub fn of_file(file: Address) -> Self {
+        Self { dentry: file.follow(Field::FileDentry), mount: file.follow(Field::FileMount) }
+    }
+
+    /// The current task's working directory.
+    #[inline(always)]
+    pub fn working_directory() -> Self {
+        let fs = Task::current().follow(Field::TaskFs);
+        Self {
+            dentry: fs.follow(Field::FsWorkingDentry),
+            mount: fs.follow(Field::FsWorkingMount),
+        }
+    }
+
+    /// The mount point of the mount it is seen through; `None` at the topmost mount.
+    #[inline(always)]
+    pub fn mount_point(self) -> Option<Self> {
+        let outer = Address(self.mount.0.wrapping_sub(offset(Field::MountVfsmount) as u64));
+        let above = outer.follow(Field::MountParent);
+        if above == outer || self.mount.is_null() {
+            return None;
+        }
+        let mount = Address(above.0.wrapping_add(offset(Field::MountVfsmount) as u64));
+        Some(Self { dentry: outer.follow(Field::MountMountpoint), mount })
+    }
 }
 
-/// Writes the path of `file` to the end of `buffer` and says where it begins.
+/// A path that was written into a buffer.
+#[derive(Clone, Copy)]
+pub struct Written {
+    /// Where it lies.
+    pub span: Span,
+    /// Whether its front is missing: too long, or too many components; [`flag::TRUNCATED`] or 0.
+    pub flags: u16,
+}
+
+/// Writes the path of `location` to the end of the first `PATH_BYTES` of `buffer`.
 ///
 /// `buffer` must have `PATH_BYTES` + 256 writable bytes: the walk stays within the first
 /// `PATH_BYTES`, but the verifier can bound a name only by its mask. An object outside any directory
 /// (memfd, pipe) gets its bare name.
 #[inline(always)]
-pub fn walk(file: Address, buffer: *mut u8) -> Span {
-    let mut dentry = file.follow(Field::FileDentry);
-    let mut mount = file.follow(Field::FileMount);
+pub fn walk(location: Location, buffer: *mut u8) -> Written {
+    let mut at = location;
     let mut start = PATH_BYTES;
-    let mut truncated = true;
+    let mut flags = flag::TRUNCATED;
+    let mut origin = origin::KERNEL;
     for _ in 0..MAX_STEPS {
-        start = forget(start, dentry.0) & (2 * PATH_BYTES - 1);
-        let parent = dentry.follow(Field::DentryParent);
-        if dentry == mount.follow(Field::VfsmountRoot) || dentry == parent {
-            let outer = Address(mount.0.wrapping_sub(offset(Field::MountVfsmount) as u64));
-            let above = outer.follow(Field::MountParent);
-            if above == outer {
-                truncated = false;
+        start = forget(start, at.dentry.0) & (2 * PATH_BYTES - 1);
+        let parent = at.dentry.follow(Field::DentryParent);
+        let root = at.mount.follow(Field::VfsmountRoot);
+        if at.dentry == root {
+            let Some(outside) = at.mount_point() else {
+                flags = 0;
                 break;
-            }
-            dentry = outer.follow(Field::MountMountpoint);
-            mount = Address(above.0.wrapping_add(offset(Field::MountVfsmount) as u64));
+            };
+            at = outside;
             continue;
         }
-        let length = dentry.read::<u32>(Field::DentryNameLength) as usize & NAME_MAX;
+        if at.dentry == parent {
+            // The file system's root, and the mount does not lead there.
+            origin = origin::FILE_SYSTEM;
+            flags = 0;
+            break;
+        }
+        let length = at.dentry.read::<u32>(Field::DentryNameLength) as usize & NAME_MAX;
         let name_start = core::hint::black_box(start.wrapping_sub(length + 1));
         if name_start >= PATH_BYTES {
             break;
@@ -66,15 +103,23 @@ pub fn walk(file: Address, buffer: *mut u8) -> Span {
         copy_kernel(
             unsafe { buffer.add(name_start + 1) },
             length as u32,
-            dentry.follow(Field::DentryName),
+            at.dentry.follow(Field::DentryName),
         );
         start = name_start;
-        dentry = parent;
+        at.dentry = parent;
     }
-    if start >= PATH_BYTES {
-        // The root itself ("/"), or an object of a file system without directories.
-        let length = copy_kernel_string(buffer, NAME_MAX as u32, dentry.follow(Field::DentryName));
-        return Span { start: 0, length: length as u16, truncated: false };
-    }
-    Span { start: start as u16, length: (PATH_BYTES - start) as u16, truncated }
+    // The root itself ("/"), or an object of a file system without directories.
+    let bare = start >= PATH_BYTES;
+    let name = at.dentry.follow(Field::DentryName);
+    let (start, length) = if bare {
+        (0, copy_kernel_string(buffer, NAME_MAX as u32, name) as usize)
+    } else {
+        (start, PATH_BYTES - start)
+    };
+    let flags = if bare { 0 } else { flags };
+    // What comes next is verified once, not once for each way to here.
+    let forget = |value: usize| forget(value, at.dentry.0) as u16;
+    let (start, length) = (forget(start), forget(length));
+    let (origin, flags) = (forget(origin as usize), forget(flags as usize));
+    Written { span: Span { start, length, origin, reserved: 0 }, flags }
 }

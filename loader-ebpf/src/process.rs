@@ -2,18 +2,29 @@
 //!
 //! They also keep `PROCESS_FACTS`, from which the loader tells the enforcer who a process is.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use sentinel_ipc::kernel_abi::{
-    ARGV_BYTES, COMM_BYTES, Descriptor, ExecRecord, Field, ForkRecord, class, flag, kind,
+use aya_ebpf::{
+    macros::{btf_tracepoint, map},
+    maps::ProgramArray,
+    programs::BtfTracePointContext,
+};
+use sentinel_ipc::{
+    kernel_abi::{
+        ARGV_BYTES, COMM_BYTES, Credentials, Descriptor, ExecRecord, ForkRecord, GIVEN_BYTES, Span,
+        class, flag, kind,
+    },
+    kernel_fields::Field,
 };
 
 use crate::{
+    credentials,
     descriptor::{Table, object_of},
-    emit::{Facts, header, plain, reserve},
+    emit::{Facts, header, plain, reserve, scratch},
+    environment::{self, ENVIRONMENT_SEARCH},
     facts,
-    kernel::{Address, Task, copy_kernel, copy_user, current_ids},
-    path,
+    kernel::{Address, Task, copy_kernel, copy_kernel_string, copy_user, current_ids},
+    path::{Location, walk},
     scope::{cgroup_id, class_of, count, in_scope_cgroup, is_reported, is_reporting, set_class},
+    traffic,
 };
 
 /// `TP_PROTO(struct task_struct *parent, struct task_struct *child)`; runs before the child does.
@@ -31,13 +42,14 @@ pub fn sched_process_fork(context: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn new_process(tgid: u32, child: Task, child_tgid: u32) {
-    let mut inherited = class_of(tgid) & class::IN_SCOPE;
+    let parents = class_of(tgid);
+    let mut inherited = parents & (class::IN_SCOPE | class::TAINTED);
     // CLONE_INTO_CGROUP puts a child elsewhere than its parent.
     if let Some(inside) = in_scope_cgroup(child) {
-        inherited = if inside { class::IN_SCOPE } else { 0 };
+        inherited = (parents & class::TAINTED) | if inside { class::IN_SCOPE } else { 0 };
     }
     set_class(child_tgid, inherited);
-    if !is_reported(tgid) && !is_reported(child_tgid) {
+    if !is_reported(parents) && !is_reported(inherited) {
         return;
     }
     facts::note_fork(tgid, child, child_tgid);
@@ -71,39 +83,45 @@ fn new_process(tgid: u32, child: Task, child_tgid: u32) {
 pub fn sched_process_exec(context: BtfTracePointContext) -> i32 {
     count(|counters| counters.seen += 1);
     let (tgid, _) = current_ids();
-    if !is_reported(tgid) {
+    if !is_reported(class_of(tgid)) {
         return 0;
     }
-    let binprm: *const u8 = context.arg(2);
-    let file = Address(binprm as u64).follow(Field::BinprmFile);
-    facts::note_exec(tgid, object_of(file));
-    if !is_reporting() {
-        return 0;
+    let binprm = Address(context.arg(2));
+    let old_tid: u32 = context.arg(1);
+    if is_reporting() {
+        count(|counters| counters.passed += 1);
+        if let Some(record) = scratch::<ExecRecord>() {
+            fill_exec(record, binprm, old_tid, tgid);
+        }
     }
-    count(|counters| counters.passed += 1);
-    let Some(mut entry) = reserve::<ExecRecord>() else { return 0 };
-    fill_exec(entry.as_mut_ptr(), file);
-    entry.submit(0);
+    // After the record is built, which tells what was before.
+    facts::note_exec(tgid, object_of(binprm.follow(Field::BinprmFile)));
+    if is_reporting() {
+        environment::begin(Task::current().follow(Field::TaskMm));
+        // SAFETY: the map holds a program of this very hook only. Does not come back.
+        unsafe { ENVIRONMENT_SEARCH.tail_call(&context, 0) };
+    }
     0
 }
 
 #[inline(always)]
-fn fill_exec(record: *mut ExecRecord, file: Address) {
-    // SAFETY: `record` is a reserved record; only the addresses of its fields are taken. `path` is
-    // followed by `argv`, which gives the walk the 256 bytes behind it that it asks for.
-    let (header_at, executable, stdio, comm, links, span_at, path_buffer, argv) = unsafe {
+fn fill_exec(record: *mut ExecRecord, binprm: Address, old_tid: u32, tgid: u32) {
+    // SAFETY: `record` has room for the type and 256 bytes more; only the addresses of its fields
+    // are taken. `path` is followed by `argv`, which gives the walk the room that it asks for.
+    let (stdio, before, after, comm, span, path, argv, given) = unsafe {
         (
-            &raw mut (*record).header,
-            &raw mut (*record).executable,
             (&raw mut (*record).stdio).cast::<Descriptor>(),
+            &raw mut (*record).before,
+            &raw mut (*record).after,
             (&raw mut (*record).comm).cast::<u8>(),
-            &raw mut (*record).links,
-            (&raw mut (*record).path_start).cast::<u16>(),
+            &raw mut (*record).span,
             (&raw mut (*record).path).cast::<u8>(),
             (&raw mut (*record).argv).cast::<u8>(),
+            (&raw mut (*record).given).cast::<u8>(),
         )
     };
-    let span = path::walk(file, path_buffer);
+    let file = binprm.follow(Field::BinprmFile);
+    let written = walk(Location::of_file(file), path);
     let table = Table::current();
     for number in 0..3_u32 {
         // SAFETY: `stdio` has three elements.
@@ -111,43 +129,57 @@ fn fill_exec(record: *mut ExecRecord, file: Address) {
     }
     let task = Task::current();
     copy_kernel(comm, COMM_BYTES as u32, task.address_of(Field::TaskComm));
-    let (argv_length, argv_truncated) = copy_argv(argv, task.follow(Field::TaskMm));
-    let truncated = span.truncated || argv_truncated;
-    let facts = Facts {
-        kind: kind::EXEC,
-        flags: if truncated { flag::TRUNCATED } else { 0 },
-        ..Facts::default()
-    };
-    // SAFETY: the addresses of the record's own fields, taken above; the three u16 behind
-    // `path_start` are `path_length`, `argv_length` and the first reserved one.
+    let memory = task.follow(Field::TaskMm);
+    let (argv_length, argv_flags) = copy_argv(argv, memory);
+    let filename = binprm.follow(Field::BinprmFilename);
+    let given_length = copy_kernel_string(given, GIVEN_BYTES as u32, filename) as u16;
+    let is_script = binprm.follow(Field::BinprmInterpreter) != filename;
+    let long_name = given_length as usize >= GIVEN_BYTES - 1;
+    let flags = written.flags
+        | argv_flags
+        | if is_script { flag::SCRIPT } else { 0 }
+        | if long_name { flag::TRUNCATED } else { 0 };
+    let argument = [old_tid as u64, 0, 0];
+    let facts = Facts { kind: kind::EXEC, flags, argument, ..Facts::default() };
+    let now: Credentials = credentials::of(task);
+    let found: Span = written.span;
+    // SAFETY: the record's own fields.
     unsafe {
-        header_at.write(header(facts));
-        executable.write(object_of(file));
-        links.write(file.follow(Field::FileInode).read(Field::InodeLinks));
-        span_at.write(span.start);
-        span_at.add(1).write(span.length);
-        span_at.add(2).write(argv_length);
-        (&raw mut (*record).reserved).write([0; 3]);
+        (&raw mut (*record).header).write(header(facts));
+        (&raw mut (*record).executable).write(object_of(file));
+        facts::credentials_before(tgid, before);
+        after.write(now);
+        (&raw mut (*record).argument_count).write(binprm.read(Field::BinprmArgumentCount));
+        (&raw mut (*record).variable_count).write(binprm.read(Field::BinprmVariableCount));
+        span.write(found);
+        (&raw mut (*record).argv_length).write(argv_length);
+        (&raw mut (*record).given_length).write(given_length);
+        (&raw mut (*record).environment_length).write(0);
+        (&raw mut (*record).reserved).write(0);
     }
 }
 
-/// Copies the argument vector of the new program; returns its bytes and whether some are missing.
+/// Copies the argument vector of the new program; returns its bytes, and [`flag::TRUNCATED`] or 0.
 #[inline(always)]
-fn copy_argv(to: *mut u8, memory: Address) -> (u16, bool) {
+fn copy_argv(to: *mut u8, memory: Address) -> (u16, u16) {
     let start: u64 = memory.read(Field::MmArgStart);
     let end: u64 = memory.read(Field::MmArgEnd);
     let length = end.wrapping_sub(start);
     let kept = if length > ARGV_BYTES as u64 { ARGV_BYTES as u64 } else { length };
     let kept = core::hint::black_box(kept) & (2 * ARGV_BYTES as u64 - 1);
     if kept > ARGV_BYTES as u64 || !copy_user(to, kept as u32, start) {
-        return (0, true);
+        return (0, flag::TRUNCATED);
     }
-    (kept as u16, length > ARGV_BYTES as u64)
+    (kept as u16, if length > ARGV_BYTES as u64 { flag::TRUNCATED } else { 0 })
 }
+
+/// `sched_process_exit` itself, to go on with; the loader fills it.
+#[map]
+static AGAIN: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// `TP_PROTO(struct task_struct *p, …)`; runs for each thread.
 #[btf_tracepoint(function = "sched_process_exit")]
-pub fn sched_process_exit(_: BtfTracePointContext) -> i32 {
+pub fn sched_process_exit(context: BtfTracePointContext) -> i32 {
     count(|counters| counters.seen += 1);
     let (tgid, _) = current_ids();
     let live: i32 = Task::current().follow(Field::TaskSignal).read(Field::SignalLive);
@@ -155,12 +187,18 @@ pub fn sched_process_exit(_: BtfTracePointContext) -> i32 {
         return 0;
     }
     // Who left the scope is known to the analyzer, which has to learn of the end.
-    let reported = is_reported(tgid) || class_of(tgid) & class::LEFT_SCOPE != 0;
-    set_class(tgid, 0);
-    facts::forget(tgid);
+    let class = class_of(tgid);
+    let reported = is_reported(class) || class & class::LEFT_SCOPE != 0;
+    if !traffic::end_some(tgid) {
+        // SAFETY: the map holds this program only. Comes back when it has begun anew too often.
+        unsafe { AGAIN.tail_call(&context, 0) };
+        count(|counters| counters.untracked += 1);
+    }
     if reported && is_reporting() {
         count(|counters| counters.passed += 1);
         plain(Facts { kind: kind::EXIT, ..Facts::default() });
     }
+    set_class(tgid, 0);
+    facts::forget(tgid);
     0
 }

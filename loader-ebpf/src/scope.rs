@@ -5,7 +5,10 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, PerCpuArray},
 };
-use sentinel_ipc::kernel_abi::{Field, PROCESS_CLASS_ENTRIES, SensorCounters, class, control};
+use sentinel_ipc::{
+    kernel_abi::{PROCESS_CLASS_ENTRIES, SensorCounters, class, control},
+    kernel_fields::Field,
+};
 
 use crate::kernel::{Address, Task};
 
@@ -58,23 +61,43 @@ pub fn set_class(tgid: u32, value: u8) {
     }
 }
 
+/// The value in a slot of [`control`].
 #[inline(always)]
-fn control_value(slot: u32) -> u64 {
+pub fn control_value(slot: u32) -> u64 {
     CONTROL.get(slot).copied().unwrap_or(0)
 }
 
-/// Whether events of `tgid` are wanted.
+/// Whether events of a process of this class are wanted.
 #[inline(always)]
-pub fn is_reported(tgid: u32) -> bool {
-    let class = class_of(tgid);
+pub fn is_reported(class: u8) -> bool {
     class & class::OWN == 0
         && (class & class::IN_SCOPE != 0 || control_value(control::SCOPE_IS_EVERYTHING) != 0)
+}
+
+/// Whether `tgid` or one it descends from has opened a secret.
+#[inline(always)]
+pub fn is_tainted(tgid: u32) -> bool {
+    class_of(tgid) & class::TAINTED != 0
+}
+
+/// `tgid` has opened a secret.
+#[inline(always)]
+pub fn taint(tgid: u32) {
+    set_class(tgid, class_of(tgid) | class::TAINTED);
 }
 
 /// Whether events are asked for at all.
 #[inline(always)]
 pub fn is_reporting() -> bool {
     control_value(control::REPORTING) != 0
+}
+
+/// Whether events of this kind are asked for.
+#[inline(always)]
+pub fn is_wanted(kind: u16) -> bool {
+    let (slot, bit) =
+        if kind < 64 { (control::KINDS_LOW, kind) } else { (control::KINDS_HIGH, kind - 64) };
+    is_reporting() && control_value(slot) >> bit & 1 != 0
 }
 
 /// Whether a scope cgroup is set, and then whether `task` is in its subtree.

@@ -7,6 +7,11 @@ use std::{collections::HashMap, fmt};
 const MAGIC: u16 = 0xeb9f;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_POINTER: u32 = 2;
+const KIND_TYPEDEF: u32 = 8;
+const KIND_FUNCTION_PROTOTYPE: u32 = 13;
+/// What the kernel calls the type of a tracepoint's handlers (include/trace/bpf_probe.h).
+const TRACEPOINT: &[u8] = b"btf_trace_";
 /// typedef, volatile, const, restrict, type tag: names and qualifiers around another type.
 const WRAPPERS: [u32; 5] = [8, 9, 10, 11, 18];
 /// How deep qualifiers or anonymous members may nest.
@@ -52,6 +57,7 @@ pub struct Btf {
     strings: usize,
     types: Vec<Type>,
     structures: HashMap<Vec<u8>, Vec<u32>>,
+    tracepoints: HashMap<Vec<u8>, u32>,
 }
 
 impl Btf {
@@ -75,21 +81,37 @@ impl Btf {
         while at < end {
             let (name, info, size_or_type) = (word(at)?, word(at + 4)?, word(at + 8)?);
             let (kind, members) = ((info >> 24) & 0x1f, info & 0xffff);
-            if matches!(kind, KIND_STRUCT | KIND_UNION) && name != 0 {
+            if matches!(kind, KIND_STRUCT | KIND_UNION | KIND_TYPEDEF) && name != 0 {
                 named.push((name, types.len()));
             }
             let body = at + 12;
             types.push(Type { kind, members, size_or_type, bit_fields: info >> 31 != 0, body });
             at = body + body_bytes(kind, members).ok_or(BtfError::Kind(kind, at))?;
         }
-        let mut btf = Self { data, strings, types, structures: HashMap::new() };
+        let (structures, tracepoints) = (HashMap::new(), HashMap::new());
+        let mut btf = Self { data, strings, types, structures, tracepoints };
         for (name, id) in named {
-            let name = btf.string(name).ok_or(BtfError::Truncated(strings))?.to_vec();
-            if let Ok(id) = u32::try_from(id) {
-                btf.structures.entry(name).or_default().push(id);
+            let name = btf.string(name).ok_or(BtfError::Truncated(strings))?;
+            let Ok(number) = u32::try_from(id) else { continue };
+            if btf.types.get(id).is_some_and(|found| found.kind != KIND_TYPEDEF) {
+                let name = name.to_vec();
+                btf.structures.entry(name).or_default().push(number);
+            } else if let Some(name) = name.strip_prefix(TRACEPOINT) {
+                let name = name.to_vec();
+                btf.tracepoints.insert(name, number);
             }
         }
         Ok(btf)
+    }
+
+    /// How many arguments the tracepoint `name` hands over; `None` when this kernel has no such
+    /// tracepoint.
+    pub fn tracepoint_arguments(&self, name: &str) -> Option<u32> {
+        let id = self.unwrap_type(*self.tracepoints.get(name.as_bytes())?)?;
+        let pointer = self.types.get(id as usize).filter(|found| found.kind == KIND_POINTER)?;
+        let prototype = self.types.get(self.unwrap_type(pointer.size_or_type)? as usize)?;
+        // The first parameter is the handler's own.
+        (prototype.kind == KIND_FUNCTION_PROTOTYPE).then(|| prototype.members.saturating_sub(1))
     }
 
     /// Offset in bytes of the member at `path` ("sk_common.family") in a structure; `None` when
@@ -226,6 +248,9 @@ mod tests {
         assert_eq!(btf.offset("list_head", "prev"), Some(8));
         assert!(btf.offset("task_struct", "tgid").is_some());
         assert!(btf.offset("mm_struct", "arg_start").is_some(), "a member of an anonymous struct");
+        assert_eq!(btf.tracepoint_arguments("sys_exit"), Some(2));
+        assert_eq!(btf.tracepoint_arguments("sched_process_fork"), Some(2));
+        assert_eq!(btf.tracepoint_arguments("nobody"), None);
     }
 
     proptest! {

@@ -3,7 +3,9 @@
 
 pub mod arguments;
 pub mod btf;
+pub mod file_classes;
 pub mod forward;
+pub mod hooks;
 pub mod identity;
 pub mod offsets;
 pub mod privileges;

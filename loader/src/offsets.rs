@@ -2,15 +2,19 @@
 
 use std::{fmt, fs, io};
 
-use sentinel_ipc::kernel_abi::{FIELD_COUNT, KERNEL_FIELDS, NO_SUCH_FIELD, Offsets};
+use sentinel_ipc::kernel_fields::{FIELD_COUNT, KERNEL_FIELDS, NO_SUCH_FIELD, Offsets};
 
 use crate::btf::{Btf, BtfError};
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// Fields that some supported kernels lack; the object does without them.
-const OPTIONAL: &[&str] =
-    &["thread_info.status", "__sk_common.skc_v6_rcv_saddr", "__sk_common.skc_v6_daddr"];
+const OPTIONAL: &[&str] = &[
+    "thread_info.status",
+    "__sk_common.skc_v6_rcv_saddr",
+    "__sk_common.skc_v6_daddr",
+    "file_slot",
+];
 
 /// Why the offsets could not be had.
 #[derive(Debug)]
@@ -43,16 +47,20 @@ impl fmt::Display for OffsetsError {
 
 impl std::error::Error for OffsetsError {}
 
-/// Reads the offsets of the running kernel.
+/// The running kernel's BTF.
 ///
 /// # Errors
-/// When BTF is missing or broken, or lacks a field that the object cannot do without.
-pub fn of_this_kernel() -> Result<Offsets, OffsetsError> {
+/// When it is missing or broken.
+pub fn btf_of_this_kernel() -> Result<Btf, OffsetsError> {
     let data = fs::read(VMLINUX).map_err(OffsetsError::NoBtf)?;
-    of(&Btf::parse(data).map_err(OffsetsError::BadBtf)?)
+    Btf::parse(data).map_err(OffsetsError::BadBtf)
 }
 
-fn of(btf: &Btf) -> Result<Offsets, OffsetsError> {
+/// The offsets in the kernel that `btf` describes.
+///
+/// # Errors
+/// When it lacks a field that the object cannot do without.
+pub fn of(btf: &Btf) -> Result<Offsets, OffsetsError> {
     let mut offsets = [NO_SUCH_FIELD; FIELD_COUNT];
     for (slot, (structure, path)) in offsets.iter_mut().zip(KERNEL_FIELDS) {
         match btf.offset(structure, path) {

@@ -4,16 +4,18 @@ use std::{fmt, io, os::fd::AsFd};
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, ProgramError},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, ProgramArray, RingBuf},
+    programs::{BtfTracePoint, ProgramError, tp_btf::BtfTracePointLinkId},
 };
 use sentinel_ipc::{
-    frame::{Counters, Identity},
-    kernel_abi::{self, class, control},
+    file_class::BUILT_IN,
+    frame::{Counters, Identity, KindSet},
+    kernel_abi::{self, class, control, kind},
 };
 
 use crate::{
     arguments::Scope,
+    file_classes, hooks,
     offsets::{self, OffsetsError},
     process_class::ProcessClasses,
     scope::{self, ScopeError},
@@ -21,17 +23,6 @@ use crate::{
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sentinel-sensor"));
-
-/// Tracepoints that keep scope and facts true, attached as long as the loader runs: it says who a
-/// process is until its end. Each program has the name of its tracepoint.
-const SCOPE_PROGRAMS: [&str; 4] =
-    ["sched_process_fork", "sched_process_exit", "cgroup_attach_task", "sched_process_exec"];
-/// Tracepoints that only report.
-const REPORT_PROGRAMS: [&str; 1] = ["sys_exit"];
-
-fn programs() -> impl Iterator<Item = &'static str> {
-    SCOPE_PROGRAMS.into_iter().chain(REPORT_PROGRAMS)
-}
 
 /// Why the sensor cannot run.
 #[derive(Debug)]
@@ -103,6 +94,12 @@ pub struct Sensor {
     classes: ProcessClasses,
     counters: PerCpuArray<MapData, PerCpuCounters>,
     facts: HashMap<MapData, u32, Facts>,
+    /// Programs that others hand on to.
+    _stages: Vec<ProgramArray<MapData>>,
+    /// Reporting tracepoints that this kernel has.
+    reporting: Vec<&'static str>,
+    /// Those of them that are attached.
+    attached: Vec<(&'static str, BtfTracePointLinkId)>,
     scope: Scope,
     everything: bool,
 }
@@ -132,34 +129,54 @@ impl Sensor {
     /// When the kernel lacks something or refuses.
     pub fn load(scope: &Scope) -> Result<(Self, RingBuf<MapData>), SensorError> {
         scope::check_pid_namespace().map_err(SensorError::Scope)?;
-        let offsets = offsets::of_this_kernel().map_err(SensorError::Offsets)?;
+        let kernel = offsets::btf_of_this_kernel().map_err(SensorError::Offsets)?;
+        let offsets = offsets::of(&kernel).map_err(SensorError::Offsets)?;
+        let ring_completion = hooks::ring_completion(&kernel);
         let mut loader = EbpfLoader::new();
         loader.override_global("OFFSETS", &offsets, true);
+        loader.override_global("RING_COMPLETION", &ring_completion, true);
         let mut ebpf = loader.load(OBJECT).map_err(SensorError::Object)?;
         let btf = Btf::from_sys_fs().map_err(|error| SensorError::Object(error.into()))?;
-        for name in programs() {
+        let reporting = hooks::reporting(&kernel);
+        for &name in hooks::SCOPE.iter().chain(&reporting) {
             program(&mut ebpf, name)?.load(name, &btf).map_err(refused(name))?;
         }
+        for stage in &hooks::STAGES {
+            // Some are the attached programs themselves.
+            if !hooks::SCOPE.contains(&stage.name) && kernel.tracepoint_arguments(stage.tracepoint).is_some() {
+                let loaded = program(&mut ebpf, stage.name)?.load(stage.tracepoint, &btf);
+                loaded.map_err(refused(stage.name))?;
+            }
+        }
+        let stages = fill_stages(&mut ebpf)?;
+        file_classes::write(&mut ebpf, BUILT_IN)?;
         let classes = map_classes(&ebpf)?;
         let counters = typed(take(&mut ebpf, "COUNTERS")?, "COUNTERS")?;
         let facts = typed(take(&mut ebpf, "PROCESS_FACTS")?, "PROCESS_FACTS")?;
         let ring = typed(take(&mut ebpf, "EVENTS")?, "EVENTS")?;
-        set(&mut ebpf, "SYSCALLS", &[(0, syscall_table::all())])?;
         let (everything, cgroup) = match scope {
             Scope::Everything => (1, 0),
             Scope::Tree(_) => (0, 0),
             Scope::Cgroup(path) => (0, scope::cgroup_id(path).map_err(SensorError::Scope)?),
         };
-        let values: [(u32, u64); 3] = [
-            (control::SCOPE_IS_EVERYTHING, everything),
-            (control::SCOPE_CGROUP, cgroup),
-            (control::REPORTING, 0),
-        ];
+        let values = [(control::SCOPE_IS_EVERYTHING, everything), (control::SCOPE_CGROUP, cgroup)];
         set(&mut ebpf, "CONTROL", &values)?;
         let scope = scope.clone();
-        let sensor = Self { ebpf, classes, counters, facts, scope, everything: everything == 1 };
+        let everything = everything == 1;
+        let mut sensor = Self {
+            ebpf,
+            classes,
+            counters,
+            facts,
+            _stages: stages,
+            reporting,
+            attached: Vec::new(),
+            scope,
+            everything,
+        };
         // aya learns the number of CPUs from /sys at the first read, and keeps it.
         sensor.counters()?;
+        sensor.set_kinds(KindSet::default())?;
         Ok((sensor, ring))
     }
 
@@ -174,7 +191,7 @@ impl Sensor {
     /// # Errors
     /// When the kernel refuses, or the process to attach to has ended.
     pub fn follow_scope(&mut self) -> Result<(), SensorError> {
-        for name in SCOPE_PROGRAMS {
+        for name in hooks::SCOPE {
             program(&mut self.ebpf, name)?.attach().map_err(refused(name))?;
         }
         // What happens while the list is read is caught by reading it again.
@@ -182,16 +199,50 @@ impl Sensor {
         self.mark_scope()
     }
 
-    /// Attaches what reports, too; returns the names of all hooks.
+    /// Has the kernel learn the files that the rules name, by having it see them opened. Needs to
+    /// read their directories.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn report(&mut self) -> Result<Vec<&'static str>, SensorError> {
-        self.set_reporting(true)?;
-        for name in REPORT_PROGRAMS {
-            program(&mut self.ebpf, name)?.attach().map_err(refused(name))?;
+    pub fn learn_files(&mut self) -> Result<(), SensorError> {
+        self.set_kinds(KindSet::of(&[kind::OPEN]))?;
+        self.attach(hooks::SYS_EXIT)?;
+        for rule in BUILT_IN {
+            set(&mut self.ebpf, "CONTROL", &[(control::LEARN, u64::from(rule.class))])?;
+            drop(file_classes::open_existing(rule));
         }
-        Ok(programs().collect())
+        set(&mut self.ebpf, "CONTROL", &[(control::LEARN, 0_u64)])?;
+        self.fall_silent()
+    }
+
+    /// Attaches what reports `kinds`; returns the names of all hooks that are attached.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn report(&mut self, kinds: KindSet) -> Result<Vec<&'static str>, SensorError> {
+        self.set_kinds(kinds)?;
+        set(&mut self.ebpf, "CONTROL", &[(control::REPORTING, 1_u64)])?;
+        for name in self.reporting.clone() {
+            if hooks::is_needed(name, kinds) {
+                self.attach(name)?;
+            }
+        }
+        let reporting = self.attached.iter().map(|(name, _)| *name);
+        Ok(hooks::SCOPE.into_iter().chain(reporting).collect())
+    }
+
+    fn attach(&mut self, name: &'static str) -> Result<(), SensorError> {
+        let link = program(&mut self.ebpf, name)?.attach().map_err(refused(name))?;
+        self.attached.push((name, link));
+        Ok(())
+    }
+
+    /// Says which kinds are wanted, and so which calls are monitored.
+    fn set_kinds(&mut self, kinds: KindSet) -> Result<(), SensorError> {
+        set(&mut self.ebpf, "SYSCALLS", &[(0, syscall_table::of(kinds))])?;
+        let [low, high] = kinds.halves();
+        let values = [(control::KINDS_LOW, low), (control::KINDS_HIGH, high)];
+        set(&mut self.ebpf, "CONTROL", &values)
     }
 
     /// Who `tgid` is; `None` if the kernel noted nothing of it.
@@ -236,6 +287,8 @@ impl Sensor {
             passed: sum.passed + cpu.0.passed,
             emitted: sum.emitted + cpu.0.emitted,
             dropped: sum.dropped + cpu.0.dropped,
+            unreadable: sum.unreadable + cpu.0.unreadable,
+            untracked: sum.untracked + cpu.0.untracked,
             forwarded: 0,
         }))
     }
@@ -245,15 +298,30 @@ impl Sensor {
     /// # Errors
     /// When the kernel refuses.
     pub fn fall_silent(&mut self) -> Result<(), SensorError> {
-        for name in REPORT_PROGRAMS {
-            program(&mut self.ebpf, name)?.unload().map_err(refused(name))?;
+        for (name, link) in std::mem::take(&mut self.attached) {
+            program(&mut self.ebpf, name)?.detach(link).map_err(refused(name))?;
         }
-        self.set_reporting(false)
+        self.set_kinds(KindSet::default())?;
+        set(&mut self.ebpf, "CONTROL", &[(control::REPORTING, 0_u64)])
     }
+}
 
-    fn set_reporting(&mut self, reporting: bool) -> Result<(), SensorError> {
-        set(&mut self.ebpf, "CONTROL", &[(control::REPORTING, u64::from(reporting))])
+/// Puts the programs that others hand on to into their places. The maps have to live as long as
+/// they are to run.
+fn fill_stages(ebpf: &mut Ebpf) -> Result<Vec<ProgramArray<MapData>>, SensorError> {
+    let mut filled = Vec::with_capacity(hooks::STAGE_MAPS.len());
+    for map in hooks::STAGE_MAPS {
+        let mut places: ProgramArray<_> = typed(take(ebpf, map)?, map)?;
+        for stage in hooks::STAGES.iter().filter(|stage| stage.map == map) {
+            // Not loaded where the kernel lacks its tracepoint.
+            let Ok(fd) = program(ebpf, stage.name)?.fd() else { continue };
+            for &place in stage.places {
+                places.set(place, fd, 0).map_err(|error| SensorError::Map(map, error))?;
+            }
+        }
+        filled.push(places);
     }
+    Ok(filled)
 }
 
 fn refused(name: &'static str) -> impl Fn(ProgramError) -> SensorError {

@@ -12,7 +12,7 @@ use sentinel_ipc::{
     clock,
     confinement::{self, ConfinementError, Sandbox},
     diagnostics::tell,
-    frame::{AnalyzerMessage, Clock, Counters, LoaderMessage, PROTOCOL_VERSION, decode},
+    frame::{AnalyzerMessage, Clock, Counters, KindSet, LoaderMessage, PROTOCOL_VERSION, decode},
 };
 
 use crate::{
@@ -104,6 +104,7 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
         sensor.exclude(launcher);
     }
     sensor.follow_scope()?;
+    sensor.learn_files()?;
     let sandbox = privileges::drop_privileges().map_err(SessionError::Confinement)?;
     if sandbox == Sandbox::Partial {
         tell("sentinel-loader: this kernel's landlock closes the file system only");
@@ -222,14 +223,18 @@ impl Session {
                 Received::Frame(frame) => decode(frame).map_err(|error| broken(&error))?,
             };
             match (self.state, message) {
-                (State::AwaitingHello, AnalyzerMessage::Hello { version }) => {
+                (State::AwaitingHello, AnalyzerMessage::Hello { version, kinds }) => {
                     if version != PROTOCOL_VERSION {
                         return Err(SessionError::Protocol(format!(
                             "it speaks version {version}, this loader {PROTOCOL_VERSION}; install \
                              both from one package"
                         )));
                     }
-                    self.start()?;
+                    if !kinds.is_sound() {
+                        let what = "it asks for kinds of events that do not exist".into();
+                        return Err(SessionError::Protocol(what));
+                    }
+                    self.start(kinds)?;
                 }
                 (State::Streaming, AnalyzerMessage::Stop) => {
                     self.sensor.fall_silent()?;
@@ -251,8 +256,8 @@ impl Session {
         }
     }
 
-    fn start(&mut self) -> Result<(), SessionError> {
-        let hooks = self.sensor.report()?;
+    fn start(&mut self, kinds: KindSet) -> Result<(), SessionError> {
+        let hooks = self.sensor.report(kinds)?;
         self.state = State::Streaming;
         let ready =
             LoaderMessage::Ready { version: PROTOCOL_VERSION, hooks, clock: wall_and_boot()? };

@@ -1,53 +1,207 @@
 //! Which system call number means which kind of event, for each ABI.
 
-use sentinel_ipc::kernel_abi::{SYSCALLS_PER_ABI, SyscallTable, abi, kind};
+use sentinel_ipc::{
+    frame::KindSet,
+    kernel_abi::{
+        SYSCALLS_PER_ABI, SyscallTable, abi,
+        kind::*,
+    },
+};
 
-/// Native numbers of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl).
-const X86_64: &[(usize, u16)] = &[
-    (3, kind::CLOSE),
-    (22, kind::PIPE),
-    (32, kind::DUP),
-    (33, kind::DUP),  // dup2
-    (292, kind::DUP), // dup3
-    (41, kind::SOCKET),
-    (42, kind::CONNECT),
-    (43, kind::ACCEPT),
-    (288, kind::ACCEPT), // accept4
-    (49, kind::BIND),
-    (50, kind::LISTEN),
-    (53, kind::SOCKETPAIR),
-    (72, kind::FCNTL),
-    (293, kind::PIPE), // pipe2
-    (272, kind::UNSHARE_FILES),
-    (436, kind::CLOSE_RANGE),
+/// The forms that take a directory's descriptor.
+const RENAME_AT: u16 = RENAME + AT;
+const LINK_AT: u16 = LINK + AT;
+const SYMLINK_AT: u16 = SYMLINK + AT;
+const UNLINK_AT: u16 = UNLINK + AT;
+const CHMOD_AT: u16 = CHMOD + AT;
+const MKDIR_AT: u16 = MKDIR + AT;
+const MKNOD_AT: u16 = MKNOD + AT;
+
+/// Native numbers of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl), by kind.
+const X86_64: &[(u16, &[usize])] = &[
+    (SOCKET, &[41]),
+    (CONNECT, &[42]),
+    (ACCEPT, &[43, 288]),
+    (BIND, &[49]),
+    (LISTEN, &[50]),
+    (DUP, &[32, 33, 292]),
+    (FCNTL, &[72]),
+    (CLOSE, &[3]),
+    (CLOSE_RANGE, &[436]),
+    (PIPE, &[22, 293]),
+    (SOCKETPAIR, &[53]),
+    (RECEIVED, &[438]), // pidfd_getfd
+    (SETNS, &[308]),
+    // open, creat, openat, open_by_handle_at, openat2
+    (OPEN, &[2, 85, 257, 304, 437]),
+    (MEMFD, &[319]),
+    (MAP, &[9]),
+    (FCHMOD, &[91]),
+    (FTRUNCATE, &[77]),
+    (LOAD_MODULE_FILE, &[313]),
+    // read, pread64, readv, recvfrom, preadv, preadv2
+    (READ, &[0, 17, 19, 45, 295, 327]),
+    // write, pwrite64, writev, vmsplice, pwritev, pwritev2
+    (WRITE, &[1, 18, 20, 278, 296, 328]),
+    (SENDTO, &[44]),
+    (SENDMSG, &[46]),
+    (SENDMMSG, &[307]),
+    (RECVMSG, &[47]),
+    (RECVMMSG, &[299]),
+    (SENDFILE, &[40]),
+    (SPLICE, &[275, 326]), // and copy_file_range
+    (TEE, &[276]),
+    (RENAME, &[82]),
+    (RENAME_AT, &[264, 316]),
+    (LINK, &[86]),
+    (LINK_AT, &[265]),
+    (SYMLINK, &[88]),
+    (SYMLINK_AT, &[266]),
+    (UNLINK, &[84, 87]), // rmdir, unlink
+    (UNLINK_AT, &[263]),
+    (CHMOD, &[90]),
+    (CHMOD_AT, &[268, 452]),
+    (TRUNCATE, &[76]),
+    (MOUNT, &[165]),
+    (MOVE_MOUNT, &[429]),
+    (UNMOUNT, &[166]),
+    (MKDIR, &[83]),
+    (MKDIR_AT, &[258]),
+    (MKNOD, &[133]),
+    (MKNOD_AT, &[259]),
+    (CHROOT, &[161]),
+    // set{u,g}id, setre{u,g}id, setgroups, setres{u,g}id, setfs{u,g}id, capset
+    (CREDENTIALS, &[105, 106, 113, 114, 116, 117, 119, 122, 123, 126]),
+    (PTRACE, &[101]),
+    (PROCESS_MEMORY, &[310, 311]),
+    // kill, rt_sigqueueinfo, tkill, tgkill, rt_tgsigqueueinfo
+    (KILL, &[62, 129, 200, 234, 297]),
+    (PIDFD_KILL, &[424]),
+    (UNSHARE, &[272]),
+    (PRCTL, &[157]),
+    (BPF, &[321]),
+    (LOAD_MODULE, &[175]),
+    (USERFAULTFD, &[323]),
+];
+
+/// Numbers that only x32 has (the same file); the others are the native ones.
+const X32: &[(u16, &[usize])] = &[
+    (READ, &[515, 517, 534, 546]), // readv, recvfrom, preadv, preadv2
+    (WRITE, &[516, 532, 535, 547]), // writev, vmsplice, pwritev, pwritev2
+    (SENDMSG, &[518]),
+    (RECVMSG, &[519]),
+    (PTRACE, &[521]),
+    (KILL, &[524, 536]),
+    (RECVMMSG, &[537]),
+    (SENDMMSG, &[538]),
+    (PROCESS_MEMORY, &[539, 540]),
 ];
 
 /// 32-bit numbers (arch/x86/entry/syscalls/syscall_32.tbl), which a 64-bit program can use as well.
-const IA32: &[(usize, u16)] = &[
-    (6, kind::CLOSE),
-    (41, kind::DUP),
-    (42, kind::PIPE),
-    (55, kind::FCNTL),
-    (63, kind::DUP), // dup2
-    (102, kind::SOCKETCALL),
-    (221, kind::FCNTL), // fcntl64
-    (310, kind::UNSHARE_FILES),
-    (330, kind::DUP),  // dup3
-    (331, kind::PIPE), // pipe2
-    (359, kind::SOCKET),
-    (360, kind::SOCKETPAIR),
-    (361, kind::BIND),
-    (362, kind::CONNECT),
-    (363, kind::LISTEN),
-    (364, kind::ACCEPT), // accept4
-    (436, kind::CLOSE_RANGE),
+const IA32: &[(u16, &[usize])] = &[
+    (SOCKETCALL, &[102]),
+    (SOCKET, &[359]),
+    (CONNECT, &[362]),
+    (ACCEPT, &[364]),
+    (BIND, &[361]),
+    (LISTEN, &[363]),
+    (DUP, &[41, 63, 330]),
+    (FCNTL, &[55, 221]),
+    (CLOSE, &[6]),
+    (CLOSE_RANGE, &[436]),
+    (PIPE, &[42, 331]),
+    (SOCKETPAIR, &[360]),
+    (RECEIVED, &[438]),
+    (SETNS, &[346]),
+    (OPEN, &[5, 8, 295, 342, 437]),
+    (MEMFD, &[356]),
+    (MAP, &[192]),
+    (FCHMOD, &[94]),
+    (FTRUNCATE, &[93]),
+    (LOAD_MODULE_FILE, &[350]),
+    (READ, &[3, 145, 180, 333, 371, 378]),
+    (WRITE, &[4, 146, 181, 316, 334, 379]),
+    (SENDTO, &[369]),
+    (SENDMSG, &[370]),
+    (SENDMMSG, &[345]),
+    (RECVMSG, &[372]),
+    (RECVMMSG, &[337, 417]),
+    (SENDFILE, &[187, 239]),
+    (SPLICE, &[313, 377]),
+    (TEE, &[315]),
+    (RENAME, &[38]),
+    (RENAME_AT, &[302, 353]),
+    (LINK, &[9]),
+    (LINK_AT, &[303]),
+    (SYMLINK, &[83]),
+    (SYMLINK_AT, &[304]),
+    (UNLINK, &[10, 40]),
+    (UNLINK_AT, &[301]),
+    (CHMOD, &[15]),
+    (CHMOD_AT, &[306, 452]),
+    (TRUNCATE, &[92, 193]),
+    (MOUNT, &[21]),
+    (MOVE_MOUNT, &[429]),
+    (UNMOUNT, &[22, 52]),
+    (MKDIR, &[39]),
+    (MKDIR_AT, &[296]),
+    (MKNOD, &[14]),
+    (MKNOD_AT, &[297]),
+    (CHROOT, &[61]),
+    // With 16-bit ids, capset, and with 32-bit ids.
+    (CREDENTIALS, &[23, 46, 70, 71, 81, 138, 139, 164, 170, 185]),
+    (CREDENTIALS, &[203, 204, 206, 208, 210, 213, 214, 215, 216]),
+    (PTRACE, &[26]),
+    (PROCESS_MEMORY, &[347, 348]),
+    (KILL, &[37, 178, 238, 270, 335]),
+    (PIDFD_KILL, &[424]),
+    (UNSHARE, &[310]),
+    (PRCTL, &[172]),
+    (BPF, &[357]),
+    (LOAD_MODULE, &[128]),
+    (USERFAULTFD, &[374]),
 ];
 
-/// The table for the kernel with everything monitored.
-pub fn all() -> SyscallTable {
+/// Every number of an ABI that the tables know.
+fn numbers(of: u8) -> impl Iterator<Item = (usize, u16)> {
+    let tables: &[&[(u16, &[usize])]] = match of {
+        abi::COMPAT => &[IA32],
+        abi::X32 => &[X86_64, X32],
+        _ => &[X86_64],
+    };
+    let rows = tables.iter().copied().flatten();
+    rows.flat_map(|&(kind, numbers)| numbers.iter().map(move |&number| (number, kind)))
+}
+
+/// The kinds of records that a call with this kind in the table may lead to.
+fn leads_to(of: u16) -> &'static [u16] {
+    match of {
+        SOCKETCALL => &[
+            SOCKET, CONNECT, ACCEPT, BIND, LISTEN, SOCKETPAIR, SENT, TRAFFIC, RECEIVED,
+        ],
+        FCNTL => &[DUP, SET_DESCRIPTOR_FLAGS],
+        CLOSE => &[CLOSE, TRAFFIC],
+        OPEN => &[OPEN, OPEN_ANY],
+        READ | WRITE | SENDTO | SENDMSG | SENDMMSG | SENDFILE | SPLICE | TEE => &[SENT, TRAFFIC],
+        RECVMSG | RECVMMSG => &[TRAFFIC, RECEIVED],
+        PRCTL => &[SET_NAME, CREDENTIALS],
+        _ => &[],
+    }
+}
+
+fn is_wanted(of: u16, kinds: KindSet) -> bool {
+    let base = if of >= RENAME + AT { of - AT } else { of };
+    match leads_to(base) {
+        [] => kinds.has(base),
+        several => several.iter().any(|&kind| kinds.has(kind)),
+    }
+}
+
+/// The table for the kernel with the calls that lead to `kinds`.
+pub fn of(kinds: KindSet) -> SyscallTable {
     let mut table = [0; SYSCALLS_PER_ABI * abi::COUNT];
-    for (abi, calls) in [(abi::NATIVE, X86_64), (abi::COMPAT, IA32)] {
-        for &(number, kind) in calls {
+    for abi in [abi::NATIVE, abi::COMPAT, abi::X32] {
+        for (number, kind) in numbers(abi).filter(|&(_, kind)| is_wanted(kind, kinds)) {
             let index = usize::from(abi) * SYSCALLS_PER_ABI + number;
             if let (Some(slot), Ok(kind)) = (table.get_mut(index), u8::try_from(kind)) {
                 *slot = kind;
@@ -57,20 +211,45 @@ pub fn all() -> SyscallTable {
     table
 }
 
+/// Whether some call leads to one of `kinds`.
+pub fn has(kinds: KindSet) -> bool {
+    of(kinds).iter().any(|&kind| kind != 0)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
-    fn every_entry_has_its_place() {
-        let table = all();
-        for &(number, kind) in X86_64 {
-            assert_eq!(u16::from(table[number]), kind, "{number}");
+    fn every_number_has_its_place_and_only_one_kind() {
+        let table = of(KindSet::all());
+        for abi in [abi::NATIVE, abi::COMPAT, abi::X32] {
+            let mut seen = HashSet::new();
+            for (number, kind) in numbers(abi) {
+                assert!(seen.insert(number), "abi {abi}: {number} twice");
+                let index = usize::from(abi) * SYSCALLS_PER_ABI + number;
+                assert_eq!(u16::from(table[index]), kind, "abi {abi}: {number}");
+            }
         }
-        for &(number, kind) in IA32 {
-            assert_eq!(u16::from(table[SYSCALLS_PER_ABI + number]), kind, "{number}");
-        }
-        let monitored = table.iter().filter(|&&kind| kind != 0).count();
-        assert_eq!(monitored, X86_64.len() + IA32.len());
+    }
+
+    #[test]
+    fn nothing_is_monitored_for_nobody() {
+        assert!(!has(KindSet::default()));
+        assert!(!has(KindSet::of(&[FORK, EXEC, TCP_CONNECTING])));
+    }
+
+    #[test]
+    fn a_kind_brings_the_calls_that_lead_to_it_and_no_others() {
+        let table = of(KindSet::of(&[DUP]));
+        let monitored: Vec<usize> =
+            (0..SYSCALLS_PER_ABI).filter(|&number| table[number] != 0).collect();
+        assert_eq!(monitored, [32, 33, 72, 292]);
+        let table = of(KindSet::of(&[RENAME]));
+        let monitored: Vec<usize> =
+            (0..SYSCALLS_PER_ABI).filter(|&number| table[number] != 0).collect();
+        assert_eq!(monitored, [82, 264, 316]);
     }
 }

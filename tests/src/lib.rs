@@ -8,3 +8,4 @@ pub mod peer;
 pub mod programs;
 pub mod rig;
 pub mod sentinel;
+pub mod tap;

@@ -15,7 +15,7 @@ use sentinel_analyzer::event::{self, Action};
 use sentinel_ipc::{
     channel::{Channel, Received, Sent},
     frame::{
-        AnalyzerMessage, KillMessage, LoaderMessage, Mode, OutcomeMessage, PROTOCOL_VERSION,
+        AnalyzerMessage, KillMessage, KindSet, LoaderMessage, Mode, OutcomeMessage, PROTOCOL_VERSION,
         Target, Verdict, decode, encode,
     },
 };
@@ -59,7 +59,10 @@ impl Rig {
         self.tell_enforcer(&KillMessage::Hello { version: PROTOCOL_VERSION });
         let ready = OutcomeMessage::Ready { version: PROTOCOL_VERSION, mode: Mode::Enforce };
         assert_eq!(self.enforcer_says(), Some(ready));
-        self.tell_loader(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION });
+        self.tell_loader(&AnalyzerMessage::Hello {
+            version: PROTOCOL_VERSION,
+            kinds: KindSet::all(),
+        });
         let limit = Instant::now() + PATIENCE;
         while !self.hear_loader() {
             assert!(Instant::now() < limit, "the loader does not get ready");
@@ -294,7 +297,8 @@ impl Drop for Rig {
     }
 }
 
-fn command(name: &str, stdin: OwnedFd, stdout: OwnedFd) -> Command {
+/// A part of Sentinel with its sockets.
+pub fn command(name: &str, stdin: OwnedFd, stdout: OwnedFd) -> Command {
     let mut command = Command::new(program().with_file_name(name));
     command.env_clear().stdin(stdin).stdout(stdout).stderr(Stdio::inherit());
     command

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::event::Object;
 
 const NUMBERS: u32 = 8;
 
@@ -47,19 +48,19 @@ fn empty() -> DescriptorTable {
 }
 
 fn descriptor(inode: u64) -> Descriptor {
-    let object = ObjectId { device: 1, inode, generation: 0 };
-    Descriptor { object, socket: None, is_terminal: false, is_pipe: false }
+    let id = ObjectId { device: 1, inode, generation: 0 };
+    Descriptor { object: Object { id, ..Object::default() }, socket: None }
 }
 
 fn event(action: Action) -> Event {
     let process = ProcessId { tgid: 1, start_time: 1 };
-    Event { timestamp: 1, process, uid: 0, action }
+    Event::of(1, process, action)
 }
 
 fn made(call: DescriptorCall, number: u32, from: Option<u32>, to: (u64, bool)) -> Event {
     let (inode, close_on_exec) = to;
-    let descriptor = Some(descriptor(inode));
-    event(Action::Descriptor { call, number, from, descriptor, close_on_exec, errno: 0 })
+    let (number, descriptor) = (Some(number), Some(descriptor(inode)));
+    event(Action::Descriptor { call, number, from, descriptor, close_on_exec })
 }
 
 /// Does `call` to the model and tells the table what the kernel would tell.
@@ -95,15 +96,7 @@ fn step(model: &mut Model, table: &mut DescriptorTable, call: &Call) {
         Call::Exec => {
             model.retain(|_, (_, flag)| !*flag);
             let found = |number| model.get(&number).map(|&(inode, _)| descriptor(inode));
-            let exec = Exec {
-                object: ObjectId { device: 1, inode: 1, generation: 0 },
-                path: Vec::new(),
-                arguments: Vec::new(),
-                truncated: false,
-                unlinked: false,
-                comm: String::new(),
-                stdio: [found(0), found(1), found(2)],
-            };
+            let exec = Exec { stdio: [found(0), found(1), found(2)], ..Exec::default() };
             table.apply_exec(2, ProcessId { tgid: 1, start_time: 1 }, &exec);
         }
     }
@@ -174,4 +167,60 @@ fn all_tables_together_are_bounded_and_count_what_they_hold() {
     assert_eq!(total.get(), 4_000);
     drop(parent);
     assert_eq!(total.get(), 0);
+}
+
+fn connection(inode: u64) -> Descriptor {
+    let remote = Some("192.0.2.1:4444".parse().unwrap());
+    let ends = SocketEnds { family: 2, remote, has_peer: true, ..SocketEnds::default() };
+    Descriptor { socket: Some(ends), ..descriptor(inode) }
+}
+
+/// An event of an io_uring.
+fn by_ring(call: DescriptorCall, number: Option<u32>, descriptor: Option<Descriptor>) -> Event {
+    let action = Action::Descriptor { call, number, from: None, descriptor, close_on_exec: false };
+    Event { io_uring: true, ..event(action) }
+}
+
+#[test]
+fn a_connect_without_a_number_is_followed_by_its_object() {
+    let mut table = empty();
+    for (number, inode) in [(3, 7), (4, 7), (5, 8)] {
+        table.apply(&made(DescriptorCall::Socket, number, None, (inode, false)));
+    }
+    table.apply(&by_ring(DescriptorCall::Connect, None, Some(connection(7))));
+    let object = |number| &table.get(number).unwrap().object;
+    assert!(object(3).is_connection() && object(3).connected_out());
+    assert!(object(4).is_connection() && object(4).connected_out());
+    assert!(!object(5).is_connection());
+    assert_eq!(table.len(), 3);
+}
+
+#[test]
+fn what_an_io_uring_does_not_know_changes_nothing() {
+    let mut table = empty();
+    table.apply(&made(DescriptorCall::Socket, 0, None, (7, false)));
+    table.apply(&by_ring(DescriptorCall::Socket, None, None));
+    table.apply(&by_ring(DescriptorCall::Connect, Some(0), None));
+    table.apply(&by_ring(DescriptorCall::Connect, None, Some(connection(9))));
+    assert_eq!((table.len(), table.get(0).unwrap().object.id.inode), (1, 7));
+    table.apply(&by_ring(DescriptorCall::Accept, Some(3), Some(connection(9))));
+    assert!(table.get(3).unwrap().object.is_connection());
+}
+
+#[test]
+fn a_descriptor_that_was_received_says_so() {
+    let mut table = empty();
+    let received = |number, inode| {
+        let (call, from) = (DescriptorCall::Received, Some(9));
+        let descriptor = Some(connection(inode));
+        let number = Some(number);
+        event(Action::Descriptor { call, number, from, descriptor, close_on_exec: true })
+    };
+    table.apply(&received(4, 7));
+    let slot = table.get(4).unwrap();
+    assert!(slot.object.is_connection() && slot.close_on_exec);
+    let deed = &slot.arrived.as_ref().unwrap().deed;
+    assert_eq!(deed, &Deed::Received { from: Some(9), to: 4 });
+    let words = "got it from another process on descriptor 4 through 9";
+    assert_eq!((deed.event(), deed.to_string().as_str()), ("receive", words));
 }

@@ -81,22 +81,19 @@ impl ReverseShell {
         let Some(process) = processes.get(event.process) else { return };
         match &event.action {
             Action::Exec(_) => self.exec(event, process, processes, verdicts),
-            Action::Descriptor { call, number, .. } => {
-                if *number <= 2 || *call == DescriptorCall::Connect {
-                    self.redirection(event, process, *call, *number, verdicts);
-                }
-            }
-            Action::Close { first, .. } if *first <= 2 => self.rearm(event, process, verdicts),
             Action::Exit => {
                 self.armed.remove(&event.process);
                 self.dialogues.forget(event.process);
             }
-            Action::Close { .. }
-            | Action::Fork { .. }
-            | Action::SetCloseOnExec { .. }
-            | Action::MarkCloseOnExec { .. }
-            | Action::UnshareDescriptors
-            | Action::PrivateDescriptors => {}
+            _ if event.private_descriptors => {}
+            Action::Descriptor { call, number, .. } => {
+                let on_stdio = number.is_some_and(|number| number <= 2);
+                if on_stdio || *call == DescriptorCall::Connect {
+                    self.redirection(event, process, *call, *number, verdicts);
+                }
+            }
+            Action::Close { first, .. } if *first <= 2 => self.rearm(event, process, verdicts),
+            _ => {}
         }
     }
 
@@ -231,11 +228,11 @@ impl ReverseShell {
         event: &Event,
         process: &Process,
         call: DescriptorCall,
-        number: u32,
+        number: Option<u32>,
         verdicts: &mut Verdicts,
     ) {
         self.rearm(event, process, verdicts);
-        if number != 0 || call != DescriptorCall::Dup {
+        if number != Some(0) || call != DescriptorCall::Dup {
             return;
         }
         let is_shell = matches!(process.program(), Program::Shell { .. });

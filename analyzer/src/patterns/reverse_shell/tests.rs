@@ -3,34 +3,45 @@
 use crate::{
     alert::{Alert, Severity},
     analysis::Analysis,
-    event::{Action, Descriptor, DescriptorCall, Event, Exec, ObjectId, ProcessId, SocketEnds},
+    event::{
+        Action, Descriptor, DescriptorCall, Event, Exec, Object, ObjectId, Origin, Path, ProcessId,
+        SocketEnds,
+    },
 };
 
 const MS: u64 = 1_000_000;
+const PIPE: u32 = 0o010_600;
+const DEVICE: u32 = 0o020_620;
+const SOCKET: u32 = 0o140_777;
 
 /// A socket with a peer on 192.0.2.1.
 fn connection(inode: u64) -> Descriptor {
     let remote = "192.0.2.1:4444".parse().unwrap();
-    let ends = SocketEnds { family: 2, local: None, remote: Some(remote), has_peer: true };
-    let object = ObjectId { device: 8, inode, generation: 0 };
-    Descriptor { object, socket: Some(ends), is_terminal: false, is_pipe: false }
+    let ends =
+        SocketEnds { family: 2, remote: Some(remote), has_peer: true, ..SocketEnds::default() };
+    Descriptor { object: object(inode, SOCKET), socket: Some(ends) }
+}
+
+fn object(inode: u64, mode: u32) -> Object {
+    Object { id: ObjectId { device: 8, inode, generation: 0 }, mode, ..Object::default() }
 }
 
 fn unix_socket(inode: u64) -> Descriptor {
-    let ends = SocketEnds { family: 1, local: None, remote: None, has_peer: true };
+    let ends = SocketEnds { family: 1, has_peer: true, ..SocketEnds::default() };
     Descriptor { socket: Some(ends), ..connection(inode) }
 }
 
 fn file(inode: u64) -> Descriptor {
-    Descriptor { socket: None, ..connection(inode) }
+    Descriptor { object: object(inode, 0o100_644), socket: None }
 }
 
 fn terminal() -> Descriptor {
-    Descriptor { is_terminal: true, ..file(99) }
+    let object = Object { rdev: 136 << 20, ..object(99, DEVICE) };
+    Descriptor { object, socket: None }
 }
 
 fn pipe(inode: u64) -> Descriptor {
-    Descriptor { is_pipe: true, ..file(inode) }
+    Descriptor { object: object(inode, PIPE), socket: None }
 }
 
 /// Feeds events, 1 ms apart.
@@ -44,7 +55,15 @@ struct Story {
 impl Story {
     fn happens(&mut self, pid: u32, action: Action) -> &mut Self {
         self.now += MS;
-        let event = Event { timestamp: self.now, process: id(pid), uid: 0, action };
+        let event = Event::of(self.now, id(pid), action);
+        self.analysis.event(&event, &mut self.alerts);
+        self
+    }
+
+    /// What a thread with a descriptor table of its own does.
+    fn happens_in_private(&mut self, pid: u32, action: Action) -> &mut Self {
+        self.now += MS;
+        let event = Event { private_descriptors: true, ..Event::of(self.now, id(pid), action) };
         self.analysis.event(&event, &mut self.alerts);
         self
     }
@@ -52,22 +71,20 @@ impl Story {
     fn exec(&mut self, pid: u32, line: &str, stdio: [Descriptor; 3]) -> &mut Self {
         let arguments: Vec<Vec<u8>> =
             line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
-        let exec = Exec {
-            object: ObjectId { device: 1, inode: 1, generation: 0 },
-            path: [b"/usr/bin/", arguments[0].as_slice()].concat(),
-            arguments,
-            truncated: false,
-            unlinked: false,
-            comm: String::new(),
-            stdio: stdio.map(Some),
-        };
+        let bytes = [b"/usr/bin/", arguments[0].as_slice()].concat();
+        let path = Some(Path { bytes, origin: Origin::Kernel, truncated: false });
+        let exec = Exec { path, arguments, stdio: stdio.map(Some), ..Exec::default() };
         self.happens(pid, Action::Exec(Box::new(exec)))
     }
 
     fn fork(&mut self, parent: u32, child: u32) -> &mut Self {
-        let (child, parent_id) = (id(child), id(parent));
-        let shares_descriptors = false;
-        self.happens(parent, Action::Fork { child, parent: parent_id, shares_descriptors })
+        let child = id(child);
+        let (child_cgroup_id, shares_descriptors) = (1, false);
+        let parent_id = id(parent);
+        self.happens(
+            parent,
+            Action::Fork { child, child_cgroup_id, parent: parent_id, shares_descriptors },
+        )
     }
 
     fn call(
@@ -78,12 +95,9 @@ impl Story {
         number: u32,
         descriptor: Descriptor,
     ) -> &mut Self {
-        let descriptor = Some(descriptor);
-        let (close_on_exec, errno) = (false, 0);
-        self.happens(
-            pid,
-            Action::Descriptor { call, number, from, descriptor, close_on_exec, errno },
-        )
+        let (number, descriptor) = (Some(number), Some(descriptor));
+        let close_on_exec = false;
+        self.happens(pid, Action::Descriptor { call, number, from, descriptor, close_on_exec })
     }
 
     fn connect(&mut self, pid: u32, inode: u64) -> &mut Self {
@@ -146,8 +160,7 @@ fn what_is_not_the_network_is_not_meant() {
     unconnected.socket = Some(SocketEnds {
         family: 2,
         local: Some("0.0.0.0:80".parse().unwrap()),
-        remote: None,
-        has_peer: false,
+        ..SocketEnds::default()
     });
     story.exec(7, "sh", [unconnected; 3]).passes(5_000);
     assert_eq!(story.found(), []);
@@ -265,7 +278,7 @@ fn a_thread_with_a_table_of_its_own_changes_nothing_for_its_process() {
     let mut story = Story::default();
     story.exec(5, "bash -c x", FILES()).connect(5, 1);
     story.dup(5, 0, connection(1)).dup(5, 1, connection(1));
-    story.happens(5, Action::PrivateDescriptors).passes(2_000);
+    story.happens_in_private(5, Action::Close { first: 0, last: 2, unshare: false }).passes(2_000);
     assert_eq!(story.found(), [(5, Severity::High)]);
 }
 
@@ -321,7 +334,7 @@ fn a_pty_relay_is_meant_whoever_connects_out_and_a_login_service_is_not() {
 fn a_connect_that_failed_leaves_no_peer() {
     let mut story = Story::default();
     let nowhere = Descriptor {
-        socket: Some(SocketEnds { family: 2, local: None, remote: None, has_peer: false }),
+        socket: Some(SocketEnds { family: 2, ..SocketEnds::default() }),
         ..connection(1)
     };
     story.exec(5, "agent", FILES());
@@ -336,7 +349,7 @@ fn a_pid_that_came_back_is_another_process() {
     story.exec(5, "bash", FILES()).connect(5, 1);
     story.dup(5, 0, connection(1)).dup(5, 1, connection(1));
     let newcomer = ProcessId { tgid: 5, start_time: 77 };
-    let exit = Event { timestamp: story.now, process: newcomer, uid: 0, action: Action::Exit };
+    let exit = Event::of(story.now, newcomer, Action::Exit);
     story.analysis.event(&exit, &mut story.alerts);
     story.passes(5_000);
     assert_eq!(story.found(), []);

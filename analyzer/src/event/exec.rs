@@ -1,0 +1,197 @@
+//! Programs that are started.
+
+use sentinel_ipc::kernel_abi::{ExecRecord, flag};
+
+use super::{
+    Action, Credentials, Descriptor, Object, Origin, Path, RecordError,
+    argument::low,
+    credentials::credentials,
+    object::{descriptor, object},
+    path::{spanned, until_nul},
+};
+use crate::escape::escape;
+
+/// Name and value of an environment variable, raw.
+pub type Variable = (Vec<u8>, Vec<u8>);
+
+/// A program that was started.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exec {
+    /// The executable; of a script, its interpreter.
+    pub object: Option<Object>,
+    /// Its path.
+    pub path: Option<Path>,
+    /// The path that was given to exec; of a script, its own.
+    pub given: Option<Path>,
+    /// Whether it is a script.
+    pub script: bool,
+    /// Raw arguments.
+    pub arguments: Vec<Vec<u8>>,
+    /// How many arguments there are.
+    pub argument_count: u32,
+    /// Those variables of [`sentinel_ipc::kernel_abi::ENVIRONMENT`] that are set.
+    pub environment: Vec<Variable>,
+    /// How many variables there are, of whatever name.
+    pub variable_count: u32,
+    /// Whether the environment is longer than what was searched.
+    pub environment_truncated: bool,
+    /// Whether path, arguments or variables are incomplete.
+    pub truncated: bool,
+    /// Escaped, for display only.
+    pub comm: String,
+    /// Descriptors 0, 1 and 2 as the program finds them.
+    pub stdio: [Option<Descriptor>; 3],
+    /// The thread that called exec; it has its process's id from now on.
+    pub calling_thread: u32,
+    /// What the process could act as before.
+    pub before: Option<Credentials>,
+    /// What it can act as now.
+    pub after: Option<Credentials>,
+}
+
+impl Exec {
+    /// The bytes of the executable's path; none if it is not known.
+    pub fn path_bytes(&self) -> &[u8] {
+        self.path.as_ref().map_or(&[], |path| &path.bytes)
+    }
+
+    /// Whether no directory entry leads to the executable: deleted, or a memfd.
+    pub fn is_unlinked(&self) -> bool {
+        self.object.is_some_and(|object| object.links == 0)
+    }
+}
+
+pub(super) fn action(record: &ExecRecord) -> Result<Action, RecordError> {
+    let header = &record.header;
+    let truncated = header.flags & flag::TRUNCATED != 0;
+    let argv = front(&record.argv, record.argv_length, "argv_length")?;
+    let given = front(&record.given, record.given_length, "given_length")?;
+    let environment = front(&record.environment, record.environment_length, "environment_length")?;
+    let [calling_thread, ..] = header.argument;
+    Ok(Action::Exec(Box::new(Exec {
+        object: object(&record.executable),
+        path: spanned(&record.span, &record.path, truncated)?,
+        given: (!given.is_empty()).then(|| Path {
+            bytes: given.to_vec(),
+            origin: Origin::Given,
+            truncated,
+        }),
+        script: header.flags & flag::SCRIPT != 0,
+        arguments: terminated(argv).map(<[u8]>::to_vec).collect(),
+        argument_count: record.argument_count,
+        environment: terminated(environment).map(variable).collect(),
+        variable_count: record.variable_count,
+        environment_truncated: header.flags & flag::ENVIRONMENT_TRUNCATED != 0,
+        truncated,
+        comm: escape(until_nul(&record.comm)),
+        stdio: record.stdio.map(|found| descriptor(&found, false)),
+        calling_thread: low(calling_thread),
+        before: credentials(&record.before),
+        after: credentials(&record.after),
+    })))
+}
+
+fn front<'a>(bytes: &'a [u8], length: u16, name: &'static str) -> Result<&'a [u8], RecordError> {
+    bytes.get(..usize::from(length)).ok_or(RecordError::Field(name))
+}
+
+/// Strings that are each ended by a NUL; the last one may have been cut before its own.
+fn terminated(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let strings = (!bytes.is_empty()).then(|| bytes.strip_suffix(&[0]).unwrap_or(bytes));
+    strings.into_iter().flat_map(|strings| strings.split(|&byte| byte == 0))
+}
+
+fn variable(assignment: &[u8]) -> Variable {
+    let mut parts = assignment.splitn(2, |&byte| byte == b'=').map(<[u8]>::to_vec);
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use sentinel_ipc::kernel_abi::{kind, origin};
+    use zerocopy::FromZeros;
+
+    use super::*;
+    use crate::event::fixture;
+
+    fn record() -> ExecRecord {
+        let mut record = ExecRecord::new_zeroed();
+        record.header = fixture::header(kind::EXEC);
+        record
+    }
+
+    fn told(record: &ExecRecord) -> Exec {
+        match fixture::action(record).unwrap() {
+            Action::Exec(exec) => *exec,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_exec_tells_path_and_arguments() {
+        let mut record = record();
+        record.header.argument[0] = 12;
+        record.path[500..].copy_from_slice(b"/usr/bin/env");
+        (record.span.start, record.span.length, record.span.origin) = (500, 12, origin::KERNEL);
+        record.argv[..8].copy_from_slice(b"env\0\0a b");
+        (record.argv_length, record.argument_count) = (8, 3);
+        record.comm[..4].copy_from_slice(b"env\n");
+        (record.executable.mode, record.executable.inode) = (0o100_755, 5);
+        let exec = told(&record);
+        assert_eq!(exec.path_bytes(), b"/usr/bin/env");
+        assert_eq!(exec.arguments, [&b"env"[..], b"", b"a b"]);
+        assert_eq!((exec.argument_count, exec.calling_thread), (3, 12));
+        assert_eq!(exec.comm, "env\\n");
+        assert!(exec.is_unlinked() && !exec.script && !exec.truncated);
+        assert_eq!((exec.given, exec.stdio), (None, [None, None, None]));
+        assert_eq!((exec.before, exec.after), (None, None));
+    }
+
+    #[test]
+    fn a_script_tells_its_own_path_and_the_environment_its_variables() {
+        let mut record = record();
+        record.header.flags = flag::SCRIPT | flag::ENVIRONMENT_TRUNCATED;
+        record.given[..6].copy_from_slice(b"/tmp/x");
+        record.given_length = 6;
+        let variables = b"LD_PRELOAD=/a=b\0ENV=\0BASH_E";
+        record.environment[..variables.len()].copy_from_slice(variables);
+        record.environment_length = 27;
+        record.variable_count = 40;
+        record.after.user_namespace = 1;
+        record.after.uid = [1, 0, 2, 3];
+        let exec = told(&record);
+        let given = exec.given.unwrap();
+        assert_eq!((given.bytes.as_slice(), given.origin), (&b"/tmp/x"[..], Origin::Given));
+        assert!(exec.script && exec.environment_truncated && !exec.truncated);
+        let variable = |name: &[u8], value: &[u8]| (name.to_vec(), value.to_vec());
+        assert_eq!(
+            exec.environment,
+            [variable(b"LD_PRELOAD", b"/a=b"), variable(b"ENV", b""), variable(b"BASH_E", b"")]
+        );
+        assert_eq!((exec.variable_count, exec.before), (40, None));
+        assert_eq!(exec.after.unwrap().user.effective, 0);
+    }
+
+    #[test]
+    fn no_argument_is_not_one_empty_argument() {
+        let mut record = record();
+        assert!(told(&record).arguments.is_empty());
+        record.argv_length = 1;
+        assert_eq!(told(&record).arguments, [b""]);
+    }
+
+    #[test]
+    fn impossible_lengths_are_refused() {
+        let refused = |change: fn(&mut ExecRecord)| {
+            let mut record = record();
+            change(&mut record);
+            fixture::action(&record).unwrap_err()
+        };
+        let span = refused(|it| (it.span.start, it.span.length, it.span.origin) = (510, 10, 1));
+        assert_eq!(span, RecordError::Field("span"));
+        assert_eq!(refused(|it| it.argv_length = 513), RecordError::Field("argv_length"));
+        assert_eq!(refused(|it| it.given_length = 257), RecordError::Field("given_length"));
+        let environment = refused(|it| it.environment_length = 513);
+        assert_eq!(environment, RecordError::Field("environment_length"));
+    }
+}

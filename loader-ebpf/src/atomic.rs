@@ -1,0 +1,27 @@
+//! Atomic operations on map values, which core does not offer for this target.
+
+use core::arch::asm;
+
+/// Adds `value` to `*to`.
+///
+/// # Safety
+/// `to` is a live, aligned u64 of a map value.
+#[inline(always)]
+pub unsafe fn add(to: *mut u64, value: u64) {
+    // SAFETY: by this function's contract; the verifier proves the access.
+    unsafe { asm!("lock *(u64 *)({to} + 0) += {value}", to = in(reg) to, value = in(reg) value) };
+}
+
+/// Sets `*to` to `value` and returns what was there.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+pub unsafe fn exchange(to: *mut u64, value: u64) -> u64 {
+    let mut exchanged = value;
+    // SAFETY: as for `add`.
+    unsafe {
+        asm!("{value} = xchg_64({to} + 0, {value})", to = in(reg) to, value = inout(reg) exchanged);
+    }
+    exchanged
+}

@@ -1,0 +1,134 @@
+//! Family 1: calls that make or use descriptors.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use sentinel_ipc::kernel_abi::kind;
+
+use crate::{
+    call::Call,
+    credentials,
+    descriptor,
+    emit::{Facts, plain},
+    kernel::{current_ids, read_user},
+    scope::{count, is_wanted},
+    syscall::FAMILIES,
+    traffic,
+};
+
+const F_DUPFD: u32 = 0;
+const F_SETFD: u32 = 2;
+const F_DUPFD_CLOEXEC: u32 = 1030;
+const EBADF: i64 = 9;
+
+/// Runs in the place of `sys_exit`.
+#[btf_tracepoint(function = "sys_exit")]
+pub fn descriptor_calls(context: BtfTracePointContext) -> i32 {
+    let call = Call::of(&context);
+    let family = call.facts.kind >> kind::FAMILY_SHIFT;
+    if family == kind::SENT >> kind::FAMILY_SHIFT {
+        // A socketcall(2) that moves bytes.
+        // SAFETY: as in `syscall`.
+        unsafe { FAMILIES.tail_call(&context, family as u32) };
+    }
+    if let Some(deed) = describe(call.facts, call.arguments) {
+        emit(deed);
+    }
+    0
+}
+
+/// What a wanted call did to descriptors.
+enum Deed {
+    /// Nothing that its record has to describe.
+    Plain(Facts),
+    /// It made or used one.
+    One(Facts, u32),
+    /// It made a pair.
+    Pair(Facts, [u32; 2]),
+}
+
+/// What the call did, by its kind; `None` if it changed nothing.
+#[inline(always)]
+fn describe(facts: Facts, arguments: [u64; 6]) -> Option<Deed> {
+    let [first, second, third, fourth, ..] = arguments;
+    let with_first = Facts { argument: [first, 0, 0], ..facts };
+    match facts.kind {
+        kind::CONNECT | kind::BIND | kind::LISTEN => Some(Deed::One(with_first, first as u32)),
+        // Every other error comes after the descriptor is gone (close(2)).
+        kind::CLOSE if facts.result != -EBADF => Some(Deed::Plain(with_first)),
+        kind::SETNS => {
+            credentials::note();
+            Some(Deed::One(Facts { argument: [first, second, 0], ..facts }, first as u32))
+        }
+        _ if facts.result < 0 => None,
+        kind::SOCKET | kind::ACCEPT | kind::DUP => Some(Deed::One(with_first, facts.result as u32)),
+        kind::RECEIVED => {
+            let argument = [facts.result as u64, first, 0];
+            Some(Deed::One(Facts { argument, ..facts }, facts.result as u32))
+        }
+        kind::FCNTL => fcntl(with_first, second as u32, third),
+        kind::CLOSE_RANGE => {
+            let last_and_flags = (second as u32 as u64) | (third << 32);
+            Some(Deed::Plain(Facts { argument: [first, last_and_flags, 0], ..facts }))
+        }
+        kind::PIPE => pair(facts, first),
+        kind::SOCKETPAIR => pair(facts, fourth),
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn fcntl(facts: Facts, command: u32, value: u64) -> Option<Deed> {
+    match command {
+        F_DUPFD | F_DUPFD_CLOEXEC => {
+            Some(Deed::One(Facts { kind: kind::DUP, ..facts }, facts.result as u32))
+        }
+        F_SETFD => {
+            let argument = [facts.argument[0], value, 0];
+            Some(Deed::Plain(Facts { kind: kind::SET_DESCRIPTOR_FLAGS, argument, ..facts }))
+        }
+        _ => None,
+    }
+}
+
+/// Both ends of a call that stored two new descriptors at user address `at`.
+#[inline(always)]
+fn pair(facts: Facts, at: u64) -> Option<Deed> {
+    let numbers = read_user::<[u32; 2]>(at);
+    if numbers.is_none() {
+        count(|counters| counters.unreadable += 1);
+    }
+    Some(Deed::Pair(facts, numbers?))
+}
+
+#[inline(always)]
+fn emit(deed: Deed) {
+    let (mut facts, numbers, mut left) = match deed {
+        Deed::Plain(facts) => {
+            if facts.kind == kind::CLOSE {
+                let (tgid, _) = current_ids();
+                traffic::end(tgid, facts.argument[0] as u32, facts);
+            }
+            if is_wanted(facts.kind) {
+                count(|counters| counters.passed += 1);
+                plain(facts);
+            }
+            return;
+        }
+        Deed::One(facts, number) => (facts, [number; 2], 1),
+        Deed::Pair(facts, numbers) => {
+            let argument = [numbers[0] as u64, numbers[1] as u64, 0];
+            (Facts { argument, ..facts }, numbers, 2)
+        }
+    };
+    if !is_wanted(facts.kind) {
+        return;
+    }
+    let mut number = numbers[0];
+    // A loop, so that the object holds the code for a descriptor's record once.
+    while left > 0 {
+        count(|counters| counters.passed += 1);
+        descriptor::emit(facts, number);
+        facts.argument = [facts.argument[1], facts.argument[0], 0];
+        number = numbers[1];
+        left -= 1;
+    }
+}

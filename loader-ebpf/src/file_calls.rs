@@ -1,0 +1,106 @@
+//! Family 2: calls that open a file or act on an open one.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use sentinel_ipc::{
+    kernel_abi::{FileRecord, Object, class, control, flag, kind},
+    kernel_fields::Field,
+};
+
+use crate::{
+    call::Call,
+    descriptor::{NO_OBJECT, Table, object_of},
+    emit::{Facts, header, scratch, send},
+    file_class,
+    kernel::{Address, current_ids, forget},
+    path::{Location, walk},
+    scope::{class_of, control_value, count, is_wanted, taint},
+};
+
+const MAP_ANONYMOUS: u64 = 0x20;
+/// The highest errno + 1; results below 0 and above its negative are errors.
+const MAX_ERRNO: i64 = 4096;
+/// Execute bits, set-user-id, set-group-id.
+const POWERFUL_MODE: u64 = 0o6111;
+/// `O_ACCMODE` and `O_PATH` (include/uapi/asm-generic/fcntl.h).
+const ACCESS_MODE: u32 = 0o3;
+const WRITE_ONLY: u32 = 0o1;
+const PATH_ONLY: u32 = 0o10_000_000;
+
+/// Runs in the place of `sys_exit`.
+#[btf_tracepoint(function = "sys_exit")]
+pub fn file_calls(context: BtfTracePointContext) -> i32 {
+    let call = Call::of(&context);
+    let [first, second, third, fourth, fifth, _] = call.arguments;
+    let result = call.facts.result;
+    let failed = result < 0 && result > -MAX_ERRNO;
+    let (number, argument) = match call.facts.kind {
+        kind::LOAD_MODULE_FILE => (first, [first, third, 0]),
+        _ if failed => return 0,
+        kind::OPEN => (result as u64, [0; 3]),
+        kind::MEMFD => (result as u64, [0, second, 0]),
+        kind::MAP if fourth & MAP_ANONYMOUS == 0 => (fifth, [fifth as u32 as u64, third, fourth]),
+        kind::FCHMOD if second & POWERFUL_MODE != 0 => (first, [first, second & 0o7777, 0]),
+        kind::FTRUNCATE => (first, [first, second, 0]),
+        _ => return 0,
+    };
+    let table = Table::current();
+    let number = forget(number as usize, result as u64) as u32;
+    let file = table.file(number);
+    let flags = table.flags(number);
+    report(Facts { flags, argument, ..call.facts }, file);
+    0
+}
+
+/// Classifies `file`, which may be null, and reports the call if it is wanted.
+#[inline(always)]
+pub fn report(facts: Facts, file: Address) {
+    let facts = facts.forgotten(file.0);
+    let file = Address(forget(file.0 as usize, facts.result as u64) as u64);
+    let Some(record) = scratch::<FileRecord>() else { return };
+    // SAFETY: `record` has room for this type and 256 bytes more; only addresses are taken.
+    let (header_at, object_at, span_at, class_at, open_flags_at, path_at) = unsafe {
+        (
+            &raw mut (*record).header,
+            &raw mut (*record).object,
+            &raw mut (*record).span,
+            &raw mut (*record).class,
+            &raw mut (*record).open_flags,
+            (&raw mut (*record).path).cast::<u8>(),
+        )
+    };
+    let object: Object = if file.is_null() { NO_OBJECT } else { object_of(file) };
+    let location = Location::of_file(file);
+    let written = walk(location, path_at);
+    let open_flags: u32 = file.read(Field::FileFlags);
+    let (tgid, _) = current_ids();
+    let lesson = control_value(control::LEARN);
+    if lesson != 0 && class_of(tgid) & class::OWN != 0 {
+        file_class::learn(&object, lesson as u32);
+        return;
+    }
+    let class = file_class::classify(&object, location, path_at, written.span);
+    let reads = open_flags & ACCESS_MODE != WRITE_ONLY && open_flags & PATH_ONLY == 0;
+    if file_class::is_secret(class) && reads && file_class::has_content(&object) {
+        file_class::learn(&object, class);
+        taint(tgid);
+    }
+    let wanted = match facts.kind {
+        kind::OPEN => class != 0 || is_wanted(kind::OPEN_ANY) || file.is_null(),
+        kind::MAP => class != 0,
+        _ => true,
+    };
+    if !wanted || !is_wanted(facts.kind) {
+        return;
+    }
+    count(|counters| counters.passed += 1);
+    let flags = facts.flags | (written.flags & flag::TRUNCATED);
+    // SAFETY: the addresses of the record's own fields, taken above.
+    unsafe {
+        header_at.write(header(Facts { flags, ..facts }));
+        object_at.write(object);
+        span_at.write(written.span);
+        class_at.write(class);
+        open_flags_at.write(open_flags);
+    }
+    send(record);
+}

@@ -1,0 +1,196 @@
+//! What io_uring does for a process: no system call tells of it. Completions run as the process
+//! itself, as its workers or as its polling thread, which all belong to its thread group and share
+//! its descriptors.
+
+use aya_ebpf::{
+    macros::{btf_tracepoint, map},
+    maps::ProgramArray,
+    programs::BtfTracePointContext,
+};
+use sentinel_ipc::{
+    kernel_abi::{flag, kind},
+    kernel_fields::Field,
+};
+
+use crate::{
+    descriptor::{self, Table},
+    emit::Facts,
+    file_calls,
+    kernel::{Address, current_ids, has},
+    scope::{class_of, count, is_reported, is_wanted},
+    traffic::{BY_INODE, Remote, Share, UNKNOWN_NUMBER, Way, account},
+};
+
+/// How this kernel's `io_uring_complete` tells the result; the loader finds out from BTF.
+#[unsafe(no_mangle)]
+static RING_COMPLETION: u32 = 0;
+/// `(ctx, req, cqe)`, since 6.15.
+const IN_ENTRY: u32 = 1;
+/// `(ctx, req, user_data, res, …)`, since 5.17.
+const IN_ARGUMENT: u32 = 2;
+
+// `enum io_uring_op` (include/uapi/linux/io_uring.h).
+const READV: u8 = 1;
+const WRITEV: u8 = 2;
+const READ_FIXED: u8 = 4;
+const WRITE_FIXED: u8 = 5;
+const SENDMSG: u8 = 9;
+const RECVMSG: u8 = 10;
+const ACCEPT: u8 = 13;
+const CONNECT: u8 = 16;
+const OPENAT: u8 = 18;
+const READ: u8 = 22;
+const WRITE: u8 = 23;
+const SEND: u8 = 26;
+const RECV: u8 = 27;
+const OPENAT2: u8 = 28;
+const SOCKET: u8 = 45;
+const SEND_ZC: u8 = 47;
+const SENDMSG_ZC: u8 = 48;
+const READ_MULTISHOT: u8 = 49;
+const BIND: u8 = 56;
+const LISTEN: u8 = 57;
+const RECV_ZC: u8 = 58;
+const READV_FIXED: u8 = 60;
+const WRITEV_FIXED: u8 = 61;
+
+/// Programs that run in the place of `io_uring_complete`; the loader fills it.
+#[map]
+static RING_FAMILIES: ProgramArray = ProgramArray::with_max_entries(2, 0);
+/// Place of [`ring_open`].
+const RING_OPEN: u32 = 0;
+/// Place of [`ring_traffic`].
+const RING_TRAFFIC: u32 = 1;
+
+/// A request that is done.
+struct Completion {
+    /// `struct io_kiocb`; null where there is none (a timeout of the ring's own).
+    request: Address,
+    opcode: u8,
+    result: i64,
+}
+
+impl Completion {
+    /// What the context tells; see [`RING_COMPLETION`].
+    #[inline(always)]
+    fn of(context: &BtfTracePointContext) -> Self {
+        // SAFETY: a constant of the object, set before the load; volatile, because the compiler
+        // would otherwise fold in the initial value.
+        let form = unsafe { (&raw const RING_COMPLETION).read_volatile() };
+        let (request, result) = if form == IN_ENTRY {
+            let entry = Address(context.arg(2));
+            (Address(context.arg(1)), entry.read::<i32>(Field::RingCompletionResult) as i64)
+        } else if form == IN_ARGUMENT {
+            (Address(context.arg(1)), context.arg::<i64>(3) as i32 as i64)
+        } else {
+            (Address(0), 0)
+        };
+        Self { request, opcode: request.read(Field::RingRequestOpcode), result }
+    }
+
+    #[inline(always)]
+    fn facts(&self) -> Facts {
+        Facts { result: self.result, flags: flag::IO_URING, ..Facts::default() }
+    }
+
+    /// The file that the request is about.
+    #[inline(always)]
+    fn file(&self) -> Address {
+        self.request.follow(Field::RingRequestFile)
+    }
+
+    /// The file behind a new descriptor, and the bits in [`flag`] for it; null if it went into the
+    /// ring's own table.
+    #[inline(always)]
+    fn new_file(&self, slot: Field) -> (Address, u16) {
+        if has(slot) && self.request.read::<u32>(slot) != 0 {
+            return (Address(0), 0);
+        }
+        let table = Table::current();
+        (table.file(self.result as u32), table.flags(self.result as u32))
+    }
+}
+
+/// `TP_PROTO(struct io_ring_ctx *ctx, void *req, …)`; see [`RING_COMPLETION`].
+#[btf_tracepoint(function = "io_uring_complete")]
+pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
+    count(|counters| counters.seen += 1);
+    let (tgid, _) = current_ids();
+    if !is_reported(class_of(tgid)) {
+        return 0;
+    }
+    let done = Completion::of(&context);
+    let succeeded = done.result >= 0;
+    let (kind, slot) = match done.opcode {
+        OPENAT | OPENAT2 if succeeded => {
+            // SAFETY: the map holds programs of this very hook only. Does not come back.
+            unsafe { RING_FAMILIES.tail_call(&context, RING_OPEN) };
+            return 0;
+        }
+        SOCKET if succeeded => (kind::SOCKET, Some(Field::RingSocketSlot)),
+        ACCEPT if succeeded => (kind::ACCEPT, Some(Field::RingAcceptSlot)),
+        CONNECT => (kind::CONNECT, None),
+        BIND => (kind::BIND, None),
+        LISTEN => (kind::LISTEN, None),
+        opcode if way_of(opcode).is_some() && done.result > 0 => {
+            // SAFETY: as above.
+            unsafe { RING_FAMILIES.tail_call(&context, RING_TRAFFIC) };
+            return 0;
+        }
+        _ => return 0,
+    };
+    if done.request.is_null() || !is_wanted(kind) {
+        return 0;
+    }
+    count(|counters| counters.passed += 1);
+    let (file, flags) = match slot {
+        Some(slot) => done.new_file(slot),
+        None => (done.file(), 0),
+    };
+    let facts = done.facts();
+    let argument = [UNKNOWN_NUMBER, 0, 0];
+    descriptor::emit_file(Facts { kind, argument, flags: facts.flags | flags, ..facts }, file);
+    0
+}
+
+/// Which way a request moves bytes, if it does.
+#[inline(always)]
+fn way_of(opcode: u8) -> Option<Way> {
+    match opcode {
+        READV | READ_FIXED | RECVMSG | READ | RECV | READ_MULTISHOT | RECV_ZC | READV_FIXED => {
+            Some(Way::In)
+        }
+        WRITEV | WRITE_FIXED | SENDMSG | WRITE | SEND | SEND_ZC | SENDMSG_ZC | WRITEV_FIXED => {
+            Some(Way::Out)
+        }
+        _ => None,
+    }
+}
+
+/// Runs in the place of `io_uring_complete`: a file was opened.
+#[btf_tracepoint(function = "io_uring_complete")]
+pub fn ring_open(context: BtfTracePointContext) -> i32 {
+    let done = Completion::of(&context);
+    let (file, flags) = done.new_file(Field::RingOpenSlot);
+    let facts = done.facts();
+    file_calls::report(Facts { kind: kind::OPEN, flags: facts.flags | flags, ..facts }, file);
+    0
+}
+
+/// Runs in the place of `io_uring_complete`: bytes were moved.
+#[btf_tracepoint(function = "io_uring_complete")]
+pub fn ring_traffic(context: BtfTracePointContext) -> i32 {
+    let done = Completion::of(&context);
+    let file = done.file();
+    let Some(way) = way_of(done.opcode) else { return 0 };
+    if file.is_null() {
+        return 0;
+    }
+    let (tgid, _) = current_ids();
+    let inode: u64 = file.follow(Field::FileInode).read(Field::InodeNumber);
+    let number = BY_INODE | inode as u32;
+    let (bytes, remote) = (done.result as u64, Remote::default());
+    let share = Share { tgid, number, file, way, bytes, remote, more_remotes: 0 };
+    account(share, done.facts());
+    0
+}

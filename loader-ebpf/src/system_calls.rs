@@ -1,0 +1,134 @@
+//! Family 5: calls about credentials, other processes, and the kernel itself.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use sentinel_ipc::{
+    kernel_abi::{COMM_BYTES, NameRecord, TargetRecord, abi, kind},
+    kernel_fields::Field,
+};
+
+use crate::{
+    call::Call,
+    credentials,
+    emit::{Facts, header, plain, reserve},
+    facts,
+    kernel::{Task, copy_kernel, read_user},
+    scope::{count, is_wanted},
+};
+
+// prctl(2) operations (include/uapi/linux/prctl.h).
+const PR_SET_KEEPCAPS: u32 = 8;
+const PR_SET_NAME: u32 = 15;
+const PR_CAPBSET_DROP: u32 = 24;
+const PR_SET_SECUREBITS: u32 = 28;
+const PR_CAP_AMBIENT: u32 = 47;
+
+/// Runs in the place of `sys_exit`.
+#[btf_tracepoint(function = "sys_exit")]
+pub fn system_calls(context: BtfTracePointContext) -> i32 {
+    let call = Call::of(&context);
+    let kind = match call.facts.kind {
+        kind::PRCTL => match call.arguments[0] as u32 {
+            PR_SET_NAME => kind::SET_NAME,
+            PR_SET_KEEPCAPS | PR_CAPBSET_DROP | PR_SET_SECUREBITS | PR_CAP_AMBIENT => {
+                kind::CREDENTIALS
+            }
+            _ => return 0,
+        },
+        other => other,
+    };
+    if is_wanted(kind) {
+        report(&call, kind);
+    }
+    0
+}
+
+#[inline(always)]
+fn report(call: &Call, kind: u16) {
+    let [first, second, third, ..] = call.arguments;
+    let failed = call.facts.result < 0;
+    let facts = call.as_kind(kind);
+    match kind {
+        kind::CREDENTIALS => {
+            credentials::report(Facts { argument: [first, second, third], ..facts });
+        }
+        kind::PTRACE => target(Facts { argument: [first, second, third], ..facts }, second),
+        kind::PROCESS_MEMORY => {
+            let write = is_process_vm_writev(call) as u64;
+            target(Facts { argument: [write, first, 0], ..facts }, first);
+        }
+        kind::KILL => {
+            let (pid, signal) = killed(call);
+            target(Facts { argument: [signal as u32 as u64, pid, 0], ..facts }, pid);
+        }
+        kind::PIDFD_KILL => told(Facts { argument: [second, first, 0], ..facts }),
+        kind::UNSHARE if !failed => {
+            credentials::note();
+            told(Facts { argument: [first, 0, 0], ..facts });
+        }
+        kind::USERFAULTFD if !failed => told(Facts { argument: [first, 0, 0], ..facts }),
+        kind::SET_NAME if !failed => name(facts),
+        kind::BPF => {
+            let attributes = read_user::<u64>(second).unwrap_or(0);
+            told(Facts { argument: [first, attributes, 0], ..facts });
+        }
+        kind::LOAD_MODULE => told(Facts { argument: [second, 0, 0], ..facts }),
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn told(facts: Facts) {
+    count(|counters| counters.passed += 1);
+    plain(facts);
+}
+
+#[inline(always)]
+fn is_process_vm_writev(call: &Call) -> bool {
+    match call.facts.abi {
+        abi::COMPAT => call.facts.call == 348,
+        abi::X32 => call.facts.call == 540,
+        _ => call.facts.call == 311,
+    }
+}
+
+/// The pid and the signal of kill, tkill, tgkill, rt_sigqueueinfo or rt_tgsigqueueinfo.
+#[inline(always)]
+fn killed(call: &Call) -> (u64, u64) {
+    let [first, second, third, ..] = call.arguments;
+    let group_first = match call.facts.abi {
+        abi::COMPAT => matches!(call.facts.call, 270 | 335),
+        _ => matches!(call.facts.call, 234 | 297 | 536),
+    };
+    if group_first { (second, third) } else { (first, second) }
+}
+
+/// A call about the process that `pid` names.
+#[inline(always)]
+fn target(facts: Facts, pid: u64) {
+    count(|counters| counters.passed += 1);
+    let Some(mut entry) = reserve::<TargetRecord>() else { return };
+    let pid = pid as u32;
+    // Numbers of an own pid namespace are not those by which facts are kept.
+    let start = if Task::current().has_own_pids() { 0 } else { facts::start_time_of(pid) };
+    entry.write(TargetRecord {
+        header: header(facts),
+        target_start_time: start,
+        target_tgid: if start == 0 { 0 } else { pid },
+        reserved: 0,
+    });
+    entry.submit(0);
+}
+
+#[inline(always)]
+fn name(facts: Facts) {
+    count(|counters| counters.passed += 1);
+    let Some(mut entry) = reserve::<NameRecord>() else { return };
+    let record = entry.as_mut_ptr();
+    // SAFETY: `record` is the reserved memory of exactly this type; all of it is written.
+    unsafe {
+        (&raw mut (*record).header).write(header(facts));
+        let comm = Task::current().address_of(Field::TaskComm);
+        copy_kernel((&raw mut (*record).comm).cast(), COMM_BYTES as u32, comm);
+    }
+    entry.submit(0);
+}

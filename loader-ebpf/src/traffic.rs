@@ -1,0 +1,320 @@
+//! Bytes through descriptors, added up in the kernel: one entry for each descriptor with traffic.
+//!
+//! The entries of a process form a chain, so that its end can tell all of them. An entry whose
+//! descriptor was closed stays in the chain, empty, until the number is used again or the process
+//! ends.
+
+use aya_ebpf::{macros::map, maps::HashMap};
+use sentinel_ipc::{
+    kernel_abi::{Descriptor, Socket, TRAFFIC_ENTRIES, TrafficRecord, flag, kind},
+    kernel_fields::Field,
+};
+
+use crate::{
+    atomic,
+    descriptor::describe,
+    emit::{Facts, header, reserve, scratch},
+    file_class,
+    kernel::{Address, forget, now},
+    scope::{count, is_tainted, is_wanted},
+};
+
+/// A descriptor of a process.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct TrafficKey {
+    tgid: u32,
+    number: u32,
+}
+
+/// What went through it since it was opened.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Traffic {
+    /// Mode 0: the descriptor was closed.
+    descriptor: Descriptor,
+    received: u64,
+    sent: u64,
+    /// `sent` at the last record.
+    reported: u64,
+    /// Time of the last record, ns.
+    reported_at: u64,
+    reads: u32,
+    writes: u32,
+    /// `writes` at the last record.
+    reported_writes: u32,
+    /// Records so far.
+    records: u32,
+    class: u32,
+    /// [`flag::SKIPPED`] after a send to another address had no record, [`flag::AS_GIVEN`] while
+    /// the remote address is a caller's.
+    flags: u32,
+    /// Number + 1 of the next descriptor in the process's chain; 0 ends it.
+    next: u64,
+}
+
+#[map]
+static TRAFFIC: HashMap<TrafficKey, Traffic> = HashMap::with_max_entries(TRAFFIC_ENTRIES, 0);
+
+/// Number + 1 of the first descriptor in each process's chain.
+#[map]
+static TRAFFIC_CHAINS: HashMap<u32, u64> = HashMap::with_max_entries(TRAFFIC_ENTRIES, 0);
+
+/// Descriptors of a chain that one run of a program tells.
+const CHAIN_STEPS: usize = 12;
+/// Records of one descriptor that come at once; later ones keep a distance.
+const BURST: u32 = 16;
+/// That distance, ns.
+const DISTANCE: u64 = 1_000_000;
+
+/// Marks the key of an entry that is kept by inode, for want of a number.
+pub const BY_INODE: u32 = 0x8000_0000;
+/// `argument[0]` where a descriptor's number is not known.
+pub const UNKNOWN_NUMBER: u64 = u32::MAX as u64;
+
+const S_IFMT: u32 = 0o170_000;
+const S_IFSOCK: u32 = 0o140_000;
+
+/// Which way the bytes went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    In,
+    Out,
+}
+
+/// The remote address that a caller gave with a send.
+#[derive(Clone, Copy, Default)]
+pub struct Remote {
+    /// 0: none was given.
+    pub family: u16,
+    pub port: u16,
+    pub address: [u8; 16],
+}
+
+/// One call's share.
+#[derive(Clone, Copy)]
+pub struct Share {
+    pub tgid: u32,
+    pub number: u32,
+    pub file: Address,
+    pub way: Way,
+    pub bytes: u64,
+    pub remote: Remote,
+    /// 1 if the call went to more addresses than `remote`, else 0.
+    pub more_remotes: u64,
+}
+
+/// Adds a call's bytes to its descriptor's; reports a send when it is due.
+#[inline(always)]
+pub fn account(share: Share, facts: Facts) {
+    let key = TrafficKey { tgid: share.tgid, number: share.number };
+    let inode: u64 = share.file.follow(Field::FileInode).read(Field::InodeNumber);
+    let Some(entry) = entry_of(&key, share.file, inode, facts) else { return };
+    // SAFETY: a live map value. Threads that use one descriptor at the same time could lose an
+    // update here, so amounts are added atomically.
+    let traffic = unsafe { &mut *entry };
+    if share.way == Way::In {
+        // SAFETY: a live, aligned u64 of a map value.
+        unsafe { atomic::add(&raw mut traffic.received, share.bytes) };
+        traffic.reads += 1;
+        return;
+    }
+    // SAFETY: as above.
+    unsafe { atomic::add(&raw mut traffic.sent, share.bytes) };
+    traffic.writes += 1;
+    if traffic.descriptor.object.mode & S_IFMT != S_IFSOCK || !is_wanted(kind::SENT) {
+        return;
+    }
+    let elsewhere = goes_elsewhere(&traffic.descriptor.socket, &share.remote);
+    let first = traffic.records == 0;
+    if !first && !elsewhere && !is_tainted(share.tgid) {
+        return;
+    }
+    let time = now();
+    if traffic.records >= BURST && time.wrapping_sub(traffic.reported_at) < DISTANCE {
+        traffic.flags |= if elsewhere { flag::SKIPPED as u32 } else { 0 };
+        return;
+    }
+    let socket = &mut traffic.descriptor.socket;
+    if share.remote.family != 0 {
+        socket.remote_port = share.remote.port;
+        socket.remote_address = share.remote.address;
+        traffic.flags |= flag::AS_GIVEN as u32;
+    }
+    let more = flag::SKIPPED & 0_u16.wrapping_sub(share.more_remotes as u16);
+    let flags = facts.flags | traffic.flags as u16 | more;
+    let bytes = traffic.sent.wrapping_sub(traffic.reported);
+    let calls = traffic.writes.wrapping_sub(traffic.reported_writes);
+    traffic.reported = traffic.sent;
+    traffic.reported_writes = traffic.writes;
+    traffic.reported_at = time;
+    traffic.records += 1;
+    traffic.flags &= flag::AS_GIVEN as u32;
+    count(|counters| counters.passed += 1);
+    let argument = [told_number(share.number), bytes, calls as u64];
+    emit(traffic, Facts { kind: kind::SENT, flags, argument, ..facts });
+}
+
+#[inline(always)]
+fn goes_elsewhere(socket: &Socket, remote: &Remote) -> bool {
+    if remote.family == 0 {
+        return false;
+    }
+    let words = |address: &[u8; 16]| {
+        // SAFETY: 16 bytes; alignment does not matter to read_unaligned.
+        unsafe { address.as_ptr().cast::<[u64; 2]>().read_unaligned() }
+    };
+    let (old, new) = (words(&socket.remote_address), words(&remote.address));
+    socket.remote_port != remote.port || old[0] != new[0] || old[1] != new[1]
+}
+
+/// The entry of a descriptor, made if there is none; begun anew if the number has come to mean
+/// something else, after the totals of what it meant.
+#[inline(always)]
+fn entry_of(key: &TrafficKey, file: Address, inode: u64, facts: Facts) -> Option<*mut Traffic> {
+    let found = TRAFFIC.get_ptr_mut(key);
+    if let Some(entry) = found {
+        // SAFETY: a live map value.
+        let object = unsafe { &(*entry).descriptor.object };
+        if object.mode != 0 && object.inode == inode {
+            return found;
+        }
+        // SAFETY: as above.
+        let next = unsafe { (*entry).next };
+        tell(entry, key.number, facts);
+        // SAFETY: as above.
+        unsafe { fill(entry, file, next) };
+        return found;
+    }
+    let fresh = scratch::<Traffic>()?;
+    // SAFETY: the scratch memory has room for it.
+    unsafe { fill(fresh, file, 0) };
+    // SAFETY: filled above.
+    if TRAFFIC.insert(key, unsafe { &*fresh }, 0).is_err() {
+        count(|counters| counters.untracked += 1);
+        return None;
+    }
+    let entry = TRAFFIC.get_ptr_mut(key)?;
+    if TRAFFIC_CHAINS.get_ptr_mut(&key.tgid).is_none() {
+        // BPF_NOEXIST: another thread may have been faster.
+        let _other_was = TRAFFIC_CHAINS.insert(&key.tgid, &0, 1);
+    }
+    match TRAFFIC_CHAINS.get_ptr_mut(&key.tgid) {
+        Some(head) => {
+            // SAFETY: a live, aligned u64 of a map value, and an entry that nobody else has reached
+            // yet.
+            unsafe { (*entry).next = atomic::exchange(head, key.number as u64 + 1) };
+        }
+        None => count(|counters| counters.untracked += 1),
+    }
+    Some(entry)
+}
+
+/// Begins an entry.
+///
+/// # Safety
+/// `entry` has room for one.
+#[inline(always)]
+unsafe fn fill(entry: *mut Traffic, file: Address, next: u64) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        describe(file, &raw mut (*entry).descriptor);
+        (&raw mut (*entry).received).write(0);
+        (&raw mut (*entry).sent).write(0);
+        (&raw mut (*entry).reported).write(0);
+        (&raw mut (*entry).reported_at).write(0);
+        (&raw mut (*entry).reads).write(0);
+        (&raw mut (*entry).writes).write(0);
+        (&raw mut (*entry).reported_writes).write(0);
+        (&raw mut (*entry).records).write(0);
+        (&raw mut (*entry).class).write(file_class::known(&(*entry).descriptor.object));
+        (&raw mut (*entry).flags).write(0);
+        (&raw mut (*entry).next).write(next);
+    }
+}
+
+/// Descriptor `number` is closed.
+#[inline(always)]
+pub fn end(tgid: u32, number: u32, facts: Facts) {
+    let Some(entry) = TRAFFIC.get_ptr_mut(&TrafficKey { tgid, number }) else { return };
+    tell(entry, number, facts);
+    // SAFETY: a live map value.
+    unsafe { (*entry).descriptor.object.mode = 0 };
+}
+
+/// The process has ended: tells of its descriptors, some at a time; true when none are left.
+#[inline(always)]
+pub fn end_some(tgid: u32) -> bool {
+    let Some(head) = TRAFFIC_CHAINS.get_ptr_mut(&tgid) else { return true };
+    // SAFETY: a live map value, and the process has no thread left that could change it.
+    let first = unsafe { head.read() };
+    let mut next = first as usize;
+    for _ in 0..CHAIN_STEPS {
+        next = forget(next, first);
+        if next == 0 {
+            break;
+        }
+        let key = TrafficKey { tgid, number: (next - 1) as u32 };
+        let Some(entry) = TRAFFIC.get_ptr_mut(&key) else {
+            next = 0;
+            break;
+        };
+        tell(entry, key.number, Facts::default());
+        // SAFETY: a live map value.
+        next = unsafe { (*entry).next } as usize;
+        let _gone = TRAFFIC.remove(&key);
+    }
+    if next == 0 {
+        let _gone = TRAFFIC_CHAINS.remove(&tgid);
+        return true;
+    }
+    // SAFETY: as above.
+    unsafe { head.write(next as u64) };
+    false
+}
+
+/// Reports an entry's totals, unless it is empty.
+#[inline(always)]
+fn tell(entry: *mut Traffic, number: u32, facts: Facts) {
+    // SAFETY: a live map value.
+    let traffic = unsafe { &*entry };
+    let used = traffic.reads != 0 || traffic.writes != 0;
+    if traffic.descriptor.object.mode == 0 || !used || !is_wanted(kind::TRAFFIC) {
+        return;
+    }
+    count(|counters| counters.passed += 1);
+    let flags = facts.flags | traffic.flags as u16;
+    let argument = [told_number(number), 0, 0];
+    emit(traffic, Facts { kind: kind::TRAFFIC, flags, argument, ..facts });
+}
+
+/// The number that `argument[0]` tells: none for an entry that is kept by inode.
+#[inline(always)]
+fn told_number(number: u32) -> u64 {
+    if number & BY_INODE != 0 { UNKNOWN_NUMBER } else { number as u64 }
+}
+
+#[inline(always)]
+fn emit(traffic: &Traffic, facts: Facts) {
+    let Some(mut entry) = reserve::<TrafficRecord>() else { return };
+    let record = entry.as_mut_ptr();
+    // SAFETY: `record` is the reserved memory of exactly this type; all of it is written. Field by
+    // field, because a whole record would first be built on the stack.
+    unsafe {
+        (&raw mut (*record).header).write(header(facts));
+        let words = (&raw const traffic.descriptor).cast::<u64>();
+        let to = (&raw mut (*record).descriptor).cast::<u64>();
+        let mut index = 0;
+        while index < size_of::<Descriptor>() / 8 {
+            to.add(index).write(words.add(index).read());
+            index += 1;
+        }
+        (&raw mut (*record).received).write(traffic.received);
+        (&raw mut (*record).sent).write(traffic.sent);
+        (&raw mut (*record).reads).write(traffic.reads);
+        (&raw mut (*record).writes).write(traffic.writes);
+        (&raw mut (*record).class).write(traffic.class);
+        (&raw mut (*record).reserved).write([0; 3]);
+    }
+    entry.submit(0);
+}

@@ -1,0 +1,198 @@
+//! Tells the kernel which files matter: the rules, and the files that are there already.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File, OpenOptions},
+    os::unix::{ffi::OsStrExt, fs::MetadataExt, fs::OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf,
+    maps::{HashMap, Map, MapError, lpm_trie::{Key, LpmTrie}},
+};
+use sentinel_ipc::{
+    file_class::{Pattern, Rule},
+    kernel_abi::{ClassRule, NAME_BYTES, Names, Prefix, Suffix, rule},
+};
+
+use crate::sensor::SensorError;
+
+/// A rule as a map's value.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Value(ClassRule);
+
+#[expect(unsafe_code, reason = "aya's marker trait for map values")]
+// SAFETY: repr(C) integers without padding (asserted in kernel_abi), so every bit pattern is valid.
+unsafe impl aya::Pod for Value {}
+
+/// Writes `rules` into the kernel's tables.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn write(ebpf: &mut Ebpf, rules: &[Rule]) -> Result<(), SensorError> {
+    let mut prefixes: LpmTrie<_, Prefix, Value> = table(ebpf, "PREFIXES")?;
+    for rule in rules {
+        if let Some((bytes, bits)) = prefix_of(rule.pattern) {
+            let key = Key::new(bits, bytes);
+            let value = value(rule, 0);
+            prefixes.insert(&key, value, 0).map_err(|error| SensorError::Map("PREFIXES", error))?;
+        }
+    }
+    let mut names: HashMap<_, Names, Value> = table(ebpf, "NAMES")?;
+    for (key, value) in names_of(rules) {
+        names.insert(key, value, 0).map_err(|error| SensorError::Map("NAMES", error))?;
+    }
+    let mut suffixes: HashMap<_, Suffix, Value> = table(ebpf, "SUFFIXES")?;
+    for rule in rules {
+        if let Pattern::Suffix(suffix) = rule.pattern {
+            let key: Suffix = padded(suffix);
+            let value = value(rule, rule::LAST);
+            suffixes.insert(key, value, 0).map_err(|error| SensorError::Map("SUFFIXES", error))?;
+        }
+    }
+    Ok(())
+}
+
+fn table<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<T, SensorError>
+where
+    T: TryFrom<&'a mut Map, Error = MapError>,
+{
+    let map = ebpf.map_mut(name).ok_or(SensorError::Mismatch(name))?;
+    T::try_from(map).map_err(|error| SensorError::Map(name, error))
+}
+
+fn value(rule: &Rule, flags: u32) -> Value {
+    let private = if rule.private { rule::PRIVATE } else { 0 };
+    Value(ClassRule { class: rule.class, flags: flags | private | rule::APPLIES })
+}
+
+/// The key of a rule about a path's front, and how many of its bits count.
+fn prefix_of(pattern: Pattern) -> Option<(Prefix, u32)> {
+    let (bytes, more) = match pattern {
+        // The NUL behind it counts, so that nothing may follow.
+        Pattern::Path(path) => (path, 1),
+        Pattern::Prefix(prefix) => (prefix, 0),
+        _ => return None,
+    };
+    let bits = u32::try_from(8 * (bytes.len() + more)).ok()?;
+    Some((padded(bytes), bits))
+}
+
+/// The rules about components, and for each pair a mark on its outer one.
+fn names_of(rules: &[Rule]) -> std::collections::HashMap<Names, Value> {
+    let mut names: std::collections::HashMap<Names, Value> = std::collections::HashMap::new();
+    for rule in rules {
+        let (outer, inner, flags) = match rule.pattern {
+            Pattern::Component(name) => (name, &b""[..], 0),
+            Pattern::Name(name) => (name, &b""[..], rule::LAST),
+            Pattern::Within(outer, inner) => (outer, inner, 0),
+            Pattern::NameWithin(outer, inner) => (outer, inner, rule::LAST),
+            Pattern::Path(_) | Pattern::Prefix(_) | Pattern::Suffix(_) => continue,
+        };
+        let entry = names.entry(pair(outer, inner)).or_insert(Value(ClassRule { class: 0, flags: 0 }));
+        let Value(found) = value(rule, flags);
+        entry.0.class = found.class;
+        entry.0.flags |= found.flags;
+        if !inner.is_empty() {
+            let entry =
+                names.entry(pair(outer, b"")).or_insert(Value(ClassRule { class: 0, flags: 0 }));
+            entry.0.flags |= rule::PARENT;
+        }
+    }
+    names
+}
+
+fn pair(outer: &[u8], inner: &[u8]) -> Names {
+    let mut key = [0; 2 * NAME_BYTES];
+    let (front, back) = key.split_at_mut(NAME_BYTES);
+    front.iter_mut().zip(outer).for_each(|(to, from)| *to = *from);
+    back.iter_mut().zip(inner).for_each(|(to, from)| *to = *from);
+    key
+}
+
+fn padded<const LENGTH: usize>(bytes: &[u8]) -> [u8; LENGTH] {
+    let mut padded = [0; LENGTH];
+    padded.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    padded
+}
+
+/// Opens the files that `rule` names and that are there, without touching their contents. What
+/// cannot be opened is told by its path later.
+pub fn open_existing(rule: &Rule) -> Vec<File> {
+    let paths = match rule.pattern {
+        Pattern::Path(path) => vec![PathBuf::from(OsStr::from_bytes(path))],
+        Pattern::Prefix(prefix) => beginning_with(prefix),
+        _ => Vec::new(),
+    };
+    let may_apply = |file: &File| {
+        let mode = file.metadata().map_or(0, |metadata| metadata.mode());
+        !rule.private || mode & 0o004 == 0
+    };
+    let open = |path: &PathBuf| {
+        OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path).ok()
+    };
+    paths.iter().filter_map(open).filter(may_apply).collect()
+}
+
+/// The regular files whose path begins with `prefix`.
+fn beginning_with(prefix: &[u8]) -> Vec<PathBuf> {
+    let Some(slash) = prefix.iter().rposition(|&byte| byte == b'/') else { return Vec::new() };
+    let Some((directory, _)) = prefix.split_at_checked(slash + 1) else { return Vec::new() };
+    let mut found = Vec::new();
+    collect(Path::new(OsStr::from_bytes(directory)), prefix, &mut found);
+    found
+}
+
+fn collect(directory: &Path, prefix: &[u8], found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let begins = path.as_os_str().as_bytes().starts_with(prefix);
+        match entry.file_type() {
+            Ok(kind) if begins && kind.is_dir() => collect(&path, prefix, found),
+            Ok(kind) if begins && kind.is_file() => found.push(path),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sentinel_ipc::file_class::{BUILT_IN, class};
+
+    use super::*;
+
+    #[test]
+    fn a_pair_marks_its_outer_component() {
+        let names = names_of(BUILT_IN);
+        let Value(ssh) = names[&pair(b".ssh", b"")];
+        assert_eq!(ssh.class, class::SSH_KEY);
+        assert_eq!(ssh.flags, rule::APPLIES | rule::PRIVATE | rule::PARENT);
+        let Value(hosts) = names[&pair(b".ssh", b"known_hosts")];
+        assert_eq!((hosts.class, hosts.flags), (class::ORDINARY, rule::APPLIES | rule::LAST));
+        let Value(aws) = names[&pair(b".aws", b"")];
+        assert_eq!((aws.class, aws.flags), (0, rule::PARENT));
+    }
+
+    #[test]
+    fn a_whole_path_ends_in_its_key() {
+        let (key, bits) = prefix_of(Pattern::Path(b"/etc/shadow")).unwrap();
+        assert_eq!((&key[..12], bits), (&b"/etc/shadow\0"[..], 96));
+        let (_, bits) = prefix_of(Pattern::Prefix(b"/etc/sudoers")).unwrap();
+        assert_eq!(bits, 96);
+    }
+
+    #[test]
+    fn files_beginning_with_a_prefix_are_found_below_directories_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs::create_dir(root.join("sudoers.d")).unwrap();
+        for name in ["sudoers", "sudoers.d/one", "other"] {
+            fs::write(root.join(name), "x").unwrap();
+        }
+        let mut found = beginning_with(root.join("sudoers").as_os_str().as_bytes());
+        found.sort();
+        assert_eq!(found, [root.join("sudoers"), root.join("sudoers.d/one")]);
+    }
+}

@@ -103,6 +103,7 @@ kernel_fields! {
     SockProtocol = "sock"."sk_protocol",
     MmArgStart = "mm_struct"."arg_start",
     MmArgEnd = "mm_struct"."arg_end",
+    MmExecutable = "mm_struct"."exe_file",
     BinprmFile = "linux_binprm"."file",
     BinprmFilename = "linux_binprm"."filename",
     BinprmInterpreter = "linux_binprm"."interp",

@@ -29,10 +29,13 @@ pub fn cgroup_attach_task(context: BtfTracePointContext) -> i32 {
         };
         set_class(tgid, moved);
     }
-    facts::note_move(task);
-    // One event for a process, not one for each of its threads.
-    let leads = task.read::<u32>(Field::TaskPid) == tgid;
-    if leads && is_reported(class_of(tgid)) && is_wanted(kind::CGROUP_MOVED) {
+    // Once for a process, not once for each of its threads.
+    if task.read::<u32>(Field::TaskPid) != tgid {
+        return 0;
+    }
+    let reported = is_reported(class_of(tgid));
+    facts::note_move(task, reported);
+    if reported && is_wanted(kind::CGROUP_MOVED) {
         count(|counters| counters.passed += 1);
         if let Some(mut entry) = reserve::<TargetRecord>() {
             let argument = [cgroup_id(task.cgroup()), 0, 0];

@@ -9,7 +9,7 @@ use sentinel_ipc::{
 
 use crate::{
     credentials,
-    descriptor::NO_OBJECT,
+    descriptor::{NO_OBJECT, object_of},
     kernel::{Task, current_uid},
     scope::cgroup_id,
 };
@@ -88,12 +88,21 @@ pub fn start_time_of(tgid: u32) -> u64 {
     unsafe { PROCESS_FACTS.get(&tgid) }.map_or(0, |facts| facts.start_time)
 }
 
-/// `task` has moved to another cgroup.
+/// `task`, the first thread of a process, has moved to another cgroup; if it is to be reported and
+/// nothing is known of it, what there is to know is noted.
 #[inline(always)]
-pub fn note_move(task: Task) {
-    if let Some(facts) = PROCESS_FACTS.get_ptr_mut(&task.tgid()) {
+pub fn note_move(task: Task, reported: bool) {
+    let tgid = task.tgid();
+    if let Some(facts) = PROCESS_FACTS.get_ptr_mut(&tgid) {
         // SAFETY: a live map value; one aligned store.
         unsafe { (&raw mut (*facts).cgroup_id).write(cgroup_id(task.cgroup())) };
+    } else if reported {
+        let file = task.follow(Field::TaskMm).follow(Field::MmExecutable);
+        let executable = if file.is_null() { NO_OBJECT } else { object_of(file) };
+        let mut facts = facts_of(task, task.start_time(), executable);
+        // The mover's own is what `facts_of` takes.
+        facts.uid = facts.credentials.uid[0];
+        let _noted = PROCESS_FACTS.insert(&tgid, &facts, 0);
     }
 }
 

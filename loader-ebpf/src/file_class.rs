@@ -11,7 +11,6 @@ use sentinel_ipc::{
         CLASS_RULES, ClassRule, FILE_CLASSES_ENTRIES, MIN_SUFFIX_BYTES, NAME_BYTES, Names, Object,
         ObjectKey, PATH_BYTES, PREFIX_BYTES, Prefix, SUFFIX_BYTES, Span, Suffix, origin, rule,
     },
-    kernel_fields::Field,
 };
 
 use crate::{
@@ -106,7 +105,7 @@ pub fn classify(object: &Object, location: Location, path: *const u8, span: Span
     let private = ((object.mode & READABLE_FOR_ALL) >> 2 ^ 1) as u64;
     let mut found = Found { class: 0, any: 0, private };
     by_names(location, keys, &mut found);
-    by_suffix(location.dentry, &mut found);
+    by_suffix(location.name, location.length as u64, &mut found);
     if span.origin == origin::KERNEL {
         let rule = by_prefix(path, span, &mut keys.prefix, location.dentry.0);
         found.ask(rule, 1);
@@ -159,13 +158,13 @@ fn by_names(location: Location, keys: &mut Keys, found: &mut Found) {
     for _ in 0..MAX_COMPONENTS {
         found.class = forget(found.class as usize, at.dentry.0) as u64;
         found.any = forget(found.any as usize, at.dentry.0) as u64 & 1;
-        let parent = at.dentry.follow(Field::DentryParent);
-        if at.dentry == parent {
+        let parent = at.parent;
+        if at.is_root() {
             let Some(outside) = at.mount_point() else { break };
             at = outside;
             continue;
         }
-        keys.read_name(at.dentry);
+        keys.read_name(at.name, at.length);
         // SAFETY: copies are taken at once.
         let single = word(unsafe { NAMES.get(as_names(&keys.single)) }, parent.0);
         let mut pair = 0;
@@ -178,7 +177,7 @@ fn by_names(location: Location, keys: &mut Keys, found: &mut Found) {
         found.ask(single, last);
         keys.put_inner();
         (last, last_but_one) = (0, last);
-        at.dentry = parent;
+        at = at.directory();
     }
 }
 
@@ -189,15 +188,15 @@ fn as_names(words: &[u64; NAME_WORDS * 2]) -> &Names {
 }
 
 impl Keys {
-    /// Sets `single` to a dentry's name, or to zeros if it is too long to be in a rule.
+    /// Sets `single` to a name, or to zeros if it is too long to be in a rule.
     #[inline(always)]
-    fn read_name(&mut self, dentry: Address) {
+    fn read_name(&mut self, name: Address, length: u32) {
         self.single = [0; NAME_WORDS * 2];
-        let length = dentry.read::<u32>(Field::DentryNameLength) as usize;
+        let length = length as usize;
         let length = if length < NAME_BYTES { length } else { 0 };
         let length = core::hint::black_box(length) & (NAME_BYTES - 1);
         let to = self.single.as_mut_ptr().cast();
-        copy_kernel(to, length as u32, dentry.follow(Field::DentryName));
+        copy_kernel(to, length as u32, name);
     }
 
     #[inline(always)]
@@ -215,9 +214,7 @@ impl Keys {
 }
 
 #[inline(always)]
-fn by_suffix(dentry: Address, found: &mut Found) {
-    let length = dentry.read::<u32>(Field::DentryNameLength) as u64;
-    let name = dentry.follow(Field::DentryName);
+fn by_suffix(name: Address, length: u64, found: &mut Found) {
     let mut bytes = SUFFIX_BYTES;
     while bytes >= MIN_SUFFIX_BYTES {
         let mut key: Suffix = [0; SUFFIX_BYTES];

@@ -2,7 +2,7 @@
 //! (6.13 and later), the call that is under way knows its object.
 //!
 //! A name in a call's arguments is the caller's word. The file that the kernel changed in that very
-//! call is the truth: its path before the change is kept here, and [`crate::path_calls`] reads the
+//! call is the truth: its name before the change is kept here, and [`crate::path_object`] reads the
 //! one after it.
 
 use aya_ebpf::{
@@ -11,7 +11,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use sentinel_ipc::{
-    kernel_abi::{Object, PATH_BYTES, Span, kind},
+    kernel_abi::{Object, kind},
     kernel_fields::Field,
 };
 
@@ -19,9 +19,8 @@ use crate::{
     call::kind_of,
     descriptor::object_of_inode,
     emit::scratch,
-    file_class,
-    kernel::{Address, Task, current_ids, current_registers, forget, offset},
-    path::{Location, walk},
+    kernel::{Address, Task, copy_kernel, current_ids, current_registers, forget, offset},
+    path::{Location, NAME_MAX},
     registers::Registers,
     scope::{class_of, is_reported, is_reporting},
 };
@@ -36,17 +35,14 @@ pub struct Changed {
     /// The first inode that is no directory, and the last; while there is none, a directory.
     pub inode: [Address; 2],
     pub object: [Object; 2],
-    /// Class of the first, by its path before the change.
-    pub class: u32,
+    /// The first one's name before the change: its dentry, its directory's, and the name itself.
+    dentry: Address,
+    parent: Address,
+    pub length: u32,
     directory: u32,
-    /// Bytes of the last component of `path`.
-    pub name_length: u32,
-    reserved: u32,
-    /// Path of the first before the change; of length 0 if it had none.
-    pub span: Span,
-    pub path: [u8; PATH_BYTES],
-    /// Room that a walk asks for.
-    room: [u8; 256],
+    /// Where `name` lies.
+    name_at: Address,
+    pub name: [u8; NAME_MAX + 1],
 }
 
 /// By thread (tgid and tid).
@@ -109,28 +105,50 @@ fn note(inode: Address) -> i32 {
 #[inline(always)]
 fn begin(thread: u64, inode: Address, object: Object, directory: u32) {
     let Some(fresh) = scratch::<Changed>() else { return };
-    let location = location_of(inode, Location::working_directory().mount);
-    // SAFETY: the scratch memory has room for it; the walk gets the 256 bytes that it asks for, and
-    // everything is written but the rest of the path, which was written when the map was made.
+    let now = location_of(inode);
+    // SAFETY: the scratch memory has room for it; everything is written but the rest of the name,
+    // which was written when the map was made.
     unsafe {
-        let path = (&raw mut (*fresh).path).cast::<u8>();
-        let written = walk(location, path);
-        let class = file_class::classify(&object, location, path, written.span);
         (&raw mut (*fresh).inode).write([inode, inode]);
-        (&raw mut (*fresh).object).write([object, object]);
-        (&raw mut (*fresh).class).write(class);
+        (&raw mut (*fresh).object[0]).write(object);
+        (&raw mut (*fresh).object[1]).write(object);
+        (&raw mut (*fresh).dentry).write(now.dentry);
+        (&raw mut (*fresh).parent).write(now.parent);
+        (&raw mut (*fresh).length).write(now.length);
         (&raw mut (*fresh).directory).write(directory);
-        (&raw mut (*fresh).name_length).write(location.dentry.read(Field::DentryNameLength));
-        (&raw mut (*fresh).reserved).write(0);
-        (&raw mut (*fresh).span).write(written.span);
+        (&raw mut (*fresh).name_at).write(Address(0));
+        let length = core::hint::black_box(now.length as usize) & NAME_MAX;
+        copy_kernel((&raw mut (*fresh).name).cast(), length as u32, now.name);
         let _lru_makes_room = CHANGED.insert(&thread, &*fresh, 0);
+    }
+}
+
+impl Changed {
+    /// The first one's name before the change; of length 0 if it had none.
+    #[inline(always)]
+    pub fn before(&mut self) -> Location {
+        let name_at = &raw mut self.name_at;
+        // SAFETY: a live map value. To the verifier the address is a pointer with which nothing may
+        // be computed; out of memory it comes back as a number.
+        let name = unsafe {
+            name_at.write_volatile(Address((&raw const self.name) as u64));
+            name_at.read_volatile()
+        };
+        let super_block = self.inode[0].follow(Field::InodeSuperBlock);
+        Location {
+            dentry: self.dentry,
+            parent: self.parent,
+            mount: mount_of(super_block),
+            name,
+            length: self.length,
+        }
     }
 }
 
 /// What the current thread's call has changed.
 #[inline(always)]
-pub fn changed() -> Option<*const Changed> {
-    CHANGED.get_ptr(&this_thread()).map(<*const Changed>::cast)
+pub fn changed() -> Option<*mut Changed> {
+    CHANGED.get_ptr_mut(&this_thread())
 }
 
 /// The call is over.
@@ -139,10 +157,9 @@ pub fn end() {
     let _nothing_was = CHANGED.remove(&this_thread());
 }
 
-/// Where `inode` is, by the newest of its names; seen through `mount` or the root's mount if they
-/// are of its file system.
+/// Where `inode` is, by the newest of its names.
 #[inline(always)]
-pub fn location_of(inode: Address, mount: Address) -> Location {
+pub fn location_of(inode: Address) -> Location {
     let alias = inode.follow(Field::InodeAliases);
     let dentry = if alias.is_null() {
         Address(0)
@@ -150,14 +167,21 @@ pub fn location_of(inode: Address, mount: Address) -> Location {
         Address(alias.0.wrapping_sub(offset(Field::DentryAlias) as u64))
     };
     let super_block = inode.follow(Field::InodeSuperBlock);
-    let root = Task::current().follow(Field::TaskFs).follow(Field::FsRootMount);
-    let mount = if mount.follow(Field::VfsmountSuperBlock) == super_block {
-        mount
+    let dentry = Address(forget(dentry.0 as usize, super_block.0) as u64);
+    Location::of(dentry, mount_of(super_block))
+}
+
+/// The working directory's or the root's mount, if it is of that file system; else null.
+#[inline(always)]
+fn mount_of(super_block: Address) -> Address {
+    let fs = Task::current().follow(Field::TaskFs);
+    let (working, root) = (fs.follow(Field::FsWorkingMount), fs.follow(Field::FsRootMount));
+    let mount = if working.follow(Field::VfsmountSuperBlock) == super_block {
+        working
     } else if root.follow(Field::VfsmountSuperBlock) == super_block {
         root
     } else {
         Address(0)
     };
-    let forget = |value: Address| Address(forget(value.0 as usize, super_block.0) as u64);
-    Location { dentry: forget(dentry), mount: forget(mount) }
+    Address(forget(mount.0 as usize, super_block.0) as u64)
 }

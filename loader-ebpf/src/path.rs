@@ -12,42 +12,69 @@ const MAX_STEPS: usize = 64;
 /// Longest name of one directory entry (`NAME_MAX`).
 pub const NAME_MAX: usize = 255;
 
-/// `struct path`: a dentry as it is seen through a mount.
+/// A name in a directory, as it is seen through a mount.
 #[derive(Clone, Copy)]
 pub struct Location {
     /// `struct dentry`.
     pub dentry: Address,
+    /// That of its directory; the same for the root of a file system.
+    pub parent: Address,
     /// `struct vfsmount`; null if it is not known.
     pub mount: Address,
+    /// Where the name stands in kernel memory.
+    pub name: Address,
+    /// Bytes of the name.
+    pub length: u32,
 }
 
 impl Location {
+    /// The name of `dentry`.
+    #[inline(always)]
+    pub fn of(dentry: Address, mount: Address) -> Self {
+        Self {
+            dentry,
+            parent: dentry.follow(Field::DentryParent),
+            mount,
+            name: dentry.follow(Field::DentryName),
+            length: dentry.read(Field::DentryNameLength),
+        }
+    }
+
     /// Where the file behind a `struct file` is.
     #[inline(always)]
     pub fn of_file(file: Address) -> Self {
-        Self { dentry: file.follow(Field::FileDentry), mount: file.follow(Field::FileMount) }
+        Self::of(file.follow(Field::FileDentry), file.follow(Field::FileMount))
     }
 
     /// The current task's working directory.
     #[inline(always)]
     pub fn working_directory() -> Self {
         let fs = Task::current().follow(Field::TaskFs);
-        Self {
-            dentry: fs.follow(Field::FsWorkingDentry),
-            mount: fs.follow(Field::FsWorkingMount),
-        }
+        Self::of(fs.follow(Field::FsWorkingDentry), fs.follow(Field::FsWorkingMount))
+    }
+
+    /// Whether it is the root of its file system, and so has no name.
+    #[inline(always)]
+    pub fn is_root(&self) -> bool {
+        self.dentry == self.parent
+    }
+
+    /// Its directory.
+    #[inline(always)]
+    pub fn directory(&self) -> Self {
+        Self::of(self.parent, self.mount)
     }
 
     /// The mount point of the mount it is seen through; `None` at the topmost mount.
     #[inline(always)]
-    pub fn mount_point(self) -> Option<Self> {
+    pub fn mount_point(&self) -> Option<Self> {
         let outer = Address(self.mount.0.wrapping_sub(offset(Field::MountVfsmount) as u64));
         let above = outer.follow(Field::MountParent);
         if above == outer || self.mount.is_null() {
             return None;
         }
         let mount = Address(above.0.wrapping_add(offset(Field::MountVfsmount) as u64));
-        Some(Self { dentry: outer.follow(Field::MountMountpoint), mount })
+        Some(Self::of(outer.follow(Field::MountMountpoint), mount))
     }
 }
 
@@ -73,9 +100,7 @@ pub fn walk(location: Location, buffer: *mut u8) -> Written {
     let mut origin = origin::KERNEL;
     for _ in 0..MAX_STEPS {
         start = forget(start, at.dentry.0) & (2 * PATH_BYTES - 1);
-        let parent = at.dentry.follow(Field::DentryParent);
-        let root = at.mount.follow(Field::VfsmountRoot);
-        if at.dentry == root {
+        if at.dentry == at.mount.follow(Field::VfsmountRoot) {
             let Some(outside) = at.mount_point() else {
                 flags = 0;
                 break;
@@ -83,13 +108,13 @@ pub fn walk(location: Location, buffer: *mut u8) -> Written {
             at = outside;
             continue;
         }
-        if at.dentry == parent {
-            // The file system's root, and the mount does not lead there.
+        if at.is_root() {
+            // The mount does not lead there.
             origin = origin::FILE_SYSTEM;
             flags = 0;
             break;
         }
-        let length = at.dentry.read::<u32>(Field::DentryNameLength) as usize & NAME_MAX;
+        let length = at.length as usize & NAME_MAX;
         let name_start = core::hint::black_box(start.wrapping_sub(length + 1));
         if name_start >= PATH_BYTES {
             break;
@@ -100,19 +125,14 @@ pub fn walk(location: Location, buffer: *mut u8) -> Written {
         // SAFETY: name_start < PATH_BYTES, so the slash and at most 255 bytes more fit.
         unsafe { buffer.add(name_start).write(b'/') };
         // SAFETY: as above.
-        copy_kernel(
-            unsafe { buffer.add(name_start + 1) },
-            length as u32,
-            at.dentry.follow(Field::DentryName),
-        );
+        copy_kernel(unsafe { buffer.add(name_start + 1) }, length as u32, at.name);
         start = name_start;
-        at.dentry = parent;
+        at = at.directory();
     }
     // The root itself ("/"), or an object of a file system without directories.
     let bare = start >= PATH_BYTES;
-    let name = at.dentry.follow(Field::DentryName);
     let (start, length) = if bare {
-        (0, copy_kernel_string(buffer, NAME_MAX as u32, name) as usize)
+        (0, copy_kernel_string(buffer, NAME_MAX as u32, at.name) as usize)
     } else {
         (start, PATH_BYTES - start)
     };

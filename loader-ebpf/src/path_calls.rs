@@ -57,7 +57,7 @@ pub fn path_calls(context: BtfTracePointContext) -> i32 {
     let call = Call::of(&context);
     if describe(&call) {
         // SAFETY: as in `syscall`. Does not come back, unless that program was not loaded.
-        unsafe { FAMILIES.tail_call(&context, path_object::PROGRAM) };
+        unsafe { FAMILIES.tail_call(&context, path_object::OBJECT_PROGRAM) };
     }
     inode_change::end();
     0

@@ -1,10 +1,8 @@
-//! The object of a call that names files, and its paths as the kernel knows them.
+//! The object of a call that names files, and its paths as the kernel knows them: after the call
+//! ([`path_object`]), and before it ([`path_before`]).
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use sentinel_ipc::{
-    kernel_abi::{Object, PATH_BYTES, PathRecord, Span, kind},
-    kernel_fields::Field,
-};
+use sentinel_ipc::kernel_abi::{Object, PathRecord, Span, kind};
 
 use crate::{
     descriptor::object_of_inode,
@@ -12,131 +10,171 @@ use crate::{
     file_class,
     inode_change::{self, Changed},
     kernel::{Address, copy_kernel, forget},
-    path::{Location, walk},
+    path::walk,
     path_calls::ROOM,
     scope::count,
+    syscall::FAMILIES,
 };
 
-/// Its place among the families' programs.
-pub const PROGRAM: u32 = kind::FAMILIES + 1;
+/// Place of [`path_object`] among the families' programs.
+pub const OBJECT_PROGRAM: u32 = kind::FAMILIES + 1;
+/// Place of [`path_before`].
+const BEFORE_PROGRAM: u32 = kind::FAMILIES + 2;
+
+/// The parts of a record that is being completed.
+struct Parts {
+    kind: u16,
+    object: *mut Object,
+    class: *mut u32,
+    spans: *mut Span,
+    paths: *mut u8,
+}
+
+impl Parts {
+    #[inline(always)]
+    fn of(record: *mut PathRecord) -> Self {
+        // SAFETY: `record` was built by `path_calls`; only addresses and its kind are taken.
+        unsafe {
+            Self {
+                kind: (*record).header.kind,
+                object: &raw mut (*record).object,
+                class: &raw mut (*record).class,
+                spans: (&raw mut (*record).span).cast::<Span>(),
+                paths: (&raw mut (*record).path).cast::<u8>(),
+            }
+        }
+    }
+
+    /// Place of the path that the object has after the call: second, if the call has two.
+    #[inline(always)]
+    fn second(&self) -> usize {
+        let second = matches!(self.kind, kind::RENAME | kind::LINK | kind::SYMLINK);
+        forget(second as usize, self.kind as u64) & 1
+    }
+}
 
 /// Runs in the place of `sys_exit`, behind [`crate::path_calls`], whose record it completes.
 #[btf_tracepoint(function = "sys_exit")]
-pub fn path_object(_: BtfTracePointContext) -> i32 {
-    if let Some(record) = scratch::<PathRecord>() {
-        if let Some(changed) = inode_change::changed() {
-            complete(record, changed);
-        }
-        count(|counters| counters.passed += 1);
-        send(record);
+pub fn path_object(context: BtfTracePointContext) -> i32 {
+    let Some(record) = scratch::<PathRecord>() else { return 0 };
+    if let Some(changed) = inode_change::changed()
+        && complete(&Parts::of(record), changed)
+    {
+        // SAFETY: as in `syscall`. Does not come back.
+        unsafe { FAMILIES.tail_call(&context, BEFORE_PROGRAM) };
     }
-    inode_change::end();
+    finish(record);
     0
 }
 
-/// Writes what the kernel knows over what the caller said.
+/// Runs in the place of `sys_exit`, behind [`path_object`].
+#[btf_tracepoint(function = "sys_exit")]
+pub fn path_before(_: BtfTracePointContext) -> i32 {
+    let Some(record) = scratch::<PathRecord>() else { return 0 };
+    if let Some(changed) = inode_change::changed() {
+        look_back(&Parts::of(record), changed);
+    }
+    finish(record);
+    0
+}
+
 #[inline(always)]
-fn complete(record: *mut PathRecord, changed: *const Changed) {
-    // SAFETY: `record` was built by `path_calls`; only addresses are taken.
-    let (kind, object_at, class_at, spans, paths) = unsafe {
-        (
-            (*record).header.kind,
-            &raw mut (*record).object,
-            &raw mut (*record).class,
-            (&raw mut (*record).span).cast::<Span>(),
-            (&raw mut (*record).path).cast::<u8>(),
-        )
+fn finish(record: *mut PathRecord) {
+    inode_change::end();
+    count(|counters| counters.passed += 1);
+    send(record);
+}
+
+/// Writes what the kernel knows over what the caller said; true if the object had another name
+/// before.
+#[inline(always)]
+fn complete(parts: &Parts, changed: *mut Changed) -> bool {
+    let is_removed = parts.kind == kind::UNLINK;
+    let is_new = matches!(
+        parts.kind,
+        kind::SYMLINK | kind::MKDIR | kind::MKNOD | kind::RENAME | kind::LINK
+    );
+    let second = parts.second();
+    // SAFETY: a live map value that only this thread uses; `second` < 2.
+    let (first, last, path, span) = unsafe {
+        let path = parts.paths.add(second * ROOM);
+        ((*changed).inode[0], (*changed).inode[1], path, *parts.spans.add(second))
     };
-    let is_new = matches!(kind, kind::SYMLINK | kind::MKDIR | kind::MKNOD);
-    let is_moved = matches!(kind, kind::RENAME | kind::LINK);
-    let is_removed = kind == kind::UNLINK;
-    // The path that the object has now stands second, if the call has two.
-    let second = (is_moved || kind == kind::SYMLINK) as usize & 1;
-    // What comes next is verified once, not once for each kind of call.
-    let unknown = kind as u64;
-    let forget_bit = |value: bool| forget(value as usize, unknown) & 1 != 0;
-    let (is_new, is_moved, is_removed) =
-        (forget_bit(is_new), forget_bit(is_moved), forget_bit(is_removed));
-    let second = forget(second, unknown) & 1;
-    // SAFETY: a live map value that only this thread uses.
-    let (first, last, before) =
-        unsafe { ((*changed).inode[0], (*changed).inode[1], (*changed).span) };
     let mut inode = first;
-    if is_new || is_moved {
-        // SAFETY: `second` < 2.
-        let (path, span) = unsafe { (paths.add(second * ROOM), *spans.add(second)) };
+    if is_removed {
+        // SAFETY: as above.
+        let (length, name) = unsafe { ((*changed).length, &raw const (*changed).name) };
+        if !ends_in(path, span, length, Address(name as u64)) {
+            return false;
+        }
+    } else if is_new {
         if is_named(last, path, span) {
             inode = last;
         } else if !is_named(first, path, span) {
-            return;
+            return false;
         }
     }
-    let inode = Address(forget(inode.0 as usize, unknown) as u64);
-    // SAFETY: a live map value; `name_length` is that of the path's last component.
-    let (name_length, path_before) =
-        unsafe { ((*changed).name_length, (&raw const (*changed).path) as u64) };
-    if is_removed {
-        let name = Address((path_before + PATH_BYTES as u64).wrapping_sub(name_length as u64));
-        // SAFETY: the record's first span.
-        if !ends_in(paths, unsafe { *spans }, name_length, name) {
-            return;
-        }
-    }
-    if inode == first && before.length > 0 && (is_removed || is_moved) {
-        // SAFETY: both have PATH_BYTES bytes.
-        unsafe {
-            copy_kernel(paths, PATH_BYTES as u32, Address(path_before));
-            spans.write(before);
-        }
-    }
+    let inode = Address(forget(inode.0 as usize, first.0) as u64);
     // SAFETY: live map values and the record's own field.
     let object = unsafe {
-        object_at.write(object_of_inode(inode));
+        parts.object.write(object_of_inode(inode));
         let old: *const Object = if inode == first {
             &raw const (*changed).object[0]
         } else {
             &raw const (*changed).object[1]
         };
         // An inode that was freed meanwhile holds something else.
-        if (*object_at).inode != (*old).inode || (*object_at).device != (*old).device {
-            object_at.write(old.read());
-            (&raw mut (*object_at).links).write(0);
+        if (*parts.object).inode != (*old).inode || (*parts.object).device != (*old).device {
+            parts.object.write(old.read());
+            (&raw mut (*parts.object).links).write(0);
         }
-        &*object_at
+        &*parts.object
     };
-    // SAFETY: a live map value.
-    let mut class = if inode == first { unsafe { (*changed).class } } else { 0 };
-    if is_removed {
+    if !is_removed {
+        let location = inode_change::location_of(inode);
+        let written = walk(location, path);
+        if written.span.length > 0 {
+            // SAFETY: the record's own fields; `second` < 2.
+            unsafe {
+                parts.spans.add(second).write(written.span);
+                parts.class.write(file_class::classify(object, location, path, written.span));
+            }
+        }
+    }
+    inode == first && matches!(parts.kind, kind::RENAME | kind::LINK | kind::UNLINK)
+}
+
+/// Writes the path that the object had before the call, and what it says of its class.
+#[inline(always)]
+fn look_back(parts: &Parts, changed: *mut Changed) {
+    // SAFETY: a live map value that only this thread uses, and the record's own field.
+    let (before, object) = unsafe { ((*changed).before(), &*parts.object) };
+    if before.length == 0 {
+        return;
+    }
+    let written = walk(before, parts.paths);
+    let class = file_class::classify(object, before, parts.paths, written.span);
+    // SAFETY: the record's own fields.
+    unsafe {
+        parts.spans.write(written.span);
+        if class != 0 {
+            parts.class.write(class);
+        }
+    }
+    if parts.kind == kind::UNLINK {
         if object.links == 0 {
             file_class::forget_file(object);
         }
-    } else {
-        let location = inode_change::location_of(inode, Location::working_directory().mount);
-        // SAFETY: `second` < 2; what is behind the first half gives the walk the room it asks for.
-        unsafe {
-            let path = paths.add(second * ROOM);
-            let written = walk(location, path);
-            if written.span.length > 0 {
-                spans.add(second).write(written.span);
-            }
-            if class == 0 {
-                class = file_class::classify(object, location, path, written.span);
-            }
-        }
-        if is_moved && file_class::is_secret(class) && file_class::has_content(object) {
-            file_class::learn(object, class);
-        }
+    } else if file_class::is_secret(class) && file_class::has_content(object) {
+        file_class::learn(object, class);
     }
-    // SAFETY: the record's own field.
-    unsafe { class_at.write(class) };
 }
 
 /// Whether a path ends in the newest name of `inode`.
 #[inline(always)]
 fn is_named(inode: Address, path: *const u8, span: Span) -> bool {
-    let dentry = inode_change::location_of(inode, Address(0)).dentry;
-    let length = dentry.read::<u32>(Field::DentryNameLength);
-    ends_in(path, span, length, dentry.follow(Field::DentryName))
+    let location = inode_change::location_of(inode);
+    ends_in(path, span, location.length, location.name)
 }
 
 /// Whether a path's last component is the name of `length` bytes at `name`; of a long one 64 bytes

@@ -20,7 +20,7 @@ use crate::{
 /// The program of each family of calls, by `kind >> FAMILY_SHIFT`, and behind them those of
 /// [`crate::received`] and [`crate::path_object`]; the loader fills it.
 #[map]
-pub static FAMILIES: ProgramArray = ProgramArray::with_max_entries(kind::FAMILIES + 2, 0);
+pub static FAMILIES: ProgramArray = ProgramArray::with_max_entries(kind::FAMILIES + 3, 0);
 
 /// `TP_PROTO(struct pt_regs *regs, long ret)`.
 #[btf_tracepoint(function = "sys_exit")]

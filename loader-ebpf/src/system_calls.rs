@@ -91,15 +91,16 @@ fn is_process_vm_writev(call: &Call) -> bool {
     }
 }
 
-/// The pid and the signal of kill, tkill, tgkill, rt_sigqueueinfo or rt_tgsigqueueinfo.
+/// The pid and the signal of kill, tkill, rt_sigqueueinfo, or of tgkill and rt_tgsigqueueinfo, which
+/// name the thread in between.
 #[inline(always)]
 fn killed(call: &Call) -> (u64, u64) {
     let [first, second, third, ..] = call.arguments;
-    let group_first = match call.facts.abi {
+    let names_thread = match call.facts.abi {
         abi::COMPAT => matches!(call.facts.call, 270 | 335),
         _ => matches!(call.facts.call, 234 | 297 | 536),
     };
-    if group_first { (second, third) } else { (first, second) }
+    if names_thread { (first, third) } else { (first, second) }
 }
 
 /// A call about the process that `pid` names.

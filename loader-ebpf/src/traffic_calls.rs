@@ -10,14 +10,15 @@ use crate::{
     kernel::{copy_user, current_ids, forget, read_user},
     message::Message,
     received,
+    scope::count,
     syscall::FAMILIES,
     traffic::{Remote, Share, Way, account},
 };
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
-/// Most messages that one call may send or receive (`UIO_MAXIOV`).
-const MAX_MESSAGES: usize = 1024;
+/// Messages of one call whose bytes are counted; the kernel allows 1024 (`UIO_MAXIOV`).
+const MAX_MESSAGES: usize = 128;
 
 /// Runs in the place of `sys_exit`.
 #[btf_tracepoint(function = "sys_exit")]
@@ -133,6 +134,9 @@ fn remote_at(at: u64) -> Remote {
 #[inline(always)]
 fn sum_of_messages(call: &Call, at: u64, messages: u64) -> u64 {
     let (stride, length_at) = if call.has_small_pointers() { (32, 28) } else { (64, 56) };
+    if messages > MAX_MESSAGES as u64 {
+        count(|counters| counters.unreadable += 1);
+    }
     let mut sum = 0;
     for index in 0..MAX_MESSAGES {
         if index as u64 >= messages {

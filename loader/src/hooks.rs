@@ -40,7 +40,7 @@ const fn stage(
 }
 
 /// The programs that others hand on to.
-pub const STAGES: [Stage; 11] = [
+pub const STAGES: [Stage; 12] = [
     stage("descriptor_calls", SYS_EXIT, "FAMILIES", &[family(SOCKET)]),
     stage("file_calls", SYS_EXIT, "FAMILIES", &[family(OPEN)]),
     stage("traffic_calls", SYS_EXIT, "FAMILIES", &[family(SENT)]),
@@ -48,6 +48,7 @@ pub const STAGES: [Stage; 11] = [
     stage("system_calls", SYS_EXIT, "FAMILIES", &[family(CREDENTIALS)]),
     stage("received", SYS_EXIT, "FAMILIES", &[kind::FAMILIES]),
     stage("path_object", SYS_EXIT, "FAMILIES", &[kind::FAMILIES + 1]),
+    stage("path_before", SYS_EXIT, "FAMILIES", &[kind::FAMILIES + 2]),
     stage("exec_environment", EXEC, "ENVIRONMENT_SEARCH", &[0]),
     stage(EXIT, EXIT, "AGAIN", &[0]),
     stage("ring_open", RING, "RING_FAMILIES", &[0]),

@@ -45,11 +45,11 @@ pub enum Pattern {
     Path(&'static [u8]),
     /// The path's front.
     Prefix(&'static [u8]),
-    /// Any component.
+    /// Any component, of the last 60.
     Component(&'static [u8]),
     /// The last component.
     Name(&'static [u8]),
-    /// Two adjacent components anywhere.
+    /// Two adjacent components, of the last 60.
     Within(&'static [u8], &'static [u8]),
     /// The last two components.
     NameWithin(&'static [u8], &'static [u8]),
@@ -57,8 +57,8 @@ pub enum Pattern {
     Suffix(&'static [u8]),
 }
 
-/// A rule. Of several that apply, the one nearest to the last component wins, a pair before a
-/// single name; then suffixes, the longest first; then prefixes, the longest first.
+/// A rule about regular files. Of several that apply, the one nearest to the last component wins, a
+/// pair before a single name; then suffixes, the longest first; then prefixes, the longest first.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
     /// Which paths.

@@ -508,9 +508,9 @@ pub mod kind {
     /// [`super::PathRecord`]: mount(2), failed ones too: source and mount point, `label` is the
     /// type; `argument[0]` is MS_*.
     pub const MOUNT: u16 = 0x46;
-    /// [`super::PathRecord`]: move_mount(2): from and to; `argument[0]` is MOVE_MOUNT_*.
+    /// [`super::PathRecord`]: move_mount(2), failed ones too: from and to; `argument[0]` is MOVE_MOUNT_*.
     pub const MOVE_MOUNT: u16 = 0x47;
-    /// [`super::PathRecord`]: umount2(2): one path; `argument[0]` is MNT_* and UMOUNT_*.
+    /// [`super::PathRecord`]: umount2(2), failed ones too: one path; `argument[0]` is MNT_* and UMOUNT_*.
     pub const UNMOUNT: u16 = 0x48;
     /// [`super::PathRecord`]: mkdir(2): one path; `argument[0]` is the mode.
     pub const MKDIR: u16 = 0x49;

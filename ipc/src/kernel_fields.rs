@@ -81,7 +81,7 @@ kernel_fields! {
     InodeLinks = "inode"."i_nlink",
     SuperBlockDevice = "super_block"."s_dev",
     DentryAlias = "dentry"."d_u.d_alias",
-    DentryInode = "dentry"."d_inode",
+    DentryHash = "dentry"."d_hash.pprev",
     DentryParent = "dentry"."d_parent",
     DentryNameLength = "dentry"."d_name.len",
     DentryName = "dentry"."d_name.name",

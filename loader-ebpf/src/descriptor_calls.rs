@@ -8,7 +8,7 @@ use crate::{
     credentials,
     descriptor,
     emit::{Facts, plain},
-    kernel::{current_ids, read_user},
+    kernel::{current_ids, forget, read_user},
     scope::{count, is_wanted},
     syscall::FAMILIES,
     traffic,
@@ -30,9 +30,25 @@ pub fn descriptor_calls(context: BtfTracePointContext) -> i32 {
         unsafe { FAMILIES.tail_call(&context, family as u32) };
     }
     if let Some(deed) = describe(call.facts, call.arguments) {
+        end_traffic(&call);
         emit(deed);
     }
     0
+}
+
+/// Tells the totals of a descriptor that is closed, or that means something else from now on.
+#[inline(always)]
+fn end_traffic(call: &Call) {
+    let [first, ..] = call.arguments;
+    let result = call.facts.result;
+    let number = match call.facts.kind {
+        kind::CLOSE => first as u32,
+        // dup2(n, n) changes nothing.
+        kind::DUP if result >= 0 && result as u32 != first as u32 => result as u32,
+        _ => return,
+    };
+    let (tgid, _) = current_ids();
+    traffic::end(tgid, forget(number as usize, result as u64) as u32, call.facts);
 }
 
 /// What a wanted call did to descriptors.
@@ -103,10 +119,6 @@ fn pair(facts: Facts, at: u64) -> Option<Deed> {
 fn emit(deed: Deed) {
     let (mut facts, numbers, mut left) = match deed {
         Deed::Plain(facts) => {
-            if facts.kind == kind::CLOSE {
-                let (tgid, _) = current_ids();
-                traffic::end(tgid, facts.argument[0] as u32, facts);
-            }
             if is_wanted(facts.kind) {
                 count(|counters| counters.passed += 1);
                 plain(facts);

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use sentinel_ipc::{
-    kernel_abi::{FileRecord, Object, class, control, flag, kind},
+    kernel_abi::{FileRecord, Object, abi, class, control, flag, kind},
     kernel_fields::Field,
 };
 
@@ -16,6 +16,8 @@ use crate::{
     scope::{class_of, control_value, count, is_wanted, taint},
 };
 
+/// The 32-bit call that takes its length in two halves.
+const FTRUNCATE64: u16 = 194;
 const MAP_ANONYMOUS: u64 = 0x20;
 /// The highest errno + 1; results below 0 and above its negative are errors.
 const MAX_ERRNO: i64 = 4096;
@@ -40,6 +42,9 @@ pub fn file_calls(context: BtfTracePointContext) -> i32 {
         kind::MEMFD => (result as u64, [0, second, 0]),
         kind::MAP if fourth & MAP_ANONYMOUS == 0 => (fifth, [fifth as u32 as u64, third, fourth]),
         kind::FCHMOD if second & POWERFUL_MODE != 0 => (first, [first, second & 0o7777, 0]),
+        kind::FTRUNCATE if call.facts.abi == abi::COMPAT && call.facts.call == FTRUNCATE64 => {
+            (first, [first, second | third << 32, 0])
+        }
         kind::FTRUNCATE => (first, [first, second, 0]),
         _ => return 0,
     };

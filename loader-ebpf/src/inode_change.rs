@@ -19,7 +19,7 @@ use crate::{
     call::kind_of,
     descriptor::object_of_inode,
     emit::scratch,
-    kernel::{Address, Task, copy_kernel, current_ids, current_registers, forget, offset},
+    kernel::{Address, Task, copy_kernel, current_ids, current_registers, forget, number_of, offset},
     path::{Location, NAME_MAX},
     registers::Registers,
     scope::{class_of, is_reported, is_reporting},
@@ -32,16 +32,18 @@ const S_IFDIR: u32 = 0o040_000;
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Changed {
-    /// The first inode that is no directory, and the last; while there is none, a directory.
+    /// The first inode that is no directory, and the last; while there is none, the first two
+    /// directories.
     pub inode: [Address; 2],
     pub object: [Object; 2],
     /// The first one's name before the change: its dentry, its directory's, and the name itself.
     dentry: Address,
     parent: Address,
     pub length: u32,
-    directory: u32,
-    /// Where `name` lies.
-    name_at: Address,
+    /// 1 while only directories were changed.
+    pub directory: u32,
+    /// For [`number_of`].
+    pub cell: Address,
     pub name: [u8; NAME_MAX + 1],
 }
 
@@ -81,7 +83,8 @@ fn note(inode: Address) -> i32 {
         return 0;
     }
     let under_way = kind_of(Registers::new(current_registers())) as u16;
-    if under_way >> kind::FAMILY_SHIFT != kind::RENAME >> kind::FAMILY_SHIFT {
+    let family = (under_way & !kind::AT) >> kind::FAMILY_SHIFT;
+    if family != kind::RENAME >> kind::FAMILY_SHIFT {
         return 0;
     }
     let object = object_of_inode(inode);
@@ -91,7 +94,9 @@ fn note(inode: Address) -> i32 {
         // SAFETY: a live map value that only this thread uses.
         let changed = unsafe { &mut *changed };
         if changed.directory == 0 || directory != 0 {
-            if directory == 0 {
+            // Of directories the second: the first is mostly the one with the name.
+            let second = changed.inode[0] == changed.inode[1] && inode != changed.inode[0];
+            if directory == 0 || (changed.directory != 0 && second) {
                 changed.inode[1] = inode;
                 changed.object[1] = object;
             }
@@ -116,7 +121,7 @@ fn begin(thread: u64, inode: Address, object: Object, directory: u32) {
         (&raw mut (*fresh).parent).write(now.parent);
         (&raw mut (*fresh).length).write(now.length);
         (&raw mut (*fresh).directory).write(directory);
-        (&raw mut (*fresh).name_at).write(Address(0));
+        (&raw mut (*fresh).cell).write(Address(0));
         let length = core::hint::black_box(now.length as usize) & NAME_MAX;
         copy_kernel((&raw mut (*fresh).name).cast(), length as u32, now.name);
         let _lru_makes_room = CHANGED.insert(&thread, &*fresh, 0);
@@ -127,13 +132,7 @@ impl Changed {
     /// The first one's name before the change; of length 0 if it had none.
     #[inline(always)]
     pub fn before(&mut self) -> Location {
-        let name_at = &raw mut self.name_at;
-        // SAFETY: a live map value. To the verifier the address is a pointer with which nothing may
-        // be computed; out of memory it comes back as a number.
-        let name = unsafe {
-            name_at.write_volatile(Address((&raw const self.name) as u64));
-            name_at.read_volatile()
-        };
+        let name = number_of(self.name.as_ptr(), &raw mut self.cell);
         let super_block = self.inode[0].follow(Field::InodeSuperBlock);
         Location {
             dentry: self.dentry,

@@ -176,6 +176,17 @@ pub fn current_registers() -> *const u64 {
     unsafe { helpers::bpf_task_pt_regs(helpers::bpf_get_current_task_btf()) as *const u64 }
 }
 
+/// The address of a map value as a number. To the verifier it is a pointer with which little may be
+/// computed; out of `cell`, some memory of a map, it comes back as a number.
+#[inline(always)]
+pub fn number_of(pointer: *const u8, cell: *mut Address) -> Address {
+    // SAFETY: `cell` is a live, aligned u64 of a map value, as the verifier proves.
+    unsafe {
+        cell.write_volatile(Address(pointer as u64));
+        cell.read_volatile()
+    }
+}
+
 /// The same value, of which the verifier knows nothing any more; `unknown` is something it knows
 /// nothing about either. Rounds of a loop then look alike to it, and it walks one instead of all.
 #[inline(always)]

@@ -2,14 +2,17 @@
 //! ([`path_object`]), and before it ([`path_before`]).
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use sentinel_ipc::kernel_abi::{Object, PathRecord, Span, kind};
+use sentinel_ipc::{
+    kernel_abi::{Object, PathRecord, Span, kind, origin},
+    kernel_fields::Field,
+};
 
 use crate::{
     descriptor::object_of_inode,
     emit::{scratch, send},
     file_class,
     inode_change::{self, Changed},
-    kernel::{Address, copy_kernel, forget},
+    kernel::{Address, copy_kernel, forget, number_of},
     path::walk,
     path_calls::ROOM,
     scope::count,
@@ -20,6 +23,9 @@ use crate::{
 pub const OBJECT_PROGRAM: u32 = kind::FAMILIES + 1;
 /// Place of [`path_before`].
 const BEFORE_PROGRAM: u32 = kind::FAMILIES + 2;
+
+const S_IFMT: u32 = 0o170_000;
+const S_IFDIR: u32 = 0o040_000;
 
 /// The parts of a record that is being completed.
 struct Parts {
@@ -57,8 +63,12 @@ impl Parts {
 #[btf_tracepoint(function = "sys_exit")]
 pub fn path_object(context: BtfTracePointContext) -> i32 {
     let Some(record) = scratch::<PathRecord>() else { return 0 };
-    if let Some(changed) = inode_change::changed()
-        && complete(&Parts::of(record), changed)
+    let parts = Parts::of(record);
+    // What a mount makes is not what its paths name.
+    let has_object = parts.kind < kind::MOUNT || matches!(parts.kind, kind::MKDIR | kind::MKNOD);
+    if has_object
+        && let Some(changed) = inode_change::changed()
+        && complete(&parts, changed)
     {
         // SAFETY: as in `syscall`. Does not come back.
         unsafe { FAMILIES.tail_call(&context, BEFORE_PROGRAM) };
@@ -100,17 +110,22 @@ fn complete(parts: &Parts, changed: *mut Changed) -> bool {
         let path = parts.paths.add(second * ROOM);
         ((*changed).inode[0], (*changed).inode[1], path, *parts.spans.add(second))
     };
+    // SAFETY: as above.
+    let (length, name, cell) =
+        unsafe { ((*changed).length, (*changed).name.as_ptr(), &raw mut (*changed).cell) };
+    let name = Address(name as u64);
+    // SAFETY: as above.
+    let is_only_one = first == last && unsafe { (*changed).directory } == 0;
+    let said = number_of(path, cell);
     let mut inode = first;
     if is_removed {
-        // SAFETY: as above.
-        let (length, name) = unsafe { ((*changed).length, &raw const (*changed).name) };
-        if !ends_in(path, span, length, Address(name as u64)) {
+        if !ends_in(said, span, length, name) {
             return false;
         }
-    } else if is_new {
-        if is_named(last, path, span) {
+    } else if is_new && !is_only_one {
+        if is_named(last, said, span) {
             inode = last;
-        } else if !is_named(first, path, span) {
+        } else if !is_named(first, said, span) {
             return false;
         }
     }
@@ -132,12 +147,18 @@ fn complete(parts: &Parts, changed: *mut Changed) -> bool {
     };
     if !is_removed {
         let location = inode_change::location_of(inode);
-        let written = walk(location, path);
-        if written.span.length > 0 {
-            // SAFETY: the record's own fields; `second` < 2.
-            unsafe {
-                parts.spans.add(second).write(written.span);
-                parts.class.write(file_class::classify(object, location, path, written.span));
+        // Of a file with several names, the newest need not be the one that was meant.
+        let certain = object.links <= 1
+            || object.mode & S_IFMT == S_IFDIR
+            || ends_in(said, span, location.length, location.name);
+        if forget(certain as usize, first.0) & 1 != 0 {
+            let written = walk(location, path);
+            if written.span.length > 0 {
+                // SAFETY: the record's own fields; `second` < 2.
+                unsafe {
+                    parts.spans.add(second).write(written.span);
+                    parts.class.write(file_class::classify(object, location, path, written.span));
+                }
             }
         }
     }
@@ -148,18 +169,28 @@ fn complete(parts: &Parts, changed: *mut Changed) -> bool {
 #[inline(always)]
 fn look_back(parts: &Parts, changed: *mut Changed) {
     // SAFETY: a live map value that only this thread uses, and the record's own field.
-    let (before, object) = unsafe { ((*changed).before(), &*parts.object) };
+    let (before, said, object) = unsafe {
+        let said = number_of(parts.paths, &raw mut (*changed).cell);
+        ((*changed).before(), said, &*parts.object)
+    };
     if before.length == 0 {
         return;
     }
-    let written = walk(before, parts.paths);
-    let class = file_class::classify(object, before, parts.paths, written.span);
-    // SAFETY: the record's own fields.
-    unsafe {
-        parts.spans.write(written.span);
-        if class != 0 {
-            parts.class.write(class);
-        }
+    // SAFETY: the record's first span.
+    let given = unsafe { *parts.spans };
+    let meant = ends_in(said, given, before.length, before.name);
+    // A file with several names need not be told by the one that was meant; then the caller's word
+    // stays, and what the walk would overwrite with it.
+    let mut span = Span { start: 0, length: 0, origin: origin::NONE, reserved: 0 };
+    if meant {
+        span = walk(before, parts.paths).span;
+        // SAFETY: the record's own field.
+        unsafe { parts.spans.write(span) };
+    }
+    let class = file_class::classify(object, before, parts.paths, span);
+    if class != 0 {
+        // SAFETY: the record's own field.
+        unsafe { parts.class.write(class) };
     }
     if parts.kind == kind::UNLINK {
         if object.links == 0 {
@@ -172,26 +203,24 @@ fn look_back(parts: &Parts, changed: *mut Changed) {
 
 /// Whether a path ends in the newest name of `inode`.
 #[inline(always)]
-fn is_named(inode: Address, path: *const u8, span: Span) -> bool {
+fn is_named(inode: Address, path: Address, span: Span) -> bool {
     let location = inode_change::location_of(inode);
-    ends_in(path, span, location.length, location.name)
+    // A name that was replaced is no longer in its directory's table.
+    let is_there = !location.dentry.follow(Field::DentryHash).is_null();
+    let named = ends_in(path, span, location.length, location.name);
+    forget((is_there & named) as usize, location.dentry.0) & 1 != 0
 }
 
 /// Whether a path's last component is the name of `length` bytes at `name`; of a long one 64 bytes
 /// are compared.
 #[inline(always)]
-fn ends_in(path: *const u8, span: Span, length: u32, name: Address) -> bool {
+fn ends_in(path: Address, span: Span, length: u32, name: Address) -> bool {
     let in_path = span.length as u64;
     let length = length as u64;
-    if length == 0 || length > in_path {
-        return false;
-    }
-    let at = (path as u64).wrapping_add(span.start as u64 + in_path - length);
+    let at = path.0.wrapping_add(span.start as u64 + in_path).wrapping_sub(length);
     let separator: u8 = Address(at.wrapping_sub(1)).read_at(0);
     let compared = core::hint::black_box(if length > 64 { 64 } else { length }) & 127;
-    if compared > 64 {
-        return false;
-    }
+    let compared = if compared > 64 { 64 } else { compared };
     let mut words = [[0_u64; 8]; 2];
     copy_kernel(words[0].as_mut_ptr().cast(), compared as u32, name);
     copy_kernel(words[1].as_mut_ptr().cast(), compared as u32, Address(at));
@@ -201,5 +230,8 @@ fn ends_in(path: *const u8, span: Span, length: u32, name: Address) -> bool {
         difference |= words[0][index] ^ words[1][index];
         index += 1;
     }
-    difference == 0 && (separator == b'/' || length == in_path)
+    let begins = (separator == b'/') | (length == in_path);
+    let ends = (difference == 0) & begins & (length != 0) & (length <= in_path);
+    // What comes next is verified once, not once for each answer.
+    forget(ends as usize, difference) & 1 != 0
 }

@@ -117,7 +117,7 @@ const IA32: &[(u16, &[usize])] = &[
     (MEMFD, &[356]),
     (MAP, &[192]),
     (FCHMOD, &[94]),
-    (FTRUNCATE, &[93]),
+    (FTRUNCATE, &[93, 194]), // and ftruncate64
     (LOAD_MODULE_FILE, &[350]),
     (READ, &[3, 145, 180, 333, 371, 378]),
     (WRITE, &[4, 146, 181, 316, 334, 379]),
@@ -179,8 +179,9 @@ fn leads_to(of: u16) -> &'static [u16] {
         SOCKETCALL => &[
             SOCKET, CONNECT, ACCEPT, BIND, LISTEN, SOCKETPAIR, SENT, TRAFFIC, RECEIVED,
         ],
-        FCNTL => &[DUP, SET_DESCRIPTOR_FLAGS],
+        FCNTL => &[DUP, SET_DESCRIPTOR_FLAGS, TRAFFIC],
         CLOSE => &[CLOSE, TRAFFIC],
+        DUP => &[DUP, TRAFFIC],
         OPEN => &[OPEN, OPEN_ANY],
         READ | WRITE | SENDTO | SENDMSG | SENDMMSG | SENDFILE | SPLICE | TEE => &[SENT, TRAFFIC],
         RECVMSG | RECVMMSG => &[TRAFFIC, RECEIVED],

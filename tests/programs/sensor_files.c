@@ -600,7 +600,7 @@ static void rings(void)
 		must("direct", result);
 		begin(i ? "ring's own table, by a worker" : "ring's own table", "OPEN", 1, 0, NO_CALL);
 		put("unknown", 1);
-		put("flags", IO_URING | AS_GIVEN);
+		put("flags", IO_URING);
 		put("class", 65543);
 		put_text("given", path);
 		end();

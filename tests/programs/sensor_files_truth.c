@@ -26,7 +26,6 @@
 #define RACY 8U
 #define PRIVATE_FILES 16U
 #define IO_URING 32U
-#define AS_GIVEN 64U
 #define TAINTED 128U
 #define NO_CALL 65535
 

@@ -231,12 +231,12 @@ impl Comparison<'_> {
             self.equal("origin", origin, origin::KERNEL);
         }
         let cut = record.header.flags & flag::TRUNCATED != 0;
-        if path.len() > PATH_BYTES {
-            self.tail("path", found, &path);
-        } else if cut && components(&path) > COMPONENTS {
+        if cut && components(&path) > COMPONENTS {
             if !path.ends_with(found) || components(found) < COMPONENTS {
                 self.bytes("tail", found, &path);
             }
+        } else if path.len() > PATH_BYTES {
+            self.tail("path", found, &path);
         } else {
             self.bytes("path", found, &path);
         }

@@ -158,7 +158,7 @@ fn files_have_the_classes_that_their_paths_say() {
             format!("{}.pemx", letters(250)),
             format!("{}/.aws/{}/.aws/credentials", letters(31), letters(32)),
             format!("{}/.env", letters(255)),
-            format!(".ssh/{}key", deep(40)),
+            format!(".ssh/{}key", deep(20)),
             format!("{}.aws/credentials", deep(150)),
             format!("{}server.pem", deep(200)),
         ]
@@ -172,10 +172,10 @@ fn files_have_the_classes_that_their_paths_say() {
 }
 
 #[test]
-fn a_component_is_told_among_the_last_sixty() {
+fn a_component_is_told_among_the_last_thirty() {
     let Some(bed) = Bed::new() else { return };
     let top = fs::canonicalize(bed.path("")).unwrap();
-    let paths = [(".ssh", 10), (".ssh", 58), (".config/gcloud", 57)]
+    let paths = [(".ssh", 10), (".ssh", 28), (".config/gcloud", 27)]
         .map(|(name, depth)| top.join(depth.to_string()).join(name).join("a/".repeat(depth) + "f"));
     for path in &paths {
         make(path, 0o600);

@@ -45,11 +45,11 @@ pub enum Pattern {
     Path(&'static [u8]),
     /// The path's front.
     Prefix(&'static [u8]),
-    /// Any component, of the last 60.
+    /// Any component, of the last 30.
     Component(&'static [u8]),
     /// The last component.
     Name(&'static [u8]),
-    /// Two adjacent components, of the last 60.
+    /// Two adjacent components, of the last 30.
     Within(&'static [u8], &'static [u8]),
     /// The last two components.
     NameWithin(&'static [u8], &'static [u8]),

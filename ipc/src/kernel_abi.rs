@@ -557,6 +557,26 @@ pub mod kind {
     pub const FAMILY_SHIFT: u16 = 4;
 }
 
+/// Places of the map `FAMILIES` behind those of the families: later stages of a call.
+pub mod stage {
+    use super::kind::FAMILIES;
+
+    /// The file of a call about a file.
+    pub const FILE: u32 = FAMILIES;
+    /// The bytes of a call that moves bytes.
+    pub const SHARE: u32 = FAMILIES + 1;
+    /// The descriptors that came with a message.
+    pub const RECEIVED: u32 = FAMILIES + 2;
+    /// The object of a call that names files.
+    pub const OBJECT: u32 = FAMILIES + 3;
+    /// Its path after the call.
+    pub const AFTER: u32 = FAMILIES + 4;
+    /// Its path before the call.
+    pub const BEFORE: u32 = FAMILIES + 5;
+    /// How many places there are.
+    pub const COUNT: u32 = FAMILIES + 6;
+}
+
 /// Values of [`Span::origin`].
 pub mod origin {
     /// There is no path.

@@ -1,12 +1,12 @@
 //! Descriptor number → file → inode and socket, as the kernel holds them.
 
 use sentinel_ipc::{
-    kernel_abi::{Descriptor, DescriptorRecord, Object, RecordHeader, Socket, flag},
+    kernel_abi::{Descriptor, DescriptorRecord, Object, Socket, flag},
     kernel_fields::Field,
 };
 
 use crate::{
-    emit::{Facts, header, reserve},
+    emit::{Facts, header, scratch, send},
     kernel::{Address, Task, forget, has},
 };
 
@@ -161,13 +161,11 @@ pub fn emit(facts: Facts, number: u32) {
 /// Emits an event about `file`, which may be null.
 #[inline(always)]
 pub fn emit_file(facts: Facts, file: Address) {
-    let Some(mut entry) = reserve::<DescriptorRecord>() else { return };
-    let record = entry.as_mut_ptr();
-    let header: RecordHeader = header(facts);
-    // SAFETY: `record` is the reserved memory of exactly this type; both fields get written.
+    let Some(record) = scratch::<DescriptorRecord>() else { return };
+    // SAFETY: the scratch memory has room for exactly this type; both fields get written.
     unsafe {
-        (&raw mut (*record).header).write(header);
+        (&raw mut (*record).header).write(header(facts));
         describe(file, &raw mut (*record).descriptor);
     }
-    entry.submit(0);
+    send(record);
 }

@@ -31,6 +31,7 @@ static SCRATCH: PerCpuArray<[u64; SCRATCH_BYTES / 8]> = PerCpuArray::with_max_en
 
 /// What a hook knows about its event before the record is filled.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Facts {
     pub kind: u16,
     pub call: u16,

@@ -1,8 +1,12 @@
 //! Family 2: calls that open a file or act on an open one.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, map},
+    maps::PerCpuArray,
+    programs::BtfTracePointContext,
+};
 use sentinel_ipc::{
-    kernel_abi::{FileRecord, Object, abi, class, control, flag, kind},
+    kernel_abi::{FileRecord, Object, abi, class, control, flag, kind, stage},
     kernel_fields::Field,
 };
 
@@ -11,9 +15,10 @@ use crate::{
     descriptor::{NO_OBJECT, Table, object_of},
     emit::{Facts, header, scratch, send},
     file_class,
-    kernel::{Address, current_ids, forget},
+    kernel::{Address, current_ids},
     path::{Location, walk},
     scope::{class_of, control_value, count, is_wanted, taint},
+    syscall::FAMILIES,
 };
 
 /// The 32-bit call that takes its length in two halves.
@@ -48,19 +53,48 @@ pub fn file_calls(context: BtfTracePointContext) -> i32 {
         kind::FTRUNCATE => (first, [first, second, 0]),
         _ => return 0,
     };
+    let number = number as u32;
     let table = Table::current();
-    let number = forget(number as usize, result as u64) as u32;
-    let file = table.file(number);
-    let flags = table.flags(number);
-    report(Facts { flags, argument, ..call.facts }, file);
+    let (file, flags) = (table.file(number), table.flags(number));
+    note(Facts { flags, argument, ..call.facts }, file);
+    // SAFETY: as in `syscall`. Does not come back.
+    unsafe { FAMILIES.tail_call(&context, stage::FILE) };
     0
 }
 
-/// Classifies `file`, which may be null, and reports the call if it is wanted.
+/// Runs in the place of `sys_exit`, behind [`file_calls`].
+#[btf_tracepoint(function = "sys_exit")]
+pub fn file_object(_: BtfTracePointContext) -> i32 {
+    report();
+    0
+}
+
+/// What [`report`] is to report. Handed on in memory, so that it is verified once, not once for
+/// each kind of call.
+#[repr(C)]
+struct Noted {
+    facts: Facts,
+    file: Address,
+}
+
+#[map]
+static NOTED: PerCpuArray<Noted> = PerCpuArray::with_max_entries(1, 0);
+
+/// Notes an event about `file`, which may be null.
 #[inline(always)]
-pub fn report(facts: Facts, file: Address) {
-    let facts = facts.forgotten(file.0);
-    let file = Address(forget(file.0 as usize, facts.result as u64) as u64);
+pub fn note(facts: Facts, file: Address) {
+    if let Some(noted) = NOTED.get_ptr_mut(0) {
+        // SAFETY: a live map value of this CPU.
+        unsafe { noted.write(Noted { facts, file }) };
+    }
+}
+
+/// Classifies the file that was noted, and reports the event if it is wanted.
+#[inline(always)]
+pub fn report() {
+    let Some(noted) = NOTED.get_ptr(0) else { return };
+    // SAFETY: a live map value of this CPU.
+    let (facts, file) = unsafe { ((*noted).facts, (*noted).file) };
     let Some(record) = scratch::<FileRecord>() else { return };
     // SAFETY: `record` has room for this type and 256 bytes more; only addresses are taken.
     let (header_at, object_at, span_at, class_at, open_flags_at, path_at) = unsafe {

@@ -51,7 +51,7 @@ const S_IFMT: u32 = 0o170_000;
 const S_IFREG: u32 = 0o100_000;
 const READABLE_FOR_ALL: u32 = 0o004;
 /// Components that are looked at.
-const MAX_COMPONENTS: usize = 64;
+const MAX_COMPONENTS: usize = 32;
 
 #[inline(always)]
 fn key_of(object: &Object) -> ObjectKey {

@@ -44,6 +44,8 @@ pub struct Changed {
     pub directory: u32,
     /// For [`number_of`].
     pub cell: Address,
+    /// The one that the call was about; see [`crate::path_object`].
+    pub chosen: Address,
     pub name: [u8; NAME_MAX + 1],
 }
 
@@ -122,6 +124,7 @@ fn begin(thread: u64, inode: Address, object: Object, directory: u32) {
         (&raw mut (*fresh).length).write(now.length);
         (&raw mut (*fresh).directory).write(directory);
         (&raw mut (*fresh).cell).write(Address(0));
+        (&raw mut (*fresh).chosen).write(Address(0));
         let length = core::hint::black_box(now.length as usize) & NAME_MAX;
         copy_kernel((&raw mut (*fresh).name).cast(), length as u32, now.name);
         let _lru_makes_room = CHANGED.insert(&thread, &*fresh, 0);

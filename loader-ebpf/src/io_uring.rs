@@ -123,6 +123,10 @@ pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
     let succeeded = done.result >= 0;
     let (kind, slot) = match done.opcode {
         OPENAT | OPENAT2 if succeeded => {
+            let (file, flags) = done.new_file(Field::RingOpenSlot);
+            let facts = done.facts();
+            let flags = facts.flags | flags;
+            file_calls::note(Facts { kind: kind::OPEN, flags, ..facts }, file);
             // SAFETY: the map holds programs of this very hook only. Does not come back.
             unsafe { RING_FAMILIES.tail_call(&context, RING_OPEN) };
             return 0;
@@ -169,11 +173,8 @@ fn way_of(opcode: u8) -> Option<Way> {
 
 /// Runs in the place of `io_uring_complete`: a file was opened.
 #[btf_tracepoint(function = "io_uring_complete")]
-pub fn ring_open(context: BtfTracePointContext) -> i32 {
-    let done = Completion::of(&context);
-    let (file, flags) = done.new_file(Field::RingOpenSlot);
-    let facts = done.facts();
-    file_calls::report(Facts { kind: kind::OPEN, flags: facts.flags | flags, ..facts }, file);
+pub fn ring_open(_: BtfTracePointContext) -> i32 {
+    file_calls::report();
     0
 }
 

@@ -3,7 +3,7 @@
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use sentinel_ipc::kernel_abi::{
-    COMM_BYTES, PATH_BYTES, PathRecord, Span, abi, flag, kind, origin,
+    COMM_BYTES, PATH_BYTES, PathRecord, Span, abi, flag, kind, origin, stage,
 };
 
 use crate::{
@@ -13,7 +13,6 @@ use crate::{
     inode_change,
     kernel::{copy_user_string, forget},
     path::{Location, walk},
-    path_object,
     scope::{count, is_wanted},
     syscall::FAMILIES,
 };
@@ -57,7 +56,7 @@ pub fn path_calls(context: BtfTracePointContext) -> i32 {
     let call = Call::of(&context);
     if describe(&call) {
         // SAFETY: as in `syscall`. Does not come back, unless that program was not loaded.
-        unsafe { FAMILIES.tail_call(&context, path_object::OBJECT_PROGRAM) };
+        unsafe { FAMILIES.tail_call(&context, stage::OBJECT) };
     }
     inode_change::end();
     0

@@ -1,9 +1,9 @@
-//! The object of a call that names files, and its paths as the kernel knows them: after the call
-//! ([`path_object`]), and before it ([`path_before`]).
+//! The object of a call that names files ([`path_object`]), and its paths as the kernel knows them:
+//! after the call ([`path_after`]), and before it ([`path_before`]).
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use sentinel_ipc::{
-    kernel_abi::{Object, PathRecord, Span, kind, origin},
+    kernel_abi::{Object, PathRecord, Span, kind, origin, stage},
     kernel_fields::Field,
 };
 
@@ -19,11 +19,8 @@ use crate::{
     syscall::FAMILIES,
 };
 
-/// Place of [`path_object`] among the families' programs.
-pub const OBJECT_PROGRAM: u32 = kind::FAMILIES + 1;
-/// Place of [`path_before`].
-const BEFORE_PROGRAM: u32 = kind::FAMILIES + 2;
-
+/// Slashes behind a directory's name that are overlooked.
+const MAX_SLASHES: u32 = 3;
 const S_IFMT: u32 = 0o170_000;
 const S_IFDIR: u32 = 0o040_000;
 
@@ -68,16 +65,36 @@ pub fn path_object(context: BtfTracePointContext) -> i32 {
     let has_object = parts.kind < kind::MOUNT || matches!(parts.kind, kind::MKDIR | kind::MKNOD);
     if has_object
         && let Some(changed) = inode_change::changed()
-        && complete(&parts, changed)
+        && find(&parts, changed)
     {
         // SAFETY: as in `syscall`. Does not come back.
-        unsafe { FAMILIES.tail_call(&context, BEFORE_PROGRAM) };
+        unsafe { FAMILIES.tail_call(&context, stage::AFTER) };
     }
     finish(record);
     0
 }
 
 /// Runs in the place of `sys_exit`, behind [`path_object`].
+#[btf_tracepoint(function = "sys_exit")]
+pub fn path_after(context: BtfTracePointContext) -> i32 {
+    let Some(record) = scratch::<PathRecord>() else { return 0 };
+    let parts = Parts::of(record);
+    if let Some(changed) = inode_change::changed() {
+        if parts.kind != kind::UNLINK {
+            look_now(&parts, changed);
+        }
+        // SAFETY: a live map value that only this thread uses.
+        let is_first = unsafe { (*changed).chosen == (*changed).inode[0] };
+        if is_first && matches!(parts.kind, kind::RENAME | kind::LINK | kind::UNLINK) {
+            // SAFETY: as in `syscall`. Does not come back.
+            unsafe { FAMILIES.tail_call(&context, stage::BEFORE) };
+        }
+    }
+    finish(record);
+    0
+}
+
+/// Runs in the place of `sys_exit`, behind [`path_after`].
 #[btf_tracepoint(function = "sys_exit")]
 pub fn path_before(_: BtfTracePointContext) -> i32 {
     let Some(record) = scratch::<PathRecord>() else { return 0 };
@@ -95,30 +112,32 @@ fn finish(record: *mut PathRecord) {
     send(record);
 }
 
-/// Writes what the kernel knows over what the caller said; true if the object had another name
-/// before.
+/// Finds the inode that the call was about among those that it changed, and describes it; false if
+/// that cannot be told.
 #[inline(always)]
-fn complete(parts: &Parts, changed: *mut Changed) -> bool {
-    let is_removed = parts.kind == kind::UNLINK;
+fn find(parts: &Parts, changed: *mut Changed) -> bool {
     let is_new = matches!(
         parts.kind,
         kind::SYMLINK | kind::MKDIR | kind::MKNOD | kind::RENAME | kind::LINK
     );
     let second = parts.second();
     // SAFETY: a live map value that only this thread uses; `second` < 2.
-    let (first, last, path, span) = unsafe {
-        let path = parts.paths.add(second * ROOM);
-        ((*changed).inode[0], (*changed).inode[1], path, *parts.spans.add(second))
+    let (first, last, path, span, length, name, cell, directory) = unsafe {
+        (
+            (*changed).inode[0],
+            (*changed).inode[1],
+            parts.paths.add(second * ROOM),
+            *parts.spans.add(second),
+            (*changed).length,
+            Address((*changed).name.as_ptr() as u64),
+            &raw mut (*changed).cell,
+            (*changed).directory,
+        )
     };
-    // SAFETY: as above.
-    let (length, name, cell) =
-        unsafe { ((*changed).length, (*changed).name.as_ptr(), &raw mut (*changed).cell) };
-    let name = Address(name as u64);
-    // SAFETY: as above.
-    let is_only_one = first == last && unsafe { (*changed).directory } == 0;
     let said = number_of(path, cell);
+    let is_only_one = first == last && directory == 0;
     let mut inode = first;
-    if is_removed {
+    if parts.kind == kind::UNLINK {
         if !ends_in(said, span, length, name) {
             return false;
         }
@@ -131,7 +150,8 @@ fn complete(parts: &Parts, changed: *mut Changed) -> bool {
     }
     let inode = Address(forget(inode.0 as usize, first.0) as u64);
     // SAFETY: live map values and the record's own field.
-    let object = unsafe {
+    unsafe {
+        (*changed).chosen = inode;
         parts.object.write(object_of_inode(inode));
         let old: *const Object = if inode == first {
             &raw const (*changed).object[0]
@@ -143,26 +163,41 @@ fn complete(parts: &Parts, changed: *mut Changed) -> bool {
             parts.object.write(old.read());
             (&raw mut (*parts.object).links).write(0);
         }
-        &*parts.object
+    }
+    true
+}
+
+/// Writes the path that the object has after the call, and its class.
+#[inline(always)]
+fn look_now(parts: &Parts, changed: *mut Changed) {
+    let second = parts.second();
+    // SAFETY: a live map value that only this thread uses; `second` < 2.
+    let (inode, path, span, cell, object) = unsafe {
+        (
+            (*changed).chosen,
+            parts.paths.add(second * ROOM),
+            parts.spans.add(second),
+            &raw mut (*changed).cell,
+            &*parts.object,
+        )
     };
-    if !is_removed {
-        let location = inode_change::location_of(inode);
-        // Of a file with several names, the newest need not be the one that was meant.
-        let certain = object.links <= 1
-            || object.mode & S_IFMT == S_IFDIR
-            || ends_in(said, span, location.length, location.name);
-        if forget(certain as usize, first.0) & 1 != 0 {
-            let written = walk(location, path);
-            if written.span.length > 0 {
-                // SAFETY: the record's own fields; `second` < 2.
-                unsafe {
-                    parts.spans.add(second).write(written.span);
-                    parts.class.write(file_class::classify(object, location, path, written.span));
-                }
-            }
+    let location = inode_change::location_of(inode);
+    let said = number_of(path, cell);
+    // Of a file with several names, the newest need not be the one that was meant.
+    // SAFETY: the record's own field.
+    let named = ends_in(said, unsafe { *span }, location.length, location.name);
+    let alone = object.links <= 1 || object.mode & S_IFMT == S_IFDIR;
+    if !named && !alone {
+        return;
+    }
+    let written = walk(location, path);
+    if written.span.length > 0 {
+        // SAFETY: the record's own fields.
+        unsafe {
+            span.write(written.span);
+            parts.class.write(file_class::classify(object, location, path, written.span));
         }
     }
-    inode == first && matches!(parts.kind, kind::RENAME | kind::LINK | kind::UNLINK)
 }
 
 /// Writes the path that the object had before the call, and what it says of its class.
@@ -215,9 +250,16 @@ fn is_named(inode: Address, path: Address, span: Span) -> bool {
 /// are compared.
 #[inline(always)]
 fn ends_in(path: Address, span: Span, length: u32, name: Address) -> bool {
-    let in_path = span.length as u64;
+    let begin = path.0.wrapping_add(span.start as u64);
+    let mut in_path = span.length as u64;
+    let mut slashes = 0;
+    while slashes < MAX_SLASHES {
+        let last: u8 = Address(begin.wrapping_add(in_path).wrapping_sub(1)).read_at(0);
+        in_path = in_path.wrapping_sub(core::hint::black_box((last == b'/') as u64));
+        slashes += 1;
+    }
     let length = length as u64;
-    let at = path.0.wrapping_add(span.start as u64 + in_path).wrapping_sub(length);
+    let at = begin.wrapping_add(in_path).wrapping_sub(length);
     let separator: u8 = Address(at.wrapping_sub(1)).read_at(0);
     let compared = core::hint::black_box(if length > 64 { 64 } else { length }) & 127;
     let compared = if compared > 64 { 64 } else { compared };

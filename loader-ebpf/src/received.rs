@@ -5,7 +5,7 @@ use aya_ebpf::{
     maps::PerCpuArray,
     programs::BtfTracePointContext,
 };
-use sentinel_ipc::kernel_abi::kind;
+use sentinel_ipc::kernel_abi::{kind, stage};
 
 use crate::{
     call::Call,
@@ -17,14 +17,11 @@ use crate::{
     syscall::FAMILIES,
 };
 
-/// Its place among the families' programs.
-pub const PROGRAM: u32 = kind::FAMILIES;
-
 const SOL_SOCKET: u32 = 1;
 const SCM_RIGHTS: u32 = 1;
-/// Steps from message to control message to descriptor that one run takes. The kernel lets a program
-/// begin anew 33 times: together what one message can carry (`SCM_MAX_FD` = 253).
-const STEPS: usize = 8;
+/// Descriptors that one run tells. The kernel lets a program begin anew 33 times: together what one
+/// message can carry (`SCM_MAX_FD` = 253).
+const STEPS: usize = 9;
 
 /// The search of the call under way.
 #[map]
@@ -59,21 +56,27 @@ pub fn received(context: BtfTracePointContext) -> i32 {
     // What comes next is verified once, not once for each form of the call.
     let forget = |value: u64| forget(value as usize, call.facts.result as u64) as u64;
     let (small, stride, messages) = (forget(small as u64) & 1 != 0, forget(stride), forget(messages));
-    for _ in 0..STEPS {
-        if walk.left > 0 {
-            walk.left -= 1;
-            tell(&call, walk.descriptor);
-            walk.descriptor += 4;
-        } else if walk.control != 0 {
-            walk.look(small);
-        } else if walk.message < messages {
-            walk.enter(call.arguments[1] + walk.message * stride, small);
-        } else {
-            return 0;
+    for _ in 0..2 {
+        if walk.left == 0 {
+            if walk.control != 0 {
+                walk.look(small);
+            } else if walk.message < messages {
+                walk.enter(call.arguments[1] + walk.message * stride, small);
+            } else {
+                return 0;
+            }
         }
     }
+    for _ in 0..STEPS {
+        if walk.left == 0 {
+            break;
+        }
+        walk.left -= 1;
+        tell(call.facts, call.arguments[0], walk.descriptor);
+        walk.descriptor += 4;
+    }
     // SAFETY: as in `syscall`. Comes back when it has begun anew too often.
-    unsafe { FAMILIES.tail_call(&context, PROGRAM) };
+    unsafe { FAMILIES.tail_call(&context, stage::RECEIVED) };
     // Who sends so many small control messages hides something; that it was not told is counted.
     count(|counters| counters.unreadable += 1);
     0
@@ -129,13 +132,13 @@ impl Walk {
 }
 
 #[inline(always)]
-fn tell(call: &Call, at: u64) {
+fn tell(facts: Facts, socket: u64, at: u64) {
     let mut number = 0_u32;
     if !copy_user((&raw mut number).cast(), 4, at) {
         count(|counters| counters.unreadable += 1);
         return;
     }
     count(|counters| counters.passed += 1);
-    let argument = [number as u64, call.arguments[0], 0];
-    descriptor::emit(Facts { argument, ..call.as_kind(kind::RECEIVED) }, number);
+    let argument = [number as u64, socket, 0];
+    descriptor::emit(Facts { kind: kind::RECEIVED, argument, ..facts }, number);
 }

@@ -8,7 +8,7 @@ use aya_ebpf::{
     maps::ProgramArray,
     programs::BtfTracePointContext,
 };
-use sentinel_ipc::kernel_abi::{class, control, kind};
+use sentinel_ipc::kernel_abi::{class, control, kind, stage};
 
 use crate::{
     call::kind_of,
@@ -17,10 +17,10 @@ use crate::{
     scope::{class_of, control_value, count, is_reported},
 };
 
-/// The program of each family of calls, by `kind >> FAMILY_SHIFT`, and behind them those of
-/// [`crate::received`] and [`crate::path_object`]; the loader fills it.
+/// The program of each family of calls, by `kind >> FAMILY_SHIFT`, and behind them the later stages
+/// of some; the loader fills it.
 #[map]
-pub static FAMILIES: ProgramArray = ProgramArray::with_max_entries(kind::FAMILIES + 3, 0);
+pub static FAMILIES: ProgramArray = ProgramArray::with_max_entries(stage::COUNT, 0);
 
 /// `TP_PROTO(struct pt_regs *regs, long ret)`.
 #[btf_tracepoint(function = "sys_exit")]

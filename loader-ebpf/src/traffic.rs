@@ -13,7 +13,7 @@ use sentinel_ipc::{
 use crate::{
     atomic,
     descriptor::describe,
-    emit::{Facts, header, reserve, scratch},
+    emit::{Facts, header, scratch, send},
     file_class,
     kernel::{Address, forget, now},
     scope::{count, is_tainted, is_wanted},
@@ -84,6 +84,7 @@ pub enum Way {
 
 /// The remote address that a caller gave with a send.
 #[derive(Clone, Copy, Default)]
+#[repr(C)]
 pub struct Remote {
     /// 0: none was given.
     pub family: u16,
@@ -296,9 +297,8 @@ fn told_number(number: u32) -> u64 {
 
 #[inline(always)]
 fn emit(traffic: &Traffic, facts: Facts) {
-    let Some(mut entry) = reserve::<TrafficRecord>() else { return };
-    let record = entry.as_mut_ptr();
-    // SAFETY: `record` is the reserved memory of exactly this type; all of it is written. Field by
+    let Some(record) = scratch::<TrafficRecord>() else { return };
+    // SAFETY: the scratch memory has room for exactly this type; all of it is written. Field by
     // field, because a whole record would first be built on the stack.
     unsafe {
         (&raw mut (*record).header).write(header(facts));
@@ -316,5 +316,5 @@ fn emit(traffic: &Traffic, facts: Facts) {
         (&raw mut (*record).class).write(traffic.class);
         (&raw mut (*record).reserved).write([0; 3]);
     }
-    entry.submit(0);
+    send(record);
 }

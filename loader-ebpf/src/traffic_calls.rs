@@ -1,7 +1,11 @@
 //! Family 3: calls that move bytes.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use sentinel_ipc::kernel_abi::{flag, kind};
+use aya_ebpf::{
+    macros::{btf_tracepoint, map},
+    maps::PerCpuArray,
+    programs::BtfTracePointContext,
+};
+use sentinel_ipc::kernel_abi::{flag, kind, stage};
 
 use crate::{
     call::Call,
@@ -20,83 +24,103 @@ const AF_INET6: u16 = 10;
 /// Messages of one call whose bytes are counted; the kernel allows 1024 (`UIO_MAXIOV`).
 const MAX_MESSAGES: usize = 128;
 
+/// A call's shares, handed on in memory, so that what comes next is verified once, not once for
+/// each kind of call.
+#[repr(C)]
+struct Moved {
+    /// The descriptor that the bytes went to, and the one that they came from; or [`NONE`].
+    numbers: [u64; 2],
+    bytes: u64,
+    remote: Remote,
+    more_remotes: u64,
+}
+
+const NONE: u64 = u64::MAX;
+
+#[map]
+static MOVED: PerCpuArray<Moved> = PerCpuArray::with_max_entries(1, 0);
+
 /// Runs in the place of `sys_exit`.
 #[btf_tracepoint(function = "sys_exit")]
 pub fn traffic_calls(context: BtfTracePointContext) -> i32 {
     let call = Call::of(&context);
-    if call.facts.result > 0 {
-        share_out(&call);
-        if matches!(call.facts.kind, kind::RECVMSG | kind::RECVMMSG) {
-            received::begin();
-            // Does not come back, unless that program was not loaded.
-            // SAFETY: as in `syscall`.
-            unsafe { FAMILIES.tail_call(&context, received::PROGRAM) };
-        }
+    let Some(moved) = MOVED.get_ptr_mut(0) else { return 0 };
+    // SAFETY: a live map value of this CPU.
+    if call.facts.result > 0 && measure(&call, unsafe { &mut *moved }) {
+        // SAFETY: as in `syscall`. Does not come back.
+        unsafe { FAMILIES.tail_call(&context, stage::SHARE) };
     }
     0
 }
 
+/// Runs in the place of `sys_exit`, behind [`traffic_calls`].
+#[btf_tracepoint(function = "sys_exit")]
+pub fn traffic_shares(context: BtfTracePointContext) -> i32 {
+    let call = Call::of(&context);
+    if let Some(moved) = MOVED.get_ptr_mut(0) {
+        // SAFETY: a live map value of this CPU.
+        share_out(&call, unsafe { &*moved });
+    }
+    if matches!(call.facts.kind, kind::RECVMSG | kind::RECVMMSG) {
+        received::begin();
+        // SAFETY: as in `syscall`. Does not come back.
+        unsafe { FAMILIES.tail_call(&context, stage::RECEIVED) };
+    }
+    0
+}
+
+/// What the call moved, and between which descriptors; false if it is none that moves bytes.
 #[inline(always)]
-fn share_out(call: &Call) {
+fn measure(call: &Call, moved: &mut Moved) -> bool {
     let [first, second, third, ..] = call.arguments;
     let result = call.facts.result as u64;
-    let mut several = false;
-    let mut remote = Remote::default();
-    let mut more_remotes = false;
-    let (out, into) = match call.facts.kind {
-        kind::READ => (None, Some(first)),
-        kind::WRITE => (Some(first), None),
-        kind::SENDTO => {
-            remote = remote_at(call.arguments[4]);
-            (Some(first), None)
-        }
-        kind::SENDMSG => {
-            remote = message_remote(call, second);
-            (Some(first), None)
-        }
-        kind::SENDMMSG => {
-            remote = message_remote(call, second);
-            more_remotes = result > 1 && remote.family != 0;
-            several = true;
-            (Some(first), None)
-        }
-        kind::RECVMSG => (None, Some(first)),
-        kind::RECVMMSG => {
-            several = true;
-            (None, Some(first))
-        }
-        kind::SENDFILE => (Some(first), Some(second)),
-        kind::SPLICE => (Some(third), Some(first)),
-        kind::TEE => (Some(second), Some(first)),
-        _ => return,
+    moved.remote = Remote::default();
+    moved.more_remotes = 0;
+    moved.bytes = result;
+    moved.numbers = match call.facts.kind {
+        kind::READ | kind::RECVMSG | kind::RECVMMSG => [NONE, first],
+        kind::WRITE | kind::SENDTO | kind::SENDMSG | kind::SENDMMSG => [first, NONE],
+        kind::SENDFILE => [first, second],
+        kind::SPLICE => [third, first],
+        kind::TEE => [second, first],
+        _ => return false,
     };
+    match call.facts.kind {
+        kind::SENDTO => moved.remote = remote_at(call.arguments[4]),
+        kind::SENDMSG | kind::SENDMMSG => moved.remote = message_remote(call, second),
+        _ => {}
+    }
+    if matches!(call.facts.kind, kind::SENDMMSG | kind::RECVMMSG) {
+        (moved.bytes, moved.more_remotes) = sum_of_messages(call, second, result);
+    }
+    true
+}
+
+#[inline(always)]
+fn share_out(call: &Call, moved: &Moved) {
     let (tgid, _) = current_ids();
     let table = Table::current();
-    // What comes next is verified once, not once for each kind of call.
-    let forget = |value: u64| forget(value as usize, result) as u64;
-    let none = u64::MAX;
-    let (out, into) = (forget(out.unwrap_or(none)), forget(into.unwrap_or(none)));
-    let bytes = if forget(several as u64) & 1 != 0 {
-        sum_of_messages(call, second, result)
-    } else {
-        result
-    };
-    let bytes = forget(bytes);
-    let remote = Remote { family: forget(remote.family as u64) as u16, ..remote };
-    let more_remotes = forget(more_remotes as u64) & 1;
     // A loop, so that the object holds the code for one descriptor's share once.
     for turn in 0..2 {
-        let (number, way) = if turn == 0 { (out, Way::Out) } else { (into, Way::In) };
-        if number == none {
+        let way = if turn == 0 { Way::Out } else { Way::In };
+        if moved.numbers[turn] == NONE {
             continue;
         }
-        let file = table.file(number as u32);
+        let number = moved.numbers[turn] as u32;
+        let file = table.file(number);
         if file.is_null() {
             continue;
         }
-        let flags = table.flags(number as u32) & flag::RACY;
-        let share =
-            Share { tgid, number: number as u32, file, way, bytes, remote, more_remotes };
+        let flags = table.flags(number) & flag::RACY;
+        let share = Share {
+            tgid,
+            number,
+            file,
+            way,
+            bytes: moved.bytes,
+            remote: moved.remote,
+            more_remotes: moved.more_remotes,
+        };
         account(share, Facts { flags, ..call.facts });
     }
 }
@@ -130,22 +154,53 @@ fn remote_at(at: u64) -> Remote {
     remote
 }
 
-/// Bytes of the first `messages` of the `struct mmsghdr` at `at`.
+/// Bytes of the first `messages` of the `struct mmsghdr` at `at`, and 1 if not all of them went to
+/// the first one's address, else 0.
 #[inline(always)]
-fn sum_of_messages(call: &Call, at: u64, messages: u64) -> u64 {
-    let (stride, length_at) = if call.has_small_pointers() { (32, 28) } else { (64, 56) };
+fn sum_of_messages(call: &Call, at: u64, messages: u64) -> (u64, u64) {
+    let small = call.has_small_pointers();
+    let (stride, length_at) = if small { (32, 28) } else { (64, 56) };
     if messages > MAX_MESSAGES as u64 {
         count(|counters| counters.unreadable += 1);
     }
-    let mut sum = 0;
+    let pointer_mask = if small { u32::MAX as u64 } else { u64::MAX };
+    let (stride, length_at) = (forget(stride, at) as u64, forget(length_at, at) as u64);
+    let pointer_mask = forget(pointer_mask as usize, at) as u64;
+    let first = address_words(read_word(at) & pointer_mask);
+    let (mut sum, mut difference) = (0, 0);
     for index in 0..MAX_MESSAGES {
         if index as u64 >= messages {
             break;
         }
         sum = forget(sum, at);
+        difference = forget(difference, at);
+        let message = at + index as u64 * stride;
         let mut length = 0_u32;
-        copy_user((&raw mut length).cast(), 4, at + index as u64 * stride + length_at);
+        copy_user((&raw mut length).cast(), 4, message + length_at);
         sum += length as usize;
+        let other = address_words(read_word(message) & pointer_mask);
+        difference |= ((first[0] ^ other[0]) | (first[1] ^ other[1]) | (first[2] ^ other[2])) as usize;
     }
-    sum as u64
+    (sum as u64, (difference != 0) as u64)
+}
+
+/// Eight bytes of the caller's memory; zeros if they cannot be read.
+#[inline(always)]
+fn read_word(at: u64) -> u64 {
+    let mut word = 0_u64;
+    copy_user((&raw mut word).cast(), 8, at);
+    word
+}
+
+/// Family, port and address of the IPv4 or IPv6 address at `at`, as words that differ when those
+/// do; zeros for another, or where there is none.
+#[inline(always)]
+fn address_words(at: u64) -> [u64; 3] {
+    let (begin, middle, end) = (read_word(at), read_word(at + 8), read_word(at + 16));
+    let family = begin as u16;
+    // Of an IPv6 address the upper half of the first word is the flow.
+    let is_v4 = 0_u64.wrapping_sub((family == AF_INET) as u64);
+    let is_v6 = 0_u64.wrapping_sub((family == AF_INET6) as u64);
+    let (is_v4, is_v6) = (forget(is_v4 as usize, at) as u64, forget(is_v6 as usize, at) as u64);
+    [(begin & is_v4) | (begin & 0xffff_ffff & is_v6), middle & is_v6, end & is_v6]
 }

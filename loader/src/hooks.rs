@@ -2,7 +2,7 @@
 
 use sentinel_ipc::{
     frame::KindSet,
-    kernel_abi::kind::{self, *},
+    kernel_abi::{kind::*, stage},
 };
 
 use crate::{btf::Btf, syscall_table};
@@ -40,15 +40,18 @@ const fn stage(
 }
 
 /// The programs that others hand on to.
-pub const STAGES: [Stage; 12] = [
+pub const STAGES: [Stage; 15] = [
     stage("descriptor_calls", SYS_EXIT, "FAMILIES", &[family(SOCKET)]),
     stage("file_calls", SYS_EXIT, "FAMILIES", &[family(OPEN)]),
     stage("traffic_calls", SYS_EXIT, "FAMILIES", &[family(SENT)]),
     stage("path_calls", SYS_EXIT, "FAMILIES", &[family(RENAME), family(RENAME + AT)]),
     stage("system_calls", SYS_EXIT, "FAMILIES", &[family(CREDENTIALS)]),
-    stage("received", SYS_EXIT, "FAMILIES", &[kind::FAMILIES]),
-    stage("path_object", SYS_EXIT, "FAMILIES", &[kind::FAMILIES + 1]),
-    stage("path_before", SYS_EXIT, "FAMILIES", &[kind::FAMILIES + 2]),
+    stage("file_object", SYS_EXIT, "FAMILIES", &[stage::FILE]),
+    stage("traffic_shares", SYS_EXIT, "FAMILIES", &[stage::SHARE]),
+    stage("received", SYS_EXIT, "FAMILIES", &[stage::RECEIVED]),
+    stage("path_object", SYS_EXIT, "FAMILIES", &[stage::OBJECT]),
+    stage("path_after", SYS_EXIT, "FAMILIES", &[stage::AFTER]),
+    stage("path_before", SYS_EXIT, "FAMILIES", &[stage::BEFORE]),
     stage("exec_environment", EXEC, "ENVIRONMENT_SEARCH", &[0]),
     stage(EXIT, EXIT, "AGAIN", &[0]),
     stage("ring_open", RING, "RING_FAMILIES", &[0]),

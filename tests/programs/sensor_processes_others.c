@@ -122,7 +122,8 @@ static void signals(void)
 	CALL("kill", SYS_kill, victim, victim, SIGUSR1, 0, 0, 0, 2, U(SIGUSR1), U(victim));
 	CALL("probe", SYS_kill, victim, victim, 0, 0, 0, 0, 2, 0UL, U(victim));
 	CALL("tkill", SYS_tkill, victim, victim, SIGUSR1, 0, 0, 0, 2, U(SIGUSR1), U(victim));
-	CALL("thread", SYS_tkill, victim, thread, SIGUSR1, 0, 0, 0, 2, U(SIGUSR1), U(thread));
+	/* Whose thread it is cannot be told. */
+	CALL("thread", SYS_tkill, 0, thread, SIGUSR1, 0, 0, 0, 2, U(SIGUSR1), U(thread));
 	CALL("tgkill", SYS_tgkill, victim, victim, victim, SIGUSR1, 0, 0, 2, U(SIGUSR1),
 	     U(victim));
 	CALL("queue", SYS_rt_sigqueueinfo, victim, victim, SIGUSR1, &info, 0, 0, 2, U(SIGUSR1),

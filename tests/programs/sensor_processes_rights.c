@@ -141,8 +141,9 @@ static void namespace(void)
 	set(2, SYS_prctl, PR_CAPBSET_DROP, CAP_SYS_BOOT, 0);
 	/* Not mapped. */
 	set(1, SYS_setuid, 5, 0, 0);
-	result = plain_call(SYS_unshare, CLONE_NEWUSER, 0, 0, 0, 0);
-	say_call("again", 0, SYS_unshare, result, 1, (unsigned long)CLONE_NEWUSER);
+	result = plain_call(SYS_unshare, CLONE_NEWUSER | CLONE_NEWUTS, 0, 0, 0, 0);
+	say_call("again", 0, SYS_unshare, result, 1,
+		 (unsigned long)(CLONE_NEWUSER | CLONE_NEWUTS));
 	set(2, SYS_prctl, PR_CAPBSET_DROP, CAP_SYS_TIME, 0);
 }
 

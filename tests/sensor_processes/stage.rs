@@ -107,7 +107,7 @@ impl Stage {
     /// Everything of `kind`, whoever did it.
     pub fn all(&self, kind: u16) -> Vec<Record> {
         let records = self.tap.records().iter();
-        records.filter(|record| record.header.kind == kind).copied().collect()
+        records.filter(|record| record.header.kind == kind).cloned().collect()
     }
 
     pub fn of(&self, tgid: u32, kind: u16) -> Vec<Record> {
@@ -117,7 +117,7 @@ impl Stage {
     /// The only one of `records`; another number of them is a difference.
     pub fn only(&mut self, what: &str, records: &[Record]) -> Option<Record> {
         self.same(&format!("{what}: records"), records.len(), 1);
-        records.first().copied()
+        records.first().cloned()
     }
 
     /// Notes a difference unless `right`.
@@ -188,7 +188,7 @@ impl Stage {
         let told: Vec<_> = records
             .iter()
             .filter(|record| call_of(&record.header, wanted.arguments.len()) == wanted)
-            .copied()
+            .cloned()
             .collect();
         if told.len() != 1 {
             let others: Vec<_> = records.iter().map(|record| call_of(&record.header, 3)).collect();
@@ -198,7 +198,7 @@ impl Stage {
                 others.iter().map(|call| format!("{call:?}")).collect::<Vec<_>>().join("\n\t")
             ));
         }
-        let record = told.first().copied()?;
+        let record = told.first().cloned()?;
         if kind == kind::CREDENTIALS {
             // They may be those of before or after; see there.
             self.header_without_ids(&what, &record.header, who);

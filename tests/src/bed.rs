@@ -37,9 +37,19 @@ impl Bed {
             }
         };
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let cgroup = root.join(format!("sentinel-test-{}-{number}", std::process::id()));
-        fs::create_dir(&cgroup).expect("a cgroup of our own");
+        let all = root.join(format!("sentinel-test-{}", std::process::id()));
+        let cgroup = all.join(number.to_string());
+        // Again where the last bed of another test took the outer one away.
+        while fs::create_dir_all(&cgroup).is_err() {}
         Some(Self { cgroup, directory: tempfile::tempdir().expect("a directory of our own") })
+    }
+
+    /// The directory of the cgroup that holds those of all beds of this process.
+    ///
+    /// # Panics
+    /// Never.
+    pub fn all_beds(&self) -> &Path {
+        self.cgroup.parent().expect("below the root")
     }
 
     /// The cgroup's directory.
@@ -79,6 +89,7 @@ impl Drop for Bed {
                 let _gone = kill(Pid::from_raw(member), Signal::SIGKILL);
             }
             if fs::remove_dir(&self.cgroup).is_ok() {
+                let _others_are_left = fs::remove_dir(self.all_beds());
                 return;
             }
             std::thread::sleep(Duration::from_millis(10));

@@ -1,7 +1,9 @@
 //! A real loader with the test in the analyzer's place: every record that the kernel gives.
 
 use std::{
+    path::Path,
     process::{Child, Command, Output},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -10,7 +12,7 @@ use sentinel_ipc::{
     channel::{Channel, Received, Sent},
     frame::{AnalyzerMessage, Counters, KindSet, LoaderMessage, PROTOCOL_VERSION, decode, encode},
     kernel_abi::{
-        self, CgroupRecord, CredentialsRecord, DescriptorRecord, ExecRecord, FileRecord,
+        CgroupRecord, CredentialsRecord, DescriptorRecord, ExecRecord, FileRecord,
         ForkRecord, NameRecord, Object, PathRecord, RecordHeader, SocketRecord, Span, TargetRecord,
         TrafficRecord, kind,
     },
@@ -20,11 +22,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::{bed::Bed, rig, sentinel::PATIENCE};
 
 /// A record as the kernel wrote it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Record {
     /// What all records have.
     pub header: RecordHeader,
-    bytes: [u8; kernel_abi::MAX_RECORD_BYTES],
+    bytes: Arc<[u8]>,
 }
 
 impl Record {
@@ -110,8 +112,17 @@ pub fn spanned<'a>(path: &'a [u8], span: &Span) -> &'a [u8] {
     &path[start..start + usize::from(span.length)]
 }
 
-/// The loader, and what it has told so far.
+/// The loader of a test, or of all tests that run at the same time, and what it has told since this
+/// one began.
 pub struct Tap {
+    source: Arc<Mutex<Source>>,
+    /// Records that were told before.
+    skipped: usize,
+    records: Vec<Record>,
+}
+
+/// A running loader.
+struct Source {
     channel: Channel,
     loader: Child,
     records: Vec<Record>,
@@ -120,38 +131,34 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Starts a loader that reports every kind of the processes in the bed's cgroup.
+    /// Reports every kind of the processes in all beds. Verifying the programs takes seconds, so
+    /// tests that run at the same time share a loader.
     ///
     /// # Panics
     /// When it does not get ready.
     pub fn start(bed: &Bed) -> Self {
-        Self::start_with(bed, KindSet::all())
+        static SHARED: Mutex<Weak<Mutex<Source>>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = shared.upgrade().unwrap_or_else(|| {
+            let source = Source::start(bed.all_beds(), KindSet::all());
+            let source = Arc::new(Mutex::new(source));
+            *shared = Arc::downgrade(&source);
+            source
+        });
+        Self::of_source(source)
     }
 
-    /// The same for some kinds.
+    /// Reports some kinds of the processes in the bed.
     ///
     /// # Panics
-    /// When it does not get ready.
+    /// When the loader does not get ready.
     pub fn start_with(bed: &Bed, kinds: KindSet) -> Self {
-        let (channel, loaders) = Channel::pair().expect("sockets");
-        let (loaders_enforcer, _) = Channel::raw_pair().expect("sockets");
-        let loader = rig::command("sentinel-loader", loaders, loaders_enforcer)
-            .arg(format!("--scope-cgroup={}", bed.cgroup().display()))
-            .spawn()
-            .expect("the loader");
-        let mut tap = Self {
-            channel,
-            loader,
-            records: Vec::new(),
-            counters: Counters::default(),
-            heartbeats: 0,
-        };
-        let mut frame = Vec::new();
-        let hello = AnalyzerMessage::Hello { version: PROTOCOL_VERSION, kinds };
-        encode(&hello, &mut frame).expect("a frame");
-        assert_eq!(tap.channel.send(&frame).expect("a socket"), Sent::Done);
-        tap.wait_for_heartbeats(1);
-        tap
+        Self::of_source(Arc::new(Mutex::new(Source::start(bed.cgroup(), kinds))))
+    }
+
+    fn of_source(source: Arc<Mutex<Source>>) -> Self {
+        let skipped = lock(&source).records.len();
+        Self { source, skipped, records: Vec::new() }
     }
 
     /// Runs `command` to its end.
@@ -170,53 +177,23 @@ impl Tap {
     /// When the loader ended.
     pub fn catch_up(&mut self) {
         // The first one may have been under way; records before the second have been sent.
-        self.wait_for_heartbeats(2);
-        assert_eq!(self.counters.dropped, 0, "records were lost");
-    }
-
-    fn wait_for_heartbeats(&mut self, more: u32) {
-        let wanted = self.heartbeats + more;
+        let wanted = lock(&self.source).heartbeats + 2;
         let limit = Instant::now() + PATIENCE;
-        while self.heartbeats < wanted {
-            if !self.hear() {
-                assert!(Instant::now() < limit, "the loader says nothing");
-                std::thread::sleep(Duration::from_millis(2));
+        loop {
+            let mut source = lock(&self.source);
+            source.hear_all();
+            if source.heartbeats >= wanted {
+                assert_eq!(source.counters.dropped, 0, "records were lost");
+                self.records = source.records.get(self.skipped..).unwrap_or_default().to_vec();
+                return;
             }
+            drop(source);
+            assert!(Instant::now() < limit, "the loader says nothing");
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Takes one message; false if there is none.
-    fn hear(&mut self) -> bool {
-        let frame = match self.channel.receive().expect("a socket") {
-            Received::WouldBlock => return false,
-            Received::Closed => panic!("the loader ended"),
-            Received::Frame(frame) => frame,
-        };
-        match decode(frame).expect("a message") {
-            LoaderMessage::Ready { .. } => {}
-            LoaderMessage::Heartbeat { counters, .. } => {
-                self.counters = counters;
-                self.heartbeats += 1;
-            }
-            LoaderMessage::Finished { .. } => panic!("the loader finished"),
-            LoaderMessage::Events { records, .. } => {
-                let mut rest = records;
-                while !rest.is_empty() {
-                    let (_, after) = event::take(rest).expect("the analyzer understands it");
-                    let taken = &rest[..rest.len() - after.len()];
-                    let (header, _) = RecordHeader::read_from_prefix(taken).expect("a header");
-                    assert_eq!(taken.len(), bytes_of(header.kind));
-                    let mut bytes = [0; kernel_abi::MAX_RECORD_BYTES];
-                    bytes[..taken.len()].copy_from_slice(taken);
-                    self.records.push(Record { header, bytes });
-                    rest = after;
-                }
-            }
-        }
-        true
-    }
-
-    /// Everything so far.
+    /// Everything so far; other tests' processes may be among it.
     pub fn records(&self) -> &[Record] {
         &self.records
     }
@@ -224,16 +201,68 @@ impl Tap {
     /// What `tgid` did of `kind`.
     pub fn of(&self, tgid: u32, kind: u16) -> Vec<Record> {
         let wanted = |record: &&Record| record.header.tgid == tgid && record.header.kind == kind;
-        self.records.iter().filter(wanted).copied().collect()
-    }
-
-    /// The kernel's counters.
-    pub fn counters(&self) -> Counters {
-        self.counters
+        self.records.iter().filter(wanted).cloned().collect()
     }
 }
 
-impl Drop for Tap {
+fn lock(source: &Mutex<Source>) -> MutexGuard<'_, Source> {
+    source.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Source {
+    fn start(scope: &Path, kinds: KindSet) -> Self {
+        let (channel, loaders) = Channel::pair().expect("sockets");
+        let (loaders_enforcer, _) = Channel::raw_pair().expect("sockets");
+        let loader = rig::command("sentinel-loader", loaders, loaders_enforcer)
+            .arg(format!("--scope-cgroup={}", scope.display()))
+            .spawn()
+            .expect("the loader");
+        let mut source =
+            Self { channel, loader, records: Vec::new(), counters: Counters::default(), heartbeats: 0 };
+        let mut frame = Vec::new();
+        let hello = AnalyzerMessage::Hello { version: PROTOCOL_VERSION, kinds };
+        encode(&hello, &mut frame).expect("a frame");
+        assert_eq!(source.channel.send(&frame).expect("a socket"), Sent::Done);
+        let limit = Instant::now() + PATIENCE;
+        while source.heartbeats == 0 {
+            source.hear_all();
+            assert!(Instant::now() < limit, "the loader does not get ready");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        source
+    }
+
+    fn hear_all(&mut self) {
+        loop {
+            let frame = match self.channel.receive().expect("a socket") {
+                Received::WouldBlock => return,
+                Received::Closed => panic!("the loader ended"),
+                Received::Frame(frame) => frame,
+            };
+            match decode(frame).expect("a message") {
+                LoaderMessage::Ready { .. } => {}
+                LoaderMessage::Heartbeat { counters, .. } => {
+                    self.counters = counters;
+                    self.heartbeats += 1;
+                }
+                LoaderMessage::Finished { .. } => panic!("the loader finished"),
+                LoaderMessage::Events { records, .. } => {
+                    let mut rest = records;
+                    while !rest.is_empty() {
+                        let (_, after) = event::take(rest).expect("the analyzer understands it");
+                        let bytes = &rest[..rest.len() - after.len()];
+                        let (header, _) = RecordHeader::read_from_prefix(bytes).expect("a header");
+                        assert_eq!(bytes.len(), bytes_of(header.kind));
+                        self.records.push(Record { header, bytes: bytes.into() });
+                        rest = after;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Source {
     fn drop(&mut self) {
         let _gone = self.loader.kill();
         let _reaped = self.loader.wait();

@@ -12,9 +12,9 @@ pub mod clock;
 pub mod confinement;
 #[cfg(feature = "user")]
 pub mod diagnostics;
+pub mod file_class;
 #[cfg(feature = "user")]
 pub mod frame;
-pub mod file_class;
 pub mod kernel_abi;
 pub mod kernel_fields;
 #[cfg(feature = "user")]

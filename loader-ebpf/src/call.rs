@@ -3,7 +3,12 @@
 use aya_ebpf::{macros::map, maps::Array, programs::BtfTracePointContext};
 use sentinel_ipc::kernel_abi::{SyscallTable, abi, kind};
 
-use crate::{emit::Facts, kernel::{copy_user, forget}, registers::Registers, scope};
+use crate::{
+    emit::Facts,
+    kernel::{copy_user, forget},
+    registers::Registers,
+    scope,
+};
 
 /// Kind by ABI and number; the loader fills it.
 #[map]

@@ -16,16 +16,8 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
 /// An object that is not known.
-pub const NO_OBJECT: Object = Object {
-    inode: 0,
-    size: 0,
-    device: 0,
-    generation: 0,
-    mode: 0,
-    rdev: 0,
-    links: 0,
-    owner: 0,
-};
+pub const NO_OBJECT: Object =
+    Object { inode: 0, size: 0, device: 0, generation: 0, mode: 0, rdev: 0, links: 0, owner: 0 };
 const NO_SOCKET: Socket = Socket {
     family: 0,
     kind: 0,

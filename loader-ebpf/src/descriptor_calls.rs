@@ -5,8 +5,7 @@ use sentinel_ipc::kernel_abi::kind;
 
 use crate::{
     call::Call,
-    credentials,
-    descriptor,
+    credentials, descriptor,
     emit::{Facts, plain},
     kernel::{current_ids, forget, read_user},
     scope::{count, is_wanted},

@@ -19,7 +19,9 @@ use crate::{
     call::kind_of,
     descriptor::object_of_inode,
     emit::scratch,
-    kernel::{Address, Task, copy_kernel, current_ids, current_registers, forget, number_of, offset},
+    kernel::{
+        Address, Task, copy_kernel, current_ids, current_registers, forget, number_of, offset,
+    },
     path::{Location, NAME_MAX},
     registers::Registers,
     scope::{class_of, is_reported, is_reporting},
@@ -28,14 +30,19 @@ use crate::{
 const S_IFMT: u32 = 0o170_000;
 const S_IFDIR: u32 = 0o040_000;
 
+/// Inodes that are kept of one call: a rename changes two directories and what it moves.
+const MOST: usize = 3;
+
 /// What a call under way has changed.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Changed {
-    /// The first inode that is no directory, and the last; while there is none, the first two
-    /// directories.
-    pub inode: [Address; 2],
-    pub object: [Object; 2],
+    /// Different inodes that are no directories, in the order of their change; while there is none,
+    /// directories. Where there are fewer the first is repeated.
+    pub inode: [Address; MOST],
+    pub object: [Object; MOST],
+    /// How many there are.
+    count: u64,
     /// The first one's name before the change: its dentry, its directory's, and the name itself.
     dentry: Address,
     parent: Address,
@@ -96,11 +103,9 @@ fn note(inode: Address) -> i32 {
         // SAFETY: a live map value that only this thread uses.
         let changed = unsafe { &mut *changed };
         if changed.directory == 0 || directory != 0 {
-            // Of directories the second: the first is mostly the one with the name.
-            let second = changed.inode[0] == changed.inode[1] && inode != changed.inode[0];
-            if directory == 0 || (changed.directory != 0 && second) {
-                changed.inode[1] = inode;
-                changed.object[1] = object;
+            let known = inode == changed.inode[0] || inode == changed.inode[1];
+            if changed.directory == directory && !known {
+                changed.add(inode, object);
             }
             return 0;
         }
@@ -116,9 +121,11 @@ fn begin(thread: u64, inode: Address, object: Object, directory: u32) {
     // SAFETY: the scratch memory has room for it; everything is written but the rest of the name,
     // which was written when the map was made.
     unsafe {
-        (&raw mut (*fresh).inode).write([inode, inode]);
+        (&raw mut (*fresh).inode).write([inode; MOST]);
         (&raw mut (*fresh).object[0]).write(object);
         (&raw mut (*fresh).object[1]).write(object);
+        (&raw mut (*fresh).object[2]).write(object);
+        (&raw mut (*fresh).count).write(1);
         (&raw mut (*fresh).dentry).write(now.dentry);
         (&raw mut (*fresh).parent).write(now.parent);
         (&raw mut (*fresh).length).write(now.length);
@@ -132,6 +139,20 @@ fn begin(thread: u64, inode: Address, object: Object, directory: u32) {
 }
 
 impl Changed {
+    /// Adds another inode, if there is room.
+    #[inline(always)]
+    fn add(&mut self, inode: Address, object: Object) {
+        if self.count == 1 {
+            self.inode[1] = inode;
+            self.object[1] = object;
+            self.count = 2;
+        } else if self.count == 2 {
+            self.inode[2] = inode;
+            self.object[2] = object;
+            self.count = 3;
+        }
+    }
+
     /// The first one's name before the change; of length 0 if it had none.
     #[inline(always)]
     pub fn before(&mut self) -> Location {

@@ -116,16 +116,13 @@ fn finish(record: *mut PathRecord) {
 /// that cannot be told.
 #[inline(always)]
 fn find(parts: &Parts, changed: *mut Changed) -> bool {
-    let is_new = matches!(
-        parts.kind,
-        kind::SYMLINK | kind::MKDIR | kind::MKNOD | kind::RENAME | kind::LINK
-    );
+    let is_new =
+        matches!(parts.kind, kind::SYMLINK | kind::MKDIR | kind::MKNOD | kind::RENAME | kind::LINK);
     let second = parts.second();
     // SAFETY: a live map value that only this thread uses; `second` < 2.
-    let (first, last, path, span, length, name, cell, directory) = unsafe {
+    let (inodes, path, span, length, name, cell, directory) = unsafe {
         (
-            (*changed).inode[0],
-            (*changed).inode[1],
+            (*changed).inode,
             parts.paths.add(second * ROOM),
             *parts.spans.add(second),
             (*changed).length,
@@ -135,16 +132,26 @@ fn find(parts: &Parts, changed: *mut Changed) -> bool {
         )
     };
     let said = number_of(path, cell);
-    let is_only_one = first == last && directory == 0;
+    let [first, next, last] = inodes;
+    let is_only_one = first == next && directory == 0;
     let mut inode = first;
     if parts.kind == kind::UNLINK {
         if !ends_in(said, span, length, name) {
             return false;
         }
     } else if is_new && !is_only_one {
-        if is_named(last, said, span) {
-            inode = last;
-        } else if !is_named(first, said, span) {
+        inode = Address(0);
+        // A loop, so that the object holds the comparison once. On overlayfs the last is the one
+        // that descriptors tell.
+        let mut candidates = [first, next, last];
+        for _ in 0..3 {
+            let [a, b, c] = candidates;
+            let named = forget(is_named(a, said, span) as usize, a.0) & 1;
+            let keep = 0_u64.wrapping_sub(named as u64);
+            inode = Address((a.0 & keep) | (inode.0 & !keep));
+            candidates = [b, c, a];
+        }
+        if inode.is_null() {
             return false;
         }
     }
@@ -155,8 +162,10 @@ fn find(parts: &Parts, changed: *mut Changed) -> bool {
         parts.object.write(object_of_inode(inode));
         let old: *const Object = if inode == first {
             &raw const (*changed).object[0]
-        } else {
+        } else if inode == next {
             &raw const (*changed).object[1]
+        } else {
+            &raw const (*changed).object[2]
         };
         // An inode that was freed meanwhile holds something else.
         if (*parts.object).inode != (*old).inode || (*parts.object).device != (*old).device {

@@ -179,7 +179,8 @@ fn sum_of_messages(call: &Call, at: u64, messages: u64) -> (u64, u64) {
         copy_user((&raw mut length).cast(), 4, message + length_at);
         sum += length as usize;
         let other = address_words(read_word(message) & pointer_mask);
-        difference |= ((first[0] ^ other[0]) | (first[1] ^ other[1]) | (first[2] ^ other[2])) as usize;
+        difference |=
+            ((first[0] ^ other[0]) | (first[1] ^ other[1]) | (first[2] ^ other[2])) as usize;
     }
     (sum as u64, (difference != 0) as u64)
 }

@@ -9,7 +9,10 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{HashMap, Map, MapError, lpm_trie::{Key, LpmTrie}},
+    maps::{
+        HashMap, Map, MapError,
+        lpm_trie::{Key, LpmTrie},
+    },
 };
 use sentinel_ipc::{
     file_class::{Pattern, Rule},
@@ -91,7 +94,8 @@ fn names_of(rules: &[Rule]) -> std::collections::HashMap<Names, Value> {
             Pattern::NameWithin(outer, inner) => (outer, inner, rule::LAST),
             Pattern::Path(_) | Pattern::Prefix(_) | Pattern::Suffix(_) => continue,
         };
-        let entry = names.entry(pair(outer, inner)).or_insert(Value(ClassRule { class: 0, flags: 0 }));
+        let entry =
+            names.entry(pair(outer, inner)).or_insert(Value(ClassRule { class: 0, flags: 0 }));
         let Value(found) = value(rule, flags);
         entry.0.class = found.class;
         entry.0.flags |= found.flags;
@@ -130,9 +134,8 @@ pub fn open_existing(rule: &Rule) -> Vec<File> {
         let mode = file.metadata().map_or(0, |metadata| metadata.mode());
         !rule.private || mode & 0o004 == 0
     };
-    let open = |path: &PathBuf| {
-        OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path).ok()
-    };
+    let open =
+        |path: &PathBuf| OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path).ok();
     paths.iter().filter_map(open).filter(may_apply).collect()
 }
 

@@ -15,8 +15,7 @@ const RING: &str = "io_uring_complete";
 
 /// Tracepoints that keep scope and facts true, attached as long as the loader runs: it says who a
 /// process is until its end. Each program has the name of its tracepoint.
-pub const SCOPE: [&str; 4] =
-    ["sched_process_fork", EXIT, "cgroup_attach_task", EXEC];
+pub const SCOPE: [&str; 4] = ["sched_process_fork", EXIT, "cgroup_attach_task", EXEC];
 
 /// A program that another one hands on to, which then runs in its place.
 pub struct Stage {
@@ -89,14 +88,11 @@ const REPORTS: [Report; 7] = [
 ];
 
 /// Tracepoints that some supported kernels lack; the sensor does without them.
-const OPTIONAL: [&str; 4] =
-    ["inode_set_ctime_to_ts", "ctime_ns_xchg", "ctime_xchg_skip", RING];
+const OPTIONAL: [&str; 4] = ["inode_set_ctime_to_ts", "ctime_ns_xchg", "ctime_xchg_skip", RING];
 
 /// The reporting tracepoints that this kernel has.
 pub fn reporting(btf: &Btf) -> Vec<&'static str> {
-    let there = |name: &str| {
-        !OPTIONAL.contains(&name) || btf.tracepoint_arguments(name).is_some()
-    };
+    let there = |name: &str| !OPTIONAL.contains(&name) || btf.tracepoint_arguments(name).is_some();
     let named = REPORTS.iter().map(|report| report.name);
     std::iter::once(SYS_EXIT).chain(named).filter(|name| there(name)).collect()
 }

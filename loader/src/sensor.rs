@@ -143,7 +143,9 @@ impl Sensor {
         }
         for stage in &hooks::STAGES {
             // Some are the attached programs themselves.
-            if !hooks::SCOPE.contains(&stage.name) && kernel.tracepoint_arguments(stage.tracepoint).is_some() {
+            if !hooks::SCOPE.contains(&stage.name)
+                && kernel.tracepoint_arguments(stage.tracepoint).is_some()
+            {
                 let loaded = program(&mut ebpf, stage.name)?.load(stage.tracepoint, &btf);
                 loaded.map_err(refused(stage.name))?;
             }

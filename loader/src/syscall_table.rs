@@ -2,10 +2,7 @@
 
 use sentinel_ipc::{
     frame::KindSet,
-    kernel_abi::{
-        SYSCALLS_PER_ABI, SyscallTable, abi,
-        kind::*,
-    },
+    kernel_abi::{SYSCALLS_PER_ABI, SyscallTable, abi, kind::*},
 };
 
 /// The forms that take a directory's descriptor.
@@ -86,7 +83,7 @@ const X86_64: &[(u16, &[usize])] = &[
 
 /// Numbers that only x32 has (the same file); the others are the native ones.
 const X32: &[(u16, &[usize])] = &[
-    (READ, &[515, 517, 534, 546]), // readv, recvfrom, preadv, preadv2
+    (READ, &[515, 517, 534, 546]),  // readv, recvfrom, preadv, preadv2
     (WRITE, &[516, 532, 535, 547]), // writev, vmsplice, pwritev, pwritev2
     (SENDMSG, &[518]),
     (RECVMSG, &[519]),
@@ -176,9 +173,7 @@ fn numbers(of: u8) -> impl Iterator<Item = (usize, u16)> {
 /// The kinds of records that a call with this kind in the table may lead to.
 fn leads_to(of: u16) -> &'static [u16] {
     match of {
-        SOCKETCALL => &[
-            SOCKET, CONNECT, ACCEPT, BIND, LISTEN, SOCKETPAIR, SENT, TRAFFIC, RECEIVED,
-        ],
+        SOCKETCALL => &[SOCKET, CONNECT, ACCEPT, BIND, LISTEN, SOCKETPAIR, SENT, TRAFFIC, RECEIVED],
         FCNTL => &[DUP, SET_DESCRIPTOR_FLAGS, TRAFFIC],
         CLOSE => &[CLOSE, TRAFFIC],
         DUP => &[DUP, TRAFFIC],

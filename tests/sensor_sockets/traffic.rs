@@ -283,8 +283,11 @@ fn compare_remote(expected: End, traffic: &TrafficRecord, to: &mut Differences) 
 /// Few records, and what was skipped is marked.
 fn compare_burst(act: &Act<'_>, line: &Line, records: &[Record], to: &mut Differences) {
     let tainted = line.is("tainted");
-    let most =
-        if tainted { AT_ONCE + line.count("burst") / BETWEEN_RECORDS + 2 } else { line.count("times") };
+    let most = if tainted {
+        AT_ONCE + line.count("burst") / BETWEEN_RECORDS + 2
+    } else {
+        line.count("times")
+    };
     let count = records.len() as u64;
     if count == 0 || count > most {
         to.say(&format!("expected 1 to {most} records, told {count}"));

@@ -15,8 +15,8 @@ use sentinel_analyzer::event::{self, Action};
 use sentinel_ipc::{
     channel::{Channel, Received, Sent},
     frame::{
-        AnalyzerMessage, KillMessage, KindSet, LoaderMessage, Mode, OutcomeMessage, PROTOCOL_VERSION,
-        Target, Verdict, decode, encode,
+        AnalyzerMessage, KillMessage, KindSet, LoaderMessage, Mode, OutcomeMessage,
+        PROTOCOL_VERSION, Target, Verdict, decode, encode,
     },
 };
 

@@ -12,8 +12,8 @@ use sentinel_ipc::{
     channel::{Channel, Received, Sent},
     frame::{AnalyzerMessage, Counters, KindSet, LoaderMessage, PROTOCOL_VERSION, decode, encode},
     kernel_abi::{
-        CgroupRecord, CredentialsRecord, DescriptorRecord, ExecRecord, FileRecord,
-        ForkRecord, NameRecord, Object, PathRecord, RecordHeader, SocketRecord, Span, TargetRecord,
+        CgroupRecord, CredentialsRecord, DescriptorRecord, ExecRecord, FileRecord, ForkRecord,
+        NameRecord, Object, PathRecord, RecordHeader, SocketRecord, Span, TargetRecord,
         TrafficRecord, kind,
     },
 };
@@ -86,11 +86,9 @@ fn bytes_of(of: u16) -> usize {
         kind::EXEC => size_of::<ExecRecord>(),
         kind::CGROUP_MADE | kind::CGROUP_REMOVED => size_of::<CgroupRecord>(),
         kind::TCP_CONNECTING => size_of::<SocketRecord>(),
-        kind::SOCKET..=kind::DUP
-        | kind::PIPE
-        | kind::SOCKETPAIR
-        | kind::RECEIVED
-        | kind::SETNS => size_of::<DescriptorRecord>(),
+        kind::SOCKET..=kind::DUP | kind::PIPE | kind::SOCKETPAIR | kind::RECEIVED | kind::SETNS => {
+            size_of::<DescriptorRecord>()
+        }
         kind::OPEN..=kind::LOAD_MODULE_FILE => size_of::<FileRecord>(),
         kind::SENT | kind::TRAFFIC => size_of::<TrafficRecord>(),
         kind::RENAME..=kind::CHROOT => size_of::<PathRecord>(),
@@ -217,8 +215,13 @@ impl Source {
             .arg(format!("--scope-cgroup={}", scope.display()))
             .spawn()
             .expect("the loader");
-        let mut source =
-            Self { channel, loader, records: Vec::new(), counters: Counters::default(), heartbeats: 0 };
+        let mut source = Self {
+            channel,
+            loader,
+            records: Vec::new(),
+            counters: Counters::default(),
+            heartbeats: 0,
+        };
         let mut frame = Vec::new();
         let hello = AnalyzerMessage::Hello { version: PROTOCOL_VERSION, kinds };
         encode(&hello, &mut frame).expect("a frame");

@@ -1,7 +1,7 @@
 //! A real loader with the test in the analyzer's place: every record that the kernel gives.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Output},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
@@ -10,7 +10,7 @@ use std::{
 use sentinel_analyzer::event;
 use sentinel_ipc::{
     channel::{Channel, Received, Sent},
-    frame::{AnalyzerMessage, Counters, KindSet, LoaderMessage, PROTOCOL_VERSION, decode, encode},
+    frame::{AnalyzerMessage, KindSet, LoaderMessage, PROTOCOL_VERSION, decode, encode},
     kernel_abi::{
         CgroupRecord, CredentialsRecord, DescriptorRecord, ExecRecord, FileRecord, ForkRecord,
         NameRecord, Object, PathRecord, RecordHeader, SocketRecord, Span, TargetRecord,
@@ -123,9 +123,10 @@ pub struct Tap {
 struct Source {
     channel: Channel,
     loader: Child,
+    scope: PathBuf,
     records: Vec<Record>,
-    counters: Counters,
-    heartbeats: u32,
+    dropped: u64,
+    ready: bool,
 }
 
 impl Tap {
@@ -172,22 +173,33 @@ impl Tap {
     /// Takes in everything that happened before this call.
     ///
     /// # Panics
-    /// When the loader ended.
+    /// When the loader ended, or records were lost.
     pub fn catch_up(&mut self) {
-        // The first one may have been under way; records before the second have been sent.
-        let wanted = lock(&self.source).heartbeats + 2;
+        // Records come in the order in which they were made: what happened before the end of a
+        // process that begins now has been told when that has.
+        let procs = lock(&self.source).scope.join("cgroup.procs");
+        let mut marker = Command::new("/bin/sh")
+            .args(["-c", r#"echo $$ > "$0""#])
+            .arg(procs)
+            .spawn()
+            .expect("a shell");
+        marker.wait().expect("a child");
         let limit = Instant::now() + PATIENCE;
         loop {
             let mut source = lock(&self.source);
             source.hear_all();
-            if source.heartbeats >= wanted {
-                assert_eq!(source.counters.dropped, 0, "records were lost");
-                self.records = source.records.get(self.skipped..).unwrap_or_default().to_vec();
+            let new = source.records.get(self.skipped..).unwrap_or_default();
+            let is_end = |record: &&Record| {
+                record.header.kind == kind::EXIT && record.header.tgid == marker.id()
+            };
+            if new.iter().rev().any(|record| is_end(&record)) {
+                self.records = new.to_vec();
+                assert_eq!(source.dropped, 0, "records were lost");
                 return;
             }
             drop(source);
             assert!(Instant::now() < limit, "the loader says nothing");
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 
@@ -215,19 +227,15 @@ impl Source {
             .arg(format!("--scope-cgroup={}", scope.display()))
             .spawn()
             .expect("the loader");
-        let mut source = Self {
-            channel,
-            loader,
-            records: Vec::new(),
-            counters: Counters::default(),
-            heartbeats: 0,
-        };
+        let scope = scope.to_owned();
+        let mut source =
+            Self { channel, loader, scope, records: Vec::new(), dropped: 0, ready: false };
         let mut frame = Vec::new();
         let hello = AnalyzerMessage::Hello { version: PROTOCOL_VERSION, kinds };
         encode(&hello, &mut frame).expect("a frame");
         assert_eq!(source.channel.send(&frame).expect("a socket"), Sent::Done);
         let limit = Instant::now() + PATIENCE;
-        while source.heartbeats == 0 {
+        while !source.ready {
             source.hear_all();
             assert!(Instant::now() < limit, "the loader does not get ready");
             std::thread::sleep(Duration::from_millis(5));
@@ -243,13 +251,11 @@ impl Source {
                 Received::Frame(frame) => frame,
             };
             match decode(frame).expect("a message") {
-                LoaderMessage::Ready { .. } => {}
-                LoaderMessage::Heartbeat { counters, .. } => {
-                    self.counters = counters;
-                    self.heartbeats += 1;
-                }
+                LoaderMessage::Ready { .. } => self.ready = true,
+                LoaderMessage::Heartbeat { .. } => {}
                 LoaderMessage::Finished { .. } => panic!("the loader finished"),
-                LoaderMessage::Events { records, .. } => {
+                LoaderMessage::Events { records, dropped, .. } => {
+                    self.dropped = dropped;
                     let mut rest = records;
                     while !rest.is_empty() {
                         let (_, after) = event::take(rest).expect("the analyzer understands it");

@@ -112,6 +112,8 @@ kernel_fields! {
     MmEnvironmentStart = "mm_struct"."env_start",
     MmEnvironmentEnd = "mm_struct"."env_end",
     RingRequestFile = "io_kiocb"."file",
+    RingRequestFlags = "io_kiocb"."flags",
+    RingCloseNumber = "io_close"."fd",
     RingRequestOpcode = "io_kiocb"."opcode",
     RingOpenSlot = "io_open"."file_slot",
     RingAcceptSlot = "io_accept"."file_slot",

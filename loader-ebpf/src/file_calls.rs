@@ -6,7 +6,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use sentinel_ipc::{
-    kernel_abi::{FileRecord, Object, abi, class, control, flag, kind, stage},
+    kernel_abi::{FileRecord, Object, Span, abi, class, control, flag, kind, origin, stage},
     kernel_fields::Field,
 };
 
@@ -87,6 +87,30 @@ pub fn note(facts: Facts, file: Address) {
         // SAFETY: a live map value of this CPU.
         unsafe { noted.write(Noted { facts, file }) };
     }
+}
+
+/// Reports an event about a file of which nothing is known.
+#[inline(always)]
+pub fn report_unknown(facts: Facts) {
+    if !is_wanted(facts.kind) {
+        return;
+    }
+    let Some(record) = scratch::<FileRecord>() else { return };
+    count(|counters| counters.passed += 1);
+    // SAFETY: the scratch memory has room for it; all of it is written but the path.
+    unsafe {
+        (&raw mut (*record).header).write(header(facts));
+        (&raw mut (*record).object).write(NO_OBJECT);
+        (&raw mut (*record).span).write(Span {
+            start: 0,
+            length: 0,
+            origin: origin::NONE,
+            reserved: 0,
+        });
+        (&raw mut (*record).class).write(0);
+        (&raw mut (*record).open_flags).write(0);
+    }
+    send(record);
 }
 
 /// Classifies the file that was noted, and reports the event if it is wanted.

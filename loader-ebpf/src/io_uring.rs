@@ -14,11 +14,11 @@ use sentinel_ipc::{
 
 use crate::{
     descriptor::{self, Table},
-    emit::Facts,
+    emit::{Facts, plain},
     file_calls,
     kernel::{Address, current_ids, has},
     scope::{class_of, count, is_reported, is_wanted},
-    traffic::{BY_INODE, Remote, Share, UNKNOWN_NUMBER, Way, account},
+    traffic::{self, BY_INODE, Remote, Share, UNKNOWN_NUMBER, Way, account},
 };
 
 /// How this kernel's `io_uring_complete` tells the result; the loader finds out from BTF.
@@ -38,6 +38,7 @@ const SENDMSG: u8 = 9;
 const RECVMSG: u8 = 10;
 const ACCEPT: u8 = 13;
 const CONNECT: u8 = 16;
+const CLOSE: u8 = 19;
 const OPENAT: u8 = 18;
 const READ: u8 = 22;
 const WRITE: u8 = 23;
@@ -57,6 +58,8 @@ const WRITEV_FIXED: u8 = 61;
 /// Programs that run in the place of `io_uring_complete`; the loader fills it.
 #[map]
 static RING_FAMILIES: ProgramArray = ProgramArray::with_max_entries(2, 0);
+/// `REQ_F_CQE_SKIP` (include/linux/io_uring_types.h).
+const COMPLETES_SILENTLY: u32 = 1 << 6;
 /// Place of [`ring_open`].
 const RING_OPEN: u32 = 0;
 /// Place of [`ring_traffic`].
@@ -121,6 +124,12 @@ pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
     }
     let done = Completion::of(&context);
     let succeeded = done.result >= 0;
+    if done.opcode == CLOSE {
+        if succeeded && has(Field::RingCloseNumber) {
+            closed(tgid, done.request.read(Field::RingCloseNumber), done.facts());
+        }
+        return 0;
+    }
     let (kind, slot) = match done.opcode {
         OPENAT | OPENAT2 if succeeded => {
             let (file, flags) = done.new_file(Field::RingOpenSlot);
@@ -154,6 +163,45 @@ pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
     let facts = done.facts();
     let argument = [UNKNOWN_NUMBER, 0, 0];
     descriptor::emit_file(Facts { kind, argument, flags: facts.flags | flags, ..facts }, file);
+    0
+}
+
+#[inline(always)]
+fn closed(tgid: u32, number: u32, facts: Facts) {
+    let facts = Facts { kind: kind::CLOSE, argument: [number as u64, 0, 0], ..facts };
+    traffic::end(tgid, number, facts);
+    if is_wanted(kind::CLOSE) {
+        count(|counters| counters.passed += 1);
+        plain(facts);
+    }
+}
+
+/// `TP_PROTO(struct io_kiocb *req)`. A request may ask for no completion if it succeeds: what it is
+/// about is told when it begins, and that it moves bytes is counted.
+#[btf_tracepoint(function = "io_uring_submit_req")]
+pub fn io_uring_submit_req(context: BtfTracePointContext) -> i32 {
+    let request = Address(context.arg(0));
+    if request.read::<u32>(Field::RingRequestFlags) & COMPLETES_SILENTLY == 0 {
+        return 0;
+    }
+    count(|counters| counters.seen += 1);
+    let (tgid, _) = current_ids();
+    if !is_reported(class_of(tgid)) {
+        return 0;
+    }
+    let opcode = request.read(Field::RingRequestOpcode);
+    let facts =
+        Facts { flags: flag::IO_URING, argument: [UNKNOWN_NUMBER, 0, 0], ..Facts::default() };
+    match opcode {
+        OPENAT | OPENAT2 => file_calls::report_unknown(Facts { kind: kind::OPEN, ..facts }),
+        CONNECT if is_wanted(kind::CONNECT) => {
+            count(|counters| counters.passed += 1);
+            let file = request.follow(Field::RingRequestFile);
+            descriptor::emit_file(Facts { kind: kind::CONNECT, ..facts }, file);
+        }
+        opcode if way_of(opcode).is_some() => count(|counters| counters.unreadable += 1),
+        _ => {}
+    }
     0
 }
 

@@ -12,6 +12,7 @@ pub const SYS_EXIT: &str = "sys_exit";
 const EXEC: &str = "sched_process_exec";
 const EXIT: &str = "sched_process_exit";
 const RING: &str = "io_uring_complete";
+const RING_BEGINS: &str = "io_uring_submit_req";
 
 /// Tracepoints that keep scope and facts true, attached as long as the loader runs: it says who a
 /// process is until its end. Each program has the name of its tracepoint.
@@ -74,12 +75,13 @@ struct Report {
 const OF_PATHS: KindSet =
     KindSet::of(&[RENAME, LINK, SYMLINK, UNLINK, CHMOD, TRUNCATE, MKDIR, MKNOD]);
 
-const REPORTS: [Report; 7] = [
+const REPORTS: [Report; 8] = [
     Report { name: "inet_sock_set_state", kinds: KindSet::of(&[TCP_CONNECTING]) },
     Report {
         name: RING,
         kinds: KindSet::of(&[OPEN, SOCKET, ACCEPT, CONNECT, BIND, LISTEN, CLOSE, SENT, TRAFFIC]),
     },
+    Report { name: RING_BEGINS, kinds: KindSet::of(&[OPEN, CONNECT, SENT, TRAFFIC]) },
     Report { name: "cgroup_mkdir", kinds: KindSet::of(&[CGROUP_MADE]) },
     Report { name: "cgroup_rmdir", kinds: KindSet::of(&[CGROUP_REMOVED]) },
     Report { name: "inode_set_ctime_to_ts", kinds: OF_PATHS },
@@ -88,7 +90,8 @@ const REPORTS: [Report; 7] = [
 ];
 
 /// Tracepoints that some supported kernels lack; the sensor does without them.
-const OPTIONAL: [&str; 4] = ["inode_set_ctime_to_ts", "ctime_ns_xchg", "ctime_xchg_skip", RING];
+const OPTIONAL: [&str; 5] =
+    ["inode_set_ctime_to_ts", "ctime_ns_xchg", "ctime_xchg_skip", RING, RING_BEGINS];
 
 /// The reporting tracepoints that this kernel has.
 pub fn reporting(btf: &Btf) -> Vec<&'static str> {

@@ -9,11 +9,19 @@ use crate::btf::{Btf, BtfError};
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// Fields that some supported kernels lack; the object does without them.
-const OPTIONAL: &[&str] = &[
-    "thread_info.status",
-    "__sk_common.skc_v6_rcv_saddr",
-    "__sk_common.skc_v6_daddr",
-    "file_slot",
+const OPTIONAL: &[(&str, &str)] = &[
+    ("task_struct", "thread_info.status"),
+    ("sock", "__sk_common.skc_v6_rcv_saddr"),
+    ("sock", "__sk_common.skc_v6_daddr"),
+    // Without CONFIG_IO_URING, and before some of its requests came.
+    ("io_kiocb", "file"),
+    ("io_kiocb", "flags"),
+    ("io_kiocb", "opcode"),
+    ("io_uring_cqe", "res"),
+    ("io_open", "file_slot"),
+    ("io_accept", "file_slot"),
+    ("io_socket", "file_slot"),
+    ("io_close", "fd"),
 ];
 
 /// Why the offsets could not be had.
@@ -65,7 +73,7 @@ pub fn of(btf: &Btf) -> Result<Offsets, OffsetsError> {
     for (slot, (structure, path)) in offsets.iter_mut().zip(KERNEL_FIELDS) {
         match btf.offset(structure, path) {
             Some(offset) => *slot = offset,
-            None if OPTIONAL.contains(path) => {}
+            None if OPTIONAL.contains(&(structure, path)) => {}
             None => return Err(OffsetsError::Missing(structure, path)),
         }
     }

@@ -685,7 +685,7 @@ pub mod rule {
     pub const PARENT: u32 = 8;
 }
 
-/// Slots of the map `CONTROL`.
+/// Slots of the object's variable `CONTROL`.
 pub mod control {
     /// 1: processes are reported unless they are our own; 0: only those in scope.
     pub const SCOPE_IS_EVERYTHING: u32 = 0;
@@ -703,6 +703,9 @@ pub mod control {
     /// How many there are.
     pub const COUNT: u32 = 6;
 }
+
+/// Value of the object's variable `CONTROL`, alone in its section `.bss`.
+pub type Control = [u64; control::COUNT as usize];
 
 /// Highest system call number + 1 that the syscall table has room for, for one ABI.
 pub const SYSCALLS_PER_ABI: usize = 1024;

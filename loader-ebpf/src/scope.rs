@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray},
 };
 use sentinel_ipc::{
-    kernel_abi::{PROCESS_CLASS_ENTRIES, SensorCounters, class, control},
+    kernel_abi::{Control, PROCESS_CLASS_ENTRIES, SensorCounters, class, control},
     kernel_fields::Field,
 };
 
@@ -17,9 +17,9 @@ use crate::kernel::{Address, Task};
 static PROCESS_CLASS: Array<[u8; 8]> =
     Array::with_max_entries(PROCESS_CLASS_ENTRIES, BPF_F_MMAPABLE);
 
-/// Slots of [`control`].
-#[map]
-static CONTROL: Array<u64> = Array::with_max_entries(control::COUNT, 0);
+/// Slots of [`control`]: a variable, which costs no look-up. The loader writes it.
+#[unsafe(no_mangle)]
+static mut CONTROL: Control = [0; control::COUNT as usize];
 
 #[map]
 static COUNTERS: PerCpuArray<SensorCounters> = PerCpuArray::with_max_entries(1, 0);
@@ -64,7 +64,9 @@ pub fn set_class(tgid: u32, value: u8) {
 /// The value in a slot of [`control`].
 #[inline(always)]
 pub fn control_value(slot: u32) -> u64 {
-    CONTROL.get(slot).copied().unwrap_or(0)
+    // SAFETY: callers give slots below `control::COUNT`, and the verifier checks it. Volatile, because
+    // nothing in the object writes it.
+    unsafe { (&raw const CONTROL).cast::<u64>().add(slot as usize).read_volatile() }
 }
 
 /// Whether events of a process of this class are wanted.

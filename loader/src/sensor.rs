@@ -102,6 +102,8 @@ pub struct Sensor {
     attached: Vec<(&'static str, BtfTracePointLinkId)>,
     scope: Scope,
     everything: bool,
+    /// What the object's variable of that name holds.
+    control: kernel_abi::Control,
 }
 
 /// The kernel's counters of one CPU.
@@ -161,10 +163,7 @@ impl Sensor {
             Scope::Tree(_) => (0, 0),
             Scope::Cgroup(path) => (0, scope::cgroup_id(path).map_err(SensorError::Scope)?),
         };
-        let values = [(control::SCOPE_IS_EVERYTHING, everything), (control::SCOPE_CGROUP, cgroup)];
-        set(&mut ebpf, "CONTROL", &values)?;
         let scope = scope.clone();
-        let everything = everything == 1;
         let mut sensor = Self {
             ebpf,
             classes,
@@ -174,8 +173,13 @@ impl Sensor {
             reporting,
             attached: Vec::new(),
             scope,
-            everything,
+            everything: everything == 1,
+            control: kernel_abi::Control::default(),
         };
+        sensor.set_control(&[
+            (control::SCOPE_IS_EVERYTHING, everything),
+            (control::SCOPE_CGROUP, cgroup),
+        ])?;
         // aya learns the number of CPUs from /sys at the first read, and keeps it.
         sensor.counters()?;
         sensor.set_kinds(KindSet::default())?;
@@ -210,10 +214,10 @@ impl Sensor {
         self.set_kinds(KindSet::of(&[kind::OPEN]))?;
         self.attach(hooks::SYS_EXIT)?;
         for rule in BUILT_IN {
-            set(&mut self.ebpf, "CONTROL", &[(control::LEARN, u64::from(rule.class))])?;
+            self.set_control(&[(control::LEARN, u64::from(rule.class))])?;
             drop(file_classes::open_existing(rule));
         }
-        set(&mut self.ebpf, "CONTROL", &[(control::LEARN, 0_u64)])?;
+        self.set_control(&[(control::LEARN, 0)])?;
         self.fall_silent()
     }
 
@@ -223,7 +227,7 @@ impl Sensor {
     /// When the kernel refuses.
     pub fn report(&mut self, kinds: KindSet) -> Result<Vec<&'static str>, SensorError> {
         self.set_kinds(kinds)?;
-        set(&mut self.ebpf, "CONTROL", &[(control::REPORTING, 1_u64)])?;
+        self.set_control(&[(control::REPORTING, 1)])?;
         for name in self.reporting.clone() {
             if hooks::is_needed(name, kinds) {
                 self.attach(name)?;
@@ -243,8 +247,15 @@ impl Sensor {
     fn set_kinds(&mut self, kinds: KindSet) -> Result<(), SensorError> {
         set(&mut self.ebpf, "SYSCALLS", &[(0, syscall_table::of(kinds))])?;
         let [low, high] = kinds.halves();
-        let values = [(control::KINDS_LOW, low), (control::KINDS_HIGH, high)];
-        set(&mut self.ebpf, "CONTROL", &values)
+        self.set_control(&[(control::KINDS_LOW, low), (control::KINDS_HIGH, high)])
+    }
+
+    fn set_control(&mut self, values: &[(u32, u64)]) -> Result<(), SensorError> {
+        for (slot, value) in values {
+            let place = usize::try_from(*slot).ok().and_then(|slot| self.control.get_mut(slot));
+            *place.ok_or(SensorError::Mismatch("CONTROL"))? = *value;
+        }
+        set(&mut self.ebpf, ".bss", &[(0, self.control)])
     }
 
     /// Who `tgid` is; `None` if the kernel noted nothing of it.
@@ -304,7 +315,7 @@ impl Sensor {
             program(&mut self.ebpf, name)?.detach(link).map_err(refused(name))?;
         }
         self.set_kinds(KindSet::default())?;
-        set(&mut self.ebpf, "CONTROL", &[(control::REPORTING, 0_u64)])
+        self.set_control(&[(control::REPORTING, 0)])
     }
 }
 

@@ -326,9 +326,9 @@ pub struct Counters {
     pub emitted: u64,
     /// Records lost because the ring was full.
     pub dropped: u64,
-    /// Wanted events of which user memory that could not be read leaves no record.
+    /// Calls of which something was not told; see `SensorCounters`.
     pub unreadable: u64,
-    /// Descriptors whose traffic is not counted, because there are too many.
+    /// Times that traffic was not added up, because there were too many descriptors.
     pub untracked: u64,
     /// Records sent to the analyzer.
     pub forwarded: u64,

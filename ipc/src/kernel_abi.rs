@@ -361,17 +361,19 @@ shared_layout! {
 
     /// Per-CPU counters of the sensor.
     struct SensorCounters: 48 {
-        /// Times a program of ours ran.
+        /// Times a hook of ours ran, but for those that only help others.
         seen: u64,
-        /// Of those, how often the event was wanted: kind monitored, process in scope.
+        /// Events that were wanted: kind monitored, process in scope. One run may find several.
         passed: u64,
         /// Records put into the ring.
         emitted: u64,
         /// Records lost because the ring was full.
         dropped: u64,
-        /// Wanted events of which user memory that could not be read leaves no record.
+        /// Calls of which something was not told: user memory that could not be read, requests and
+        /// messages beyond what is looked at.
         unreadable: u64,
-        /// Descriptors whose traffic is not counted, because the map of traffic was full.
+        /// Times that traffic was not added up, because its process or all of them had too many
+        /// descriptors.
         untracked: u64,
     }
 }
@@ -485,6 +487,8 @@ pub mod kind {
     pub const SPLICE: u16 = 0x38;
     /// Only in the syscall table: tee(2), from the first to the second.
     pub const TEE: u16 = 0x39;
+    /// Only in the syscall table: io_submit(2), which is counted as unreadable.
+    pub const SUBMIT: u16 = 0x3a;
     /// [`super::TrafficRecord`]: a send; `argument` is the descriptor, the bytes and the calls since
     /// the last record of this descriptor.
     pub const SENT: u16 = 0x3e;
@@ -613,7 +617,8 @@ pub mod flag {
     /// The child shares its parent's descriptor table (CLONE_FILES).
     pub const SHARED_FILES: u16 = 4;
     /// The descriptor table is shared, so another thread or process may have changed the
-    /// descriptor between the call and this record.
+    /// descriptor between the call and this record; or which descriptor it was stood in the caller's
+    /// memory (socketcall).
     pub const RACY: u16 = 8;
     /// The acting thread has a descriptor table of its own, other than its group's leader.
     pub const PRIVATE_FILES: u16 = 16;
@@ -650,7 +655,8 @@ pub type Names = [u8; 2 * NAME_BYTES];
 pub type Suffix = [u8; SUFFIX_BYTES];
 /// Entries of the maps `PREFIXES`, `NAMES` and `SUFFIXES` each.
 pub const CLASS_RULES: u32 = 1024;
-/// Entries of the map `FILE_CLASSES`; files beyond it are told by their path alone.
+/// Entries of the maps `FILE_CLASSES`, in which the oldest make room, and `FIRST_FILES`, in which
+/// those of the start stay.
 pub const FILE_CLASSES_ENTRIES: u32 = 65_536;
 /// Entries of the map `TRAFFIC`; see [`SensorCounters::untracked`].
 pub const TRAFFIC_ENTRIES: u32 = 32_768;
@@ -697,11 +703,12 @@ pub mod control {
     pub const KINDS_LOW: u32 = 3;
     /// Kinds from 64 on.
     pub const KINDS_HIGH: u32 = 4;
-    /// While not 0, files that a process of class [`super::class::OWN`] opens are entered as
-    /// files of this class.
+    /// While not 0, files that the process [`LEARNER`] opens are entered as files of this class.
     pub const LEARN: u32 = 5;
+    /// The loader's own tgid.
+    pub const LEARNER: u32 = 6;
     /// How many there are.
-    pub const COUNT: u32 = 6;
+    pub const COUNT: u32 = 7;
 }
 
 /// Value of the object's variable `CONTROL`, alone in its section `.bss`.

@@ -113,12 +113,14 @@ kernel_fields! {
     MmEnvironmentEnd = "mm_struct"."env_end",
     RingRequestFile = "io_kiocb"."file",
     RingRequestFlags = "io_kiocb"."flags",
+    RingRequestResult = "io_kiocb"."cqe.res",
+    RingRequestNumber = "io_kiocb"."cqe.fd",
+    RingCloseSlot = "io_close"."file_slot",
     RingCloseNumber = "io_close"."fd",
     RingRequestOpcode = "io_kiocb"."opcode",
     RingOpenSlot = "io_open"."file_slot",
     RingAcceptSlot = "io_accept"."file_slot",
     RingSocketSlot = "io_socket"."file_slot",
-    RingCompletionResult = "io_uring_cqe"."res",
 }
 
 /// How many [`Field`]s there are.

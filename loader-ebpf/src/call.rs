@@ -1,7 +1,7 @@
 //! A system call that is wanted, as every family's program sees it.
 
 use aya_ebpf::{macros::map, maps::Array, programs::BtfTracePointContext};
-use sentinel_ipc::kernel_abi::{SyscallTable, abi, kind};
+use sentinel_ipc::kernel_abi::{SyscallTable, abi, flag, kind};
 
 use crate::{
     emit::Facts,
@@ -83,7 +83,8 @@ impl Call {
         }
         let [a, b, c, d, e, f] = halves;
         let arguments = [a as u64, b as u64, c as u64, d as u64, e as u64, f as u64];
-        Self { facts: self.as_kind(kind), arguments }
+        // The caller may have changed them meanwhile.
+        Self { facts: Facts { flags: flag::RACY, ..self.as_kind(kind) }, arguments }
     }
 
     /// Whether pointers and sizes in the caller's structures have four bytes.

@@ -27,7 +27,9 @@ pub fn cgroup_attach_task(context: BtfTracePointContext) -> i32 {
             (false, true) => (class & !class::IN_SCOPE) | class::LEFT_SCOPE,
             (false, false) => class,
         };
-        set_class(tgid, moved);
+        if moved != class {
+            set_class(tgid, moved);
+        }
     }
     // Once for a process, not once for each of its threads.
     if task.read::<u32>(Field::TaskPid) != tgid {

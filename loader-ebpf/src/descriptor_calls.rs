@@ -17,6 +17,7 @@ const F_DUPFD: u32 = 0;
 const F_SETFD: u32 = 2;
 const F_DUPFD_CLOEXEC: u32 = 1030;
 const EBADF: i64 = 9;
+const EINPROGRESS: i64 = 115;
 
 /// Runs in the place of `sys_exit`.
 #[btf_tracepoint(function = "sys_exit")]
@@ -42,6 +43,8 @@ fn end_traffic(call: &Call) {
     let result = call.facts.result;
     let number = match call.facts.kind {
         kind::CLOSE => first as u32,
+        // What goes to another peer from now on is told anew.
+        kind::CONNECT if result == 0 || result == -EINPROGRESS => first as u32,
         // dup2(n, n) changes nothing.
         kind::DUP if result >= 0 && result as u32 != first as u32 => result as u32,
         _ => return,

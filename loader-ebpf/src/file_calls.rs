@@ -6,7 +6,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use sentinel_ipc::{
-    kernel_abi::{FileRecord, Object, Span, abi, class, control, flag, kind, origin, stage},
+    kernel_abi::{FileRecord, Object, Span, abi, control, flag, kind, origin, stage},
     kernel_fields::Field,
 };
 
@@ -17,7 +17,7 @@ use crate::{
     file_class,
     kernel::{Address, current_ids},
     path::{Location, walk},
-    scope::{class_of, control_value, count, is_wanted, taint},
+    scope::{control_value, count, is_wanted, taint},
     syscall::FAMILIES,
 };
 
@@ -137,8 +137,8 @@ pub fn report() {
     let open_flags: u32 = file.read(Field::FileFlags);
     let (tgid, _) = current_ids();
     let lesson = control_value(control::LEARN);
-    if lesson != 0 && class_of(tgid) & class::OWN != 0 {
-        file_class::learn(&object, lesson as u32);
+    if lesson != 0 && control_value(control::LEARNER) == tgid as u64 {
+        file_class::learn_first(&object, lesson as u32);
         return;
     }
     let class = file_class::classify(&object, location, path_at, written.span);

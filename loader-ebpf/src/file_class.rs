@@ -3,7 +3,7 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
+    maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
 };
 use sentinel_ipc::{
     file_class::{SECRET, class},
@@ -28,9 +28,13 @@ static NAMES: HashMap<Names, ClassRule> = HashMap::with_max_entries(CLASS_RULES,
 /// Rules by the end of the last component.
 #[map]
 static SUFFIXES: HashMap<Suffix, ClassRule> = HashMap::with_max_entries(CLASS_RULES, 0);
-/// Files that were told once. What does not fit is told by its path again and again.
+/// Files that were told once; a file that has gone has made room for others in the end.
 #[map]
-static FILE_CLASSES: HashMap<ObjectKey, u32> = HashMap::with_max_entries(FILE_CLASSES_ENTRIES, 0);
+static FILE_CLASSES: LruHashMap<ObjectKey, u32> =
+    LruHashMap::with_max_entries(FILE_CLASSES_ENTRIES, 0);
+/// Files that were there at the start, which nobody can drive out.
+#[map]
+static FIRST_FILES: HashMap<ObjectKey, u32> = HashMap::with_max_entries(FILE_CLASSES_ENTRIES, 0);
 
 /// Room for the keys of a look-up, which are too large for the stack.
 #[map]
@@ -61,20 +65,25 @@ fn key_of(object: &Object) -> ObjectKey {
 /// The class of a file that was told before; 0 if it was not.
 #[inline(always)]
 pub fn known(object: &Object) -> u32 {
-    // SAFETY: a copy of four bytes is taken at once.
-    unsafe { FILE_CLASSES.get(&key_of(object)) }.copied().unwrap_or(0)
+    let key = key_of(object);
+    // SAFETY: copies of four bytes are taken at once.
+    let first = unsafe { FIRST_FILES.get(&key) }.copied();
+    // SAFETY: as above.
+    first.or_else(|| unsafe { FILE_CLASSES.get(&key) }.copied()).unwrap_or(0)
+}
+
+/// The file is of this class for as long as the sensor runs.
+#[inline(always)]
+pub fn learn_first(object: &Object, class: u32) {
+    if object.mode & S_IFMT == S_IFREG {
+        let _full = FIRST_FILES.insert(&key_of(object), &class, 0);
+    }
 }
 
 /// From now on the file is of this class, whatever it is called.
 #[inline(always)]
 pub fn learn(object: &Object, class: u32) {
     let _full = FILE_CLASSES.insert(&key_of(object), &class, 0);
-}
-
-/// The file is gone.
-#[inline(always)]
-pub fn forget_file(object: &Object) {
-    let _unknown = FILE_CLASSES.remove(&key_of(object));
 }
 
 /// Whether reading the file tells something: it is a regular file, and not empty.

@@ -2,7 +2,7 @@
 //! (6.13 and later), the call that is under way knows its object.
 //!
 //! A name in a call's arguments is the caller's word. The file that the kernel changed in that very
-//! call is the truth: its name before the change is kept here, and [`crate::path_object`] reads the
+//! call, while it was under way, is the truth: its name before the change is kept here, and [`crate::path_object`] reads the
 //! one after it.
 
 use aya_ebpf::{
@@ -29,6 +29,7 @@ use crate::{
 
 const S_IFMT: u32 = 0o170_000;
 const S_IFDIR: u32 = 0o040_000;
+const S_IFLNK: u32 = 0o120_000;
 
 /// Inodes that are kept of one call: a rename changes two directories and what it moves.
 const MOST: usize = 3;
@@ -91,13 +92,28 @@ fn note(inode: Address) -> i32 {
     if !is_reporting() || !is_reported(class_of(tgid)) {
         return 0;
     }
-    let under_way = kind_of(Registers::new(current_registers())) as u16;
-    let family = (under_way & !kind::AT) >> kind::FAMILY_SHIFT;
-    if family != kind::RENAME >> kind::FAMILY_SHIFT {
+    let registers = Registers::new(current_registers());
+    let call = kind_of(registers) as u16 & !kind::AT;
+    // On the way out of a call, signals and faults change other files.
+    if call >> kind::FAMILY_SHIFT != kind::RENAME >> kind::FAMILY_SHIFT || !registers.is_under_way()
+    {
         return 0;
     }
     let object = object_of_inode(inode);
-    let directory = (object.mode & S_IFMT == S_IFDIR) as u32;
+    let of_type = object.mode & S_IFMT;
+    let directory = (of_type == S_IFDIR) as u32;
+    // A file that has no name is only being read into memory, unless the call makes it; and a link
+    // is passed through by calls that cannot be about one.
+    let may_be_meant = match call {
+        kind::SYMLINK => of_type == S_IFLNK || directory != 0,
+        kind::MKDIR => directory != 0,
+        kind::MKNOD => of_type != S_IFLNK,
+        kind::CHMOD | kind::TRUNCATE => of_type != S_IFLNK && has_name(inode),
+        _ => has_name(inode),
+    };
+    if !may_be_meant {
+        return 0;
+    }
     let thread = this_thread();
     if let Some(changed) = CHANGED.get_ptr_mut(&thread) {
         // SAFETY: a live map value that only this thread uses.
@@ -112,6 +128,11 @@ fn note(inode: Address) -> i32 {
     }
     begin(thread, inode, object, directory);
     0
+}
+
+#[inline(always)]
+fn has_name(inode: Address) -> bool {
+    !inode.follow(Field::InodeAliases).is_null()
 }
 
 #[inline(always)]

@@ -17,7 +17,7 @@ use crate::{
     emit::{Facts, plain},
     file_calls,
     kernel::{Address, current_ids, has},
-    scope::{class_of, count, is_reported, is_wanted},
+    scope::{class_of, count, is_reported, is_reporting, is_wanted},
     traffic::{self, BY_INODE, Remote, Share, UNKNOWN_NUMBER, Way, account},
 };
 
@@ -60,6 +60,8 @@ const WRITEV_FIXED: u8 = 61;
 static RING_FAMILIES: ProgramArray = ProgramArray::with_max_entries(2, 0);
 /// `REQ_F_CQE_SKIP` (include/linux/io_uring_types.h).
 const COMPLETES_SILENTLY: u32 = 1 << 6;
+/// `REQ_F_FIXED_FILE`.
+const FIXED_FILE: u32 = 1;
 /// Place of [`ring_open`].
 const RING_OPEN: u32 = 0;
 /// Place of [`ring_traffic`].
@@ -81,8 +83,9 @@ impl Completion {
         // would otherwise fold in the initial value.
         let form = unsafe { (&raw const RING_COMPLETION).read_volatile() };
         let (request, result) = if form == IN_ENTRY {
-            let entry = Address(context.arg(2));
-            (Address(context.arg(1)), entry.read::<i32>(Field::RingCompletionResult) as i64)
+            // Not the entry's: the ring's memory is the caller's as well.
+            let request = Address(context.arg(1));
+            (request, request.read::<i32>(Field::RingRequestResult) as i64)
         } else if form == IN_ARGUMENT {
             (Address(context.arg(1)), context.arg::<i64>(3) as i32 as i64)
         } else {
@@ -123,9 +126,16 @@ pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
         return 0;
     }
     let done = Completion::of(&context);
+    if done.request.is_null() {
+        // One of several completions of a request, which are not told apart.
+        count(|counters| counters.unreadable += 1);
+        return 0;
+    }
     let succeeded = done.result >= 0;
     if done.opcode == CLOSE {
-        if succeeded && has(Field::RingCloseNumber) {
+        // A slot of the ring's own table is no descriptor.
+        let slot: u32 = done.request.read(Field::RingCloseSlot);
+        if succeeded && has(Field::RingCloseNumber) && slot == 0 {
             closed(tgid, done.request.read(Field::RingCloseNumber), done.facts());
         }
         return 0;
@@ -152,7 +162,7 @@ pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
         }
         _ => return 0,
     };
-    if done.request.is_null() || !is_wanted(kind) {
+    if !is_wanted(kind) {
         return 0;
     }
     count(|counters| counters.passed += 1);
@@ -196,11 +206,23 @@ pub fn io_uring_submit_req(context: BtfTracePointContext) -> i32 {
         OPENAT | OPENAT2 => file_calls::report_unknown(Facts { kind: kind::OPEN, ..facts }),
         CONNECT if is_wanted(kind::CONNECT) => {
             count(|counters| counters.passed += 1);
-            let file = request.follow(Field::RingRequestFile);
+            // The request gets its file only when it is done.
+            let number: u32 = request.read(Field::RingRequestNumber);
+            let fixed = request.read::<u32>(Field::RingRequestFlags) & FIXED_FILE != 0;
+            let file = if fixed { Address(0) } else { Table::current().file(number) };
             descriptor::emit_file(Facts { kind: kind::CONNECT, ..facts }, file);
         }
-        opcode if way_of(opcode).is_some() => count(|counters| counters.unreadable += 1),
-        _ => {}
+        _ => count(|counters| counters.unreadable += 1),
+    }
+    0
+}
+
+/// `TP_PROTO(void *ctx, …)`: a completion for which the ring has no room; it is not told otherwise.
+#[btf_tracepoint(function = "io_uring_cqe_overflow")]
+pub fn io_uring_cqe_overflow(_: BtfTracePointContext) -> i32 {
+    let (tgid, _) = current_ids();
+    if is_reported(class_of(tgid)) && is_reporting() {
+        count(|counters| counters.unreadable += 1);
     }
     0
 }
@@ -237,7 +259,7 @@ pub fn ring_traffic(context: BtfTracePointContext) -> i32 {
     }
     let (tgid, _) = current_ids();
     let inode: u64 = file.follow(Field::FileInode).read(Field::InodeNumber);
-    let number = BY_INODE | inode as u32;
+    let number = BY_INODE | (inode as u32 & 0x3fff_ffff);
     let (bytes, remote) = (done.result as u64, Remote::default());
     let share = Share { tgid, number, file, way, bytes, remote, more_remotes: 0 };
     account(share, done.facts());

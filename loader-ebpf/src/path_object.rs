@@ -236,11 +236,8 @@ fn look_back(parts: &Parts, changed: *mut Changed) {
         // SAFETY: the record's own field.
         unsafe { parts.class.write(class) };
     }
-    if parts.kind == kind::UNLINK {
-        if object.links == 0 {
-            file_class::forget_file(object);
-        }
-    } else if file_class::is_secret(class) && file_class::has_content(object) {
+    // Who has a removed file open still knows it.
+    if file_class::is_secret(class) && file_class::has_content(object) {
         file_class::learn(object, class);
     }
 }

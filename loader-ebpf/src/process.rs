@@ -20,7 +20,7 @@ use crate::{
     descriptor::{Table, object_of},
     emit::{Facts, header, plain, reserve, scratch},
     environment::{self, ENVIRONMENT_SEARCH},
-    facts,
+    facts, inode_change,
     kernel::{Address, Task, copy_kernel, copy_kernel_string, copy_user, current_ids},
     path::{Location, walk},
     scope::{cgroup_id, class_of, count, in_scope_cgroup, is_reported, is_reporting, set_class},
@@ -88,7 +88,9 @@ pub fn sched_process_exec(context: BtfTracePointContext) -> i32 {
     }
     let binprm = Address(context.arg(2));
     let old_tid: u32 = context.arg(1);
-    if is_reporting() {
+    // Once: it may change at any time.
+    let reporting = is_reporting();
+    if reporting {
         count(|counters| counters.passed += 1);
         if let Some(record) = scratch::<ExecRecord>() {
             fill_exec(record, binprm, old_tid, tgid);
@@ -96,7 +98,7 @@ pub fn sched_process_exec(context: BtfTracePointContext) -> i32 {
     }
     // After the record is built, which tells what was before.
     facts::note_exec(tgid, object_of(binprm.follow(Field::BinprmFile)));
-    if is_reporting() {
+    if reporting {
         environment::begin(Task::current().follow(Field::TaskMm));
         // SAFETY: the map holds a program of this very hook only. Does not come back.
         unsafe { ENVIRONMENT_SEARCH.tail_call(&context, 0) };
@@ -173,17 +175,30 @@ fn copy_argv(to: *mut u8, memory: Address) -> (u16, u16) {
     (kept as u16, if length > ARGV_BYTES as u64 { flag::TRUNCATED } else { 0 })
 }
 
+/// 1 where the tracepoint tells whether the thread is its process's last (since 6.16).
+#[unsafe(no_mangle)]
+static EXIT_TELLS_LAST: u32 = 0;
+
 /// `sched_process_exit` itself, to go on with; the loader fills it.
 #[map]
 static AGAIN: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// `TP_PROTO(struct task_struct *p, …)`; runs for each thread.
+/// `TP_PROTO(struct task_struct *p, bool group_dead)`; runs for each thread.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn sched_process_exit(context: BtfTracePointContext) -> i32 {
     count(|counters| counters.seen += 1);
     let (tgid, _) = current_ids();
-    let live: i32 = Task::current().follow(Field::TaskSignal).read(Field::SignalLive);
-    if live > 0 {
+    // A thread may be killed within a call.
+    inode_change::end();
+    // SAFETY: a constant of the object, set before the load.
+    let is_last = if unsafe { (&raw const EXIT_TELLS_LAST).read_volatile() } != 0 {
+        context.arg::<u64>(1) as u8 != 0
+    } else {
+        // Two that end at the same time may both see themselves as the last.
+        let live: i32 = Task::current().follow(Field::TaskSignal).read(Field::SignalLive);
+        live <= 0
+    };
+    if !is_last {
         return 0;
     }
     // Who left the scope is known to the analyzer, which has to learn of the end.

@@ -23,6 +23,9 @@ const SCM_RIGHTS: u32 = 1;
 /// message can carry (`SCM_MAX_FD` = 253).
 const STEPS: usize = 9;
 
+/// Steps to the next message or control message that one run takes.
+const TRANSITIONS: usize = 4;
+
 /// The search of the call under way.
 #[map]
 static WALK: PerCpuArray<Walk> = PerCpuArray::with_max_entries(1, 0);
@@ -57,7 +60,7 @@ pub fn received(context: BtfTracePointContext) -> i32 {
     let forget = |value: u64| forget(value as usize, call.facts.result as u64) as u64;
     let (small, stride, messages) =
         (forget(small as u64) & 1 != 0, forget(stride), forget(messages));
-    for _ in 0..2 {
+    for _ in 0..TRANSITIONS {
         if walk.left == 0 {
             if walk.control != 0 {
                 walk.look(small);
@@ -117,6 +120,8 @@ impl Walk {
         let found = Control::at(self.control, small);
         let header = control_header(small);
         if found.length < header {
+            // Cut short, or changed meanwhile.
+            count(|counters| counters.unreadable += 1);
             self.control = 0;
             return;
         }

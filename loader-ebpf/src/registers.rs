@@ -14,7 +14,9 @@ use crate::kernel::{Task, has};
 const NATIVE_ARGUMENTS: [usize; 6] = [14, 13, 12, 7, 9, 8];
 /// The same of a 32-bit call: bx, cx, dx, si, di, bp.
 const COMPAT_ARGUMENTS: [usize; 6] = [5, 11, 12, 13, 14, 4];
+const AX: usize = 10;
 const ORIG_AX: usize = 15;
+const ENOSYS: i64 = 38;
 /// `TS_COMPAT` (arch/x86/include/asm/thread_info.h): the current call is a 32-bit one.
 const THREAD_STATUS_COMPAT: u32 = 2;
 /// `__X32_SYSCALL_BIT` (arch/x86/include/uapi/asm/unistd.h).
@@ -52,6 +54,12 @@ impl Registers {
     fn word(&self, index: usize) -> u64 {
         // SAFETY: the tracepoint's first argument is a pt_regs, and the verifier checks the offset.
         unsafe { self.words.add(index).read() }
+    }
+
+    /// Whether the call is still under way: until it returns, its result stands as ENOSYS.
+    #[inline(always)]
+    pub fn is_under_way(&self) -> bool {
+        self.word(AX) as i64 == -ENOSYS
     }
 
     /// Index into the syscall table; `None` for a number that has no place there.

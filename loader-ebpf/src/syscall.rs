@@ -8,7 +8,7 @@ use aya_ebpf::{
     maps::ProgramArray,
     programs::BtfTracePointContext,
 };
-use sentinel_ipc::kernel_abi::{class, control, kind, stage};
+use sentinel_ipc::kernel_abi::{control, kind, stage};
 
 use crate::{
     call::kind_of,
@@ -31,8 +31,7 @@ pub fn sys_exit(context: BtfTracePointContext) -> i32 {
         return 0;
     }
     let (tgid, _) = current_ids();
-    let class = class_of(tgid);
-    if !is_reported(class) && !learns(class) {
+    if !is_reported(class_of(tgid)) && !learns(tgid) {
         return 0;
     }
     // Does not come back, unless that family was not loaded.
@@ -43,6 +42,6 @@ pub fn sys_exit(context: BtfTracePointContext) -> i32 {
 
 /// Whether the loader itself is opening files to have them learned.
 #[inline(always)]
-fn learns(class: u8) -> bool {
-    class & class::OWN != 0 && control_value(control::LEARN) != 0
+fn learns(tgid: u32) -> bool {
+    control_value(control::LEARN) != 0 && control_value(control::LEARNER) == tgid as u64
 }

@@ -51,7 +51,11 @@ fn report(call: &Call, kind: u16) {
         kind::CREDENTIALS => {
             credentials::report(Facts { argument: [first, second, third], ..facts });
         }
-        kind::PTRACE => target(Facts { argument: [first, second, third], ..facts }, second),
+        kind::PTRACE => {
+            // PTRACE_TRACEME names nobody.
+            let pid = if first == 0 { 0 } else { second };
+            target(Facts { argument: [first, second, third], ..facts }, pid);
+        }
         kind::PROCESS_MEMORY => {
             let write = is_process_vm_writev(call) as u64;
             target(Facts { argument: [write, first, 0], ..facts }, first);

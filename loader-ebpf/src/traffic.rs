@@ -4,9 +4,12 @@
 //! descriptor was closed stays in the chain, empty, until the number is used again or the process
 //! ends.
 
-use aya_ebpf::{macros::map, maps::HashMap};
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, PerCpuArray},
+};
 use sentinel_ipc::{
-    kernel_abi::{Descriptor, Socket, TRAFFIC_ENTRIES, TrafficRecord, flag, kind},
+    kernel_abi::{Descriptor, Object, Socket, TRAFFIC_ENTRIES, TrafficRecord, flag, kind},
     kernel_fields::Field,
 };
 
@@ -16,7 +19,7 @@ use crate::{
     emit::{Facts, header, scratch, send},
     file_class,
     kernel::{Address, forget, now},
-    scope::{count, is_tainted, is_wanted},
+    scope::{count, is_tainted, is_wanted, taint},
 };
 
 /// A descriptor of a process.
@@ -56,12 +59,21 @@ struct Traffic {
 #[map]
 static TRAFFIC: HashMap<TrafficKey, Traffic> = HashMap::with_max_entries(TRAFFIC_ENTRIES, 0);
 
-/// Number + 1 of the first descriptor in each process's chain.
+/// Each process's chain: number + 1 of its first descriptor, and how many it has << 32.
 #[map]
 static TRAFFIC_CHAINS: HashMap<u32, u64> = HashMap::with_max_entries(TRAFFIC_ENTRIES, 0);
 
+/// An entry that is about to be made.
+#[map]
+static FRESH: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1, 0);
+
 /// Descriptors of a chain that one run of a program tells.
 const CHAIN_STEPS: usize = 12;
+/// Descriptors in a chain, at the most: what the end of a process can tell, which may begin anew 33
+/// times.
+const MAX_CHAIN: u64 = 33 * CHAIN_STEPS as u64;
+/// The number in a chain's word.
+const NUMBER: u64 = u32::MAX as u64;
 /// Records of one descriptor that come at once; later ones keep a distance.
 const BURST: u32 = 16;
 /// That distance, ns.
@@ -109,8 +121,11 @@ pub struct Share {
 #[inline(always)]
 pub fn account(share: Share, facts: Facts) {
     let key = TrafficKey { tgid: share.tgid, number: share.number };
-    let inode: u64 = share.file.follow(Field::FileInode).read(Field::InodeNumber);
-    let Some(entry) = entry_of(&key, share.file, inode, facts) else { return };
+    let Some(entry) = entry_of(&key, share.file, facts) else {
+        count(|counters| counters.untracked += 1);
+        tell_alone(&share, facts);
+        return;
+    };
     // SAFETY: a live map value. Threads that use one descriptor at the same time could lose an
     // update here, so amounts are added atomically.
     let traffic = unsafe { &mut *entry };
@@ -118,6 +133,10 @@ pub fn account(share: Share, facts: Facts) {
         // SAFETY: a live, aligned u64 of a map value.
         unsafe { atomic::add(&raw mut traffic.received, share.bytes) };
         traffic.reads += 1;
+        // However it came by the descriptor.
+        if file_class::is_secret(traffic.class) && !is_tainted(share.tgid) {
+            taint(share.tgid);
+        }
         return;
     }
     // SAFETY: as above.
@@ -156,6 +175,23 @@ pub fn account(share: Share, facts: Facts) {
     emit(traffic, Facts { kind: kind::SENT, flags, argument, ..facts });
 }
 
+/// Tells a send whose descriptor has no entry: to have many descriptors is no way to be silent.
+#[inline(always)]
+fn tell_alone(share: &Share, facts: Facts) {
+    let Some(fresh) = FRESH.get_ptr_mut(0) else { return };
+    // SAFETY: a live map value of this CPU, which `entry_of` has just filled.
+    let traffic = unsafe { &mut *fresh };
+    let is_socket = traffic.descriptor.object.mode & S_IFMT == S_IFSOCK;
+    if share.way == Way::In || !is_socket || !is_wanted(kind::SENT) {
+        return;
+    }
+    traffic.sent = share.bytes;
+    traffic.writes = 1;
+    count(|counters| counters.passed += 1);
+    let argument = [told_number(share.number), share.bytes, 1];
+    emit(traffic, Facts { kind: kind::SENT, argument, ..facts });
+}
+
 #[inline(always)]
 fn goes_elsewhere(socket: &Socket, remote: &Remote) -> bool {
     if remote.family == 0 {
@@ -172,12 +208,12 @@ fn goes_elsewhere(socket: &Socket, remote: &Remote) -> bool {
 /// The entry of a descriptor, made if there is none; begun anew if the number has come to mean
 /// something else, after the totals of what it meant.
 #[inline(always)]
-fn entry_of(key: &TrafficKey, file: Address, inode: u64, facts: Facts) -> Option<*mut Traffic> {
+fn entry_of(key: &TrafficKey, file: Address, facts: Facts) -> Option<*mut Traffic> {
     let found = TRAFFIC.get_ptr_mut(key);
     if let Some(entry) = found {
         // SAFETY: a live map value.
         let object = unsafe { &(*entry).descriptor.object };
-        if object.mode != 0 && object.inode == inode {
+        if object.mode != 0 && is_inode(object, file.follow(Field::FileInode)) {
             return found;
         }
         // SAFETY: as above.
@@ -187,28 +223,36 @@ fn entry_of(key: &TrafficKey, file: Address, inode: u64, facts: Facts) -> Option
         unsafe { fill(entry, file, next) };
         return found;
     }
-    let fresh = scratch::<Traffic>()?;
-    // SAFETY: the scratch memory has room for it.
+    let fresh = FRESH.get_ptr_mut(0)?;
+    // SAFETY: a live map value of this CPU.
     unsafe { fill(fresh, file, 0) };
     // SAFETY: filled above.
-    if TRAFFIC.insert(key, unsafe { &*fresh }, 0).is_err() {
-        count(|counters| counters.untracked += 1);
-        return None;
-    }
-    let entry = TRAFFIC.get_ptr_mut(key)?;
     if TRAFFIC_CHAINS.get_ptr_mut(&key.tgid).is_none() {
         // BPF_NOEXIST: another thread may have been faster.
         let _other_was = TRAFFIC_CHAINS.insert(&key.tgid, &0, 1);
     }
-    match TRAFFIC_CHAINS.get_ptr_mut(&key.tgid) {
-        Some(head) => {
-            // SAFETY: a live, aligned u64 of a map value, and an entry that nobody else has reached
-            // yet.
-            unsafe { (*entry).next = atomic::exchange(head, key.number as u64 + 1) };
-        }
-        None => count(|counters| counters.untracked += 1),
+    let head = TRAFFIC_CHAINS.get_ptr_mut(&key.tgid)?;
+    // SAFETY: a live map value.
+    let length = unsafe { head.read() } >> 32;
+    // SAFETY: filled above.
+    if length >= MAX_CHAIN || TRAFFIC.insert(key, unsafe { &*fresh }, 0).is_err() {
+        return None;
     }
+    let entry = TRAFFIC.get_ptr_mut(key)?;
+    let first = (length + 1) << 32 | (key.number as u64 + 1);
+    // SAFETY: a live, aligned u64 of a map value, and an entry that nobody else has reached yet.
+    unsafe { (*entry).next = atomic::exchange(head, first) & NUMBER };
     Some(entry)
+}
+
+/// Whether `inode` is the object.
+#[inline(always)]
+fn is_inode(object: &Object, inode: Address) -> bool {
+    let device: u32 = inode.follow(Field::InodeSuperBlock).read(Field::SuperBlockDevice);
+    let difference = (object.inode ^ inode.read::<u64>(Field::InodeNumber))
+        | (object.device ^ device) as u64
+        | (object.generation ^ inode.read::<u32>(Field::InodeGeneration)) as u64;
+    difference == 0
 }
 
 /// Begins an entry.
@@ -247,8 +291,12 @@ pub fn end(tgid: u32, number: u32, facts: Facts) {
 #[inline(always)]
 pub fn end_some(tgid: u32) -> bool {
     let Some(head) = TRAFFIC_CHAINS.get_ptr_mut(&tgid) else { return true };
-    // SAFETY: a live map value, and the process has no thread left that could change it.
-    let first = unsafe { head.read() };
+    // Taken, so that nobody else tells it as well.
+    // SAFETY: a live, aligned u64 of a map value.
+    let first = unsafe { atomic::exchange(head, 0) } & NUMBER;
+    if first == 0 {
+        return true;
+    }
     let mut next = first as usize;
     for _ in 0..CHAIN_STEPS {
         next = forget(next, first);

@@ -45,8 +45,14 @@ static MOVED: PerCpuArray<Moved> = PerCpuArray::with_max_entries(1, 0);
 pub fn traffic_calls(context: BtfTracePointContext) -> i32 {
     let call = Call::of(&context);
     let Some(moved) = MOVED.get_ptr_mut(0) else { return 0 };
+    // A message without a byte may carry descriptors.
+    let least = matches!(call.facts.kind, kind::RECVMSG | kind::RECVMMSG) as i64 ^ 1;
+    if call.facts.kind == kind::SUBMIT && call.facts.result > 0 {
+        // io_submit(2): what it is about is not looked at.
+        count(|counters| counters.unreadable += 1);
+    }
     // SAFETY: a live map value of this CPU.
-    if call.facts.result > 0 && measure(&call, unsafe { &mut *moved }) {
+    if call.facts.result >= least && measure(&call, unsafe { &mut *moved }) {
         // SAFETY: as in `syscall`. Does not come back.
         unsafe { FAMILIES.tail_call(&context, stage::SHARE) };
     }
@@ -112,6 +118,9 @@ fn share_out(call: &Call, moved: &Moved) {
             continue;
         }
         let flags = table.flags(number) & flag::RACY;
+        if moved.bytes == 0 {
+            continue;
+        }
         let share = Share {
             tgid,
             number,
@@ -121,7 +130,7 @@ fn share_out(call: &Call, moved: &Moved) {
             remote: moved.remote,
             more_remotes: moved.more_remotes,
         };
-        account(share, Facts { flags, ..call.facts });
+        account(share, Facts { flags: call.facts.flags | flags, ..call.facts });
     }
 }
 
@@ -129,7 +138,10 @@ fn share_out(call: &Call, moved: &Moved) {
 fn message_remote(call: &Call, at: u64) -> Remote {
     match Message::at(at, call.has_small_pointers()) {
         Some(message) => remote_at(message.name),
-        None => Remote::default(),
+        None => {
+            count(|counters| counters.unreadable += 1);
+            Remote::default()
+        }
     }
 }
 

@@ -130,13 +130,14 @@ pub fn open_existing(rule: &Rule) -> Vec<File> {
         Pattern::Prefix(prefix) => beginning_with(prefix),
         _ => Vec::new(),
     };
-    let may_apply = |file: &File| {
-        let mode = file.metadata().map_or(0, |metadata| metadata.mode());
-        !rule.private || mode & 0o004 == 0
+    // Asked before, because to open a file is to have it learned.
+    let may_apply = |path: &&PathBuf| {
+        let metadata = fs::metadata(path);
+        metadata.is_ok_and(|found| found.is_file() && (!rule.private || found.mode() & 0o004 == 0))
     };
     let open =
         |path: &PathBuf| OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path).ok();
-    paths.iter().filter_map(open).filter(may_apply).collect()
+    paths.iter().filter(may_apply).filter_map(open).collect()
 }
 
 /// The regular files whose path begins with `prefix`.
@@ -162,6 +163,8 @@ fn collect(directory: &Path, prefix: &[u8], found: &mut Vec<PathBuf>) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use sentinel_ipc::file_class::{BUILT_IN, class};
 
     use super::*;
@@ -184,6 +187,22 @@ mod tests {
         assert_eq!((&key[..12], bits), (&b"/etc/shadow\0"[..], 96));
         let (_, bits) = prefix_of(Pattern::Prefix(b"/etc/sudoers")).unwrap();
         assert_eq!(bits, 96);
+    }
+
+    #[test]
+    fn a_rule_about_private_files_opens_no_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let prefix = directory.path().join("ssh_host_").into_os_string().into_encoded_bytes();
+        for (name, mode) in [("ssh_host_key", 0o600), ("ssh_host_key.pub", 0o644)] {
+            let path = directory.path().join(name);
+            fs::write(&path, "x").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let opened = |private| {
+            let pattern = Pattern::Prefix(prefix.clone().leak());
+            open_existing(&Rule { pattern, class: class::SSH_HOST_KEY, private }).len()
+        };
+        assert_eq!((opened(true), opened(false)), (1, 2));
     }
 
     #[test]

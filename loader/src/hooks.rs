@@ -13,6 +13,11 @@ const EXEC: &str = "sched_process_exec";
 const EXIT: &str = "sched_process_exit";
 const RING: &str = "io_uring_complete";
 const RING_BEGINS: &str = "io_uring_submit_req";
+const RING_OVERFLOWS: &str = "io_uring_cqe_overflow";
+
+/// What io_uring can do.
+const OF_RINGS: KindSet =
+    KindSet::of(&[OPEN, SOCKET, ACCEPT, CONNECT, BIND, LISTEN, CLOSE, SENT, TRAFFIC]);
 
 /// Tracepoints that keep scope and facts true, attached as long as the loader runs: it says who a
 /// process is until its end. Each program has the name of its tracepoint.
@@ -75,13 +80,11 @@ struct Report {
 const OF_PATHS: KindSet =
     KindSet::of(&[RENAME, LINK, SYMLINK, UNLINK, CHMOD, TRUNCATE, MKDIR, MKNOD]);
 
-const REPORTS: [Report; 8] = [
+const REPORTS: [Report; 9] = [
     Report { name: "inet_sock_set_state", kinds: KindSet::of(&[TCP_CONNECTING]) },
-    Report {
-        name: RING,
-        kinds: KindSet::of(&[OPEN, SOCKET, ACCEPT, CONNECT, BIND, LISTEN, CLOSE, SENT, TRAFFIC]),
-    },
-    Report { name: RING_BEGINS, kinds: KindSet::of(&[OPEN, CONNECT, SENT, TRAFFIC]) },
+    Report { name: RING, kinds: OF_RINGS },
+    Report { name: RING_BEGINS, kinds: OF_RINGS },
+    Report { name: RING_OVERFLOWS, kinds: OF_RINGS },
     Report { name: "cgroup_mkdir", kinds: KindSet::of(&[CGROUP_MADE]) },
     Report { name: "cgroup_rmdir", kinds: KindSet::of(&[CGROUP_REMOVED]) },
     Report { name: "inode_set_ctime_to_ts", kinds: OF_PATHS },
@@ -90,8 +93,14 @@ const REPORTS: [Report; 8] = [
 ];
 
 /// Tracepoints that some supported kernels lack; the sensor does without them.
-const OPTIONAL: [&str; 5] =
-    ["inode_set_ctime_to_ts", "ctime_ns_xchg", "ctime_xchg_skip", RING, RING_BEGINS];
+const OPTIONAL: [&str; 6] = [
+    "inode_set_ctime_to_ts",
+    "ctime_ns_xchg",
+    "ctime_xchg_skip",
+    RING,
+    RING_BEGINS,
+    RING_OVERFLOWS,
+];
 
 /// The reporting tracepoints that this kernel has.
 pub fn reporting(btf: &Btf) -> Vec<&'static str> {
@@ -118,4 +127,10 @@ pub fn ring_completion(btf: &Btf) -> u32 {
         // Before 5.17 it does not tell the request.
         _ => 0,
     }
+}
+
+/// Value of the object's constant `EXIT_TELLS_LAST`: 1 where `sched_process_exit` tells whether a
+/// thread is its process's last.
+pub fn exit_tells_last(btf: &Btf) -> u32 {
+    u32::from(btf.tracepoint_arguments(EXIT) == Some(2))
 }

@@ -134,9 +134,11 @@ impl Sensor {
         let kernel = offsets::btf_of_this_kernel().map_err(SensorError::Offsets)?;
         let offsets = offsets::of(&kernel).map_err(SensorError::Offsets)?;
         let ring_completion = hooks::ring_completion(&kernel);
+        let exit_tells_last = hooks::exit_tells_last(&kernel);
         let mut loader = EbpfLoader::new();
         loader.override_global("OFFSETS", &offsets, true);
         loader.override_global("RING_COMPLETION", &ring_completion, true);
+        loader.override_global("EXIT_TELLS_LAST", &exit_tells_last, true);
         let mut ebpf = loader.load(OBJECT).map_err(SensorError::Object)?;
         let btf = Btf::from_sys_fs().map_err(|error| SensorError::Object(error.into()))?;
         let reporting = hooks::reporting(&kernel);
@@ -213,6 +215,7 @@ impl Sensor {
     pub fn learn_files(&mut self) -> Result<(), SensorError> {
         self.set_kinds(KindSet::of(&[kind::OPEN]))?;
         self.attach(hooks::SYS_EXIT)?;
+        self.set_control(&[(control::LEARNER, u64::from(std::process::id()))])?;
         for rule in BUILT_IN {
             self.set_control(&[(control::LEARN, u64::from(rule.class))])?;
             drop(file_classes::open_existing(rule));

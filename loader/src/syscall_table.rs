@@ -48,6 +48,7 @@ const X86_64: &[(u16, &[usize])] = &[
     (SENDFILE, &[40]),
     (SPLICE, &[275, 326]), // and copy_file_range
     (TEE, &[276]),
+    (SUBMIT, &[209]),
     (RENAME, &[82]),
     (RENAME_AT, &[264, 316]),
     (LINK, &[86]),
@@ -91,6 +92,7 @@ const X32: &[(u16, &[usize])] = &[
     (KILL, &[524, 536]),
     (RECVMMSG, &[537]),
     (SENDMMSG, &[538]),
+    (SUBMIT, &[544]),
     (PROCESS_MEMORY, &[539, 540]),
 ];
 
@@ -126,6 +128,7 @@ const IA32: &[(u16, &[usize])] = &[
     (SENDFILE, &[187, 239]),
     (SPLICE, &[313, 377]),
     (TEE, &[315]),
+    (SUBMIT, &[248]),
     (RENAME, &[38]),
     (RENAME_AT, &[302, 353]),
     (LINK, &[9]),
@@ -177,8 +180,11 @@ fn leads_to(of: u16) -> &'static [u16] {
         FCNTL => &[DUP, SET_DESCRIPTOR_FLAGS, TRAFFIC],
         CLOSE => &[CLOSE, TRAFFIC],
         DUP => &[DUP, TRAFFIC],
+        CONNECT => &[CONNECT, TRAFFIC],
         OPEN => &[OPEN, OPEN_ANY],
-        READ | WRITE | SENDTO | SENDMSG | SENDMMSG | SENDFILE | SPLICE | TEE => &[SENT, TRAFFIC],
+        READ | WRITE | SENDTO | SENDMSG | SENDMMSG | SENDFILE | SPLICE | TEE | SUBMIT => {
+            &[SENT, TRAFFIC]
+        }
         RECVMSG | RECVMMSG => &[TRAFFIC, RECEIVED],
         PRCTL => &[SET_NAME, CREDENTIALS],
         _ => &[],

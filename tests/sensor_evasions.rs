@@ -8,6 +8,7 @@ use std::{
 
 use sentinel_ipc::{
     file_class::SECRET,
+    frame::KindSet,
     kernel_abi::{abi, flag, kind, origin},
 };
 use sentinel_tests::{
@@ -119,6 +120,21 @@ fn sends_over_hundreds_of_sockets_are_all_told() {
     let told = tap.of(pid, kind::SENT);
     assert_eq!(told.len(), 600);
     assert!(told.iter().all(|record| record.traffic().sent == 6));
+}
+
+#[test]
+fn traffic_that_nobody_asked_for_is_not_counted() {
+    let Some(bed) = Bed::new() else { return };
+    // What the analyzer asks for makes the kernel look at recvmsg(2).
+    let mut tap = Tap::start_with(&bed, KindSet::of(&[kind::RECEIVED]));
+    let code = "import socket\n\
+                all = [socket.socketpair() for _ in range(450)]\n\
+                for a, b in all:\n\
+                \x20   a.send(b'x')\n\
+                \x20   b.recvmsg(1)";
+    python(&bed, code, &[]);
+    tap.catch_up();
+    assert_eq!(tap.counters().untracked, 0);
 }
 
 #[test]

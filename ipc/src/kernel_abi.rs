@@ -691,6 +691,16 @@ pub mod rule {
     pub const PARENT: u32 = 8;
 }
 
+/// Values of the object's constant `RING_COMPLETION`: how `io_uring_complete` tells its result.
+pub mod ring_completion {
+    /// Not together with the request (before 5.17).
+    pub const UNKNOWN: u32 = 0;
+    /// `(ctx, req, cqe)`, since 6.15.
+    pub const IN_ENTRY: u32 = 1;
+    /// `(ctx, req, user_data, res, …)`, since 5.17.
+    pub const IN_ARGUMENT: u32 = 2;
+}
+
 /// Slots of the object's variable `CONTROL`.
 pub mod control {
     /// 1: processes are reported unless they are our own; 0: only those in scope.

@@ -10,10 +10,14 @@ use crate::{
     kernel::{Address, Task, forget, has},
 };
 
-const S_IFMT: u32 = 0o170_000;
-const S_IFSOCK: u32 = 0o140_000;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+/// The bits of a mode that tell the type (include/uapi/linux/stat.h), and types.
+pub const S_IFMT: u32 = 0o170_000;
+pub const S_IFSOCK: u32 = 0o140_000;
+pub const S_IFLNK: u32 = 0o120_000;
+pub const S_IFREG: u32 = 0o100_000;
+pub const S_IFDIR: u32 = 0o040_000;
+pub const AF_INET: u16 = 2;
+pub const AF_INET6: u16 = 10;
 
 /// An object that is not known.
 pub const NO_OBJECT: Object =

@@ -27,7 +27,7 @@ const MAP_ANONYMOUS: u64 = 0x20;
 /// The highest errno + 1; results below 0 and above its negative are errors.
 const MAX_ERRNO: i64 = 4096;
 /// Execute bits, set-user-id, set-group-id.
-const POWERFUL_MODE: u64 = 0o6111;
+pub const POWERFUL_MODE: u64 = 0o6111;
 /// `O_ACCMODE` and `O_PATH` (include/uapi/asm-generic/fcntl.h).
 const ACCESS_MODE: u32 = 0o3;
 const WRITE_ONLY: u32 = 0o1;

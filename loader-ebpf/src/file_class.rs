@@ -14,6 +14,7 @@ use sentinel_ipc::{
 };
 
 use crate::{
+    descriptor::{S_IFMT, S_IFREG},
     kernel::{Address, copy_kernel, forget},
     path::Location,
 };
@@ -51,8 +52,6 @@ struct Keys {
 
 const NAME_WORDS: usize = NAME_BYTES / 8;
 
-const S_IFMT: u32 = 0o170_000;
-const S_IFREG: u32 = 0o100_000;
 const READABLE_FOR_ALL: u32 = 0o004;
 /// Components that are looked at.
 const MAX_COMPONENTS: usize = 32;

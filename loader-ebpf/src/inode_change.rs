@@ -17,7 +17,7 @@ use sentinel_ipc::{
 
 use crate::{
     call::kind_of,
-    descriptor::object_of_inode,
+    descriptor::{S_IFDIR, S_IFLNK, S_IFMT, object_of_inode},
     emit::scratch,
     kernel::{
         Address, Task, copy_kernel, current_ids, current_registers, forget, number_of, offset,
@@ -26,10 +26,6 @@ use crate::{
     registers::Registers,
     scope::{class_of, is_reported, is_reporting},
 };
-
-const S_IFMT: u32 = 0o170_000;
-const S_IFDIR: u32 = 0o040_000;
-const S_IFLNK: u32 = 0o120_000;
 
 /// Inodes that are kept of one call: a rename changes two directories and what it moves.
 const MOST: usize = 3;

@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use sentinel_ipc::{
-    kernel_abi::{flag, kind},
+    kernel_abi::{flag, kind, ring_completion},
     kernel_fields::Field,
 };
 
@@ -24,10 +24,6 @@ use crate::{
 /// How this kernel's `io_uring_complete` tells the result; the loader finds out from BTF.
 #[unsafe(no_mangle)]
 static RING_COMPLETION: u32 = 0;
-/// `(ctx, req, cqe)`, since 6.15.
-const IN_ENTRY: u32 = 1;
-/// `(ctx, req, user_data, res, …)`, since 5.17.
-const IN_ARGUMENT: u32 = 2;
 
 // `enum io_uring_op` (include/uapi/linux/io_uring.h).
 const READV: u8 = 1;
@@ -38,8 +34,8 @@ const SENDMSG: u8 = 9;
 const RECVMSG: u8 = 10;
 const ACCEPT: u8 = 13;
 const CONNECT: u8 = 16;
-const CLOSE: u8 = 19;
 const OPENAT: u8 = 18;
+const CLOSE: u8 = 19;
 const READ: u8 = 22;
 const WRITE: u8 = 23;
 const SEND: u8 = 26;
@@ -82,11 +78,11 @@ impl Completion {
         // SAFETY: a constant of the object, set before the load; volatile, because the compiler
         // would otherwise fold in the initial value.
         let form = unsafe { (&raw const RING_COMPLETION).read_volatile() };
-        let (request, result) = if form == IN_ENTRY {
+        let (request, result) = if form == ring_completion::IN_ENTRY {
             // Not the entry's: the ring's memory is the caller's as well.
             let request = Address(context.arg(1));
             (request, request.read::<i32>(Field::RingRequestResult) as i64)
-        } else if form == IN_ARGUMENT {
+        } else if form == ring_completion::IN_ARGUMENT {
             (Address(context.arg(1)), context.arg::<i64>(3) as i32 as i64)
         } else {
             (Address(0), 0)
@@ -140,22 +136,21 @@ pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
         }
         return 0;
     }
-    let (kind, slot) = match done.opcode {
-        OPENAT | OPENAT2 if succeeded => {
+    let kind = kind_of(done.opcode);
+    let slot = match kind {
+        kind::OPEN if succeeded => {
             let (file, flags) = done.new_file(Field::RingOpenSlot);
             let facts = done.facts();
             let flags = facts.flags | flags;
-            file_calls::note(Facts { kind: kind::OPEN, flags, ..facts }, file);
+            file_calls::note(Facts { kind, flags, ..facts }, file);
             // SAFETY: the map holds programs of this very hook only. Does not come back.
             unsafe { RING_FAMILIES.tail_call(&context, RING_OPEN) };
             return 0;
         }
-        SOCKET if succeeded => (kind::SOCKET, Some(Field::RingSocketSlot)),
-        ACCEPT if succeeded => (kind::ACCEPT, Some(Field::RingAcceptSlot)),
-        CONNECT => (kind::CONNECT, None),
-        BIND => (kind::BIND, None),
-        LISTEN => (kind::LISTEN, None),
-        opcode if way_of(opcode).is_some() && done.result > 0 => {
+        kind::SOCKET if succeeded => Some(Field::RingSocketSlot),
+        kind::ACCEPT if succeeded => Some(Field::RingAcceptSlot),
+        kind::CONNECT | kind::BIND | kind::LISTEN => None,
+        kind::TRAFFIC | kind::SENT if done.result > 0 => {
             // SAFETY: as above.
             unsafe { RING_FAMILIES.tail_call(&context, RING_TRAFFIC) };
             return 0;
@@ -187,7 +182,7 @@ fn closed(tgid: u32, number: u32, facts: Facts) {
 }
 
 /// `TP_PROTO(struct io_kiocb *req)`. A request may ask for no completion if it succeeds: what it is
-/// about is told when it begins, and that it moves bytes is counted.
+/// about is told when it begins, or that it was one of a kind that is wanted is counted.
 #[btf_tracepoint(function = "io_uring_submit_req")]
 pub fn io_uring_submit_req(context: BtfTracePointContext) -> i32 {
     let request = Address(context.arg(0));
@@ -199,18 +194,21 @@ pub fn io_uring_submit_req(context: BtfTracePointContext) -> i32 {
     if !is_reported(class_of(tgid)) {
         return 0;
     }
-    let opcode = request.read(Field::RingRequestOpcode);
     let facts =
         Facts { flags: flag::IO_URING, argument: [UNKNOWN_NUMBER, 0, 0], ..Facts::default() };
-    match opcode {
-        OPENAT | OPENAT2 => file_calls::report_unknown(Facts { kind: kind::OPEN, ..facts }),
-        CONNECT if is_wanted(kind::CONNECT) => {
+    let kind = kind_of(request.read(Field::RingRequestOpcode));
+    if !is_wanted(kind) {
+        return 0;
+    }
+    match kind {
+        kind::OPEN => file_calls::report_unknown(Facts { kind, ..facts }),
+        kind::CONNECT => {
             count(|counters| counters.passed += 1);
             // The request gets its file only when it is done.
             let number: u32 = request.read(Field::RingRequestNumber);
             let fixed = request.read::<u32>(Field::RingRequestFlags) & FIXED_FILE != 0;
             let file = if fixed { Address(0) } else { Table::current().file(number) };
-            descriptor::emit_file(Facts { kind: kind::CONNECT, ..facts }, file);
+            descriptor::emit_file(Facts { kind, ..facts }, file);
         }
         _ => count(|counters| counters.unreadable += 1),
     }
@@ -225,6 +223,25 @@ pub fn io_uring_cqe_overflow(_: BtfTracePointContext) -> i32 {
         count(|counters| counters.unreadable += 1);
     }
     0
+}
+
+/// The kind of event that a request leads to; 0 if to none that is told.
+#[inline(always)]
+fn kind_of(opcode: u8) -> u16 {
+    match opcode {
+        OPENAT | OPENAT2 => kind::OPEN,
+        SOCKET => kind::SOCKET,
+        ACCEPT => kind::ACCEPT,
+        CONNECT => kind::CONNECT,
+        BIND => kind::BIND,
+        LISTEN => kind::LISTEN,
+        CLOSE => kind::CLOSE,
+        opcode => match way_of(opcode) {
+            Some(Way::In) => kind::TRAFFIC,
+            Some(Way::Out) => kind::SENT,
+            None => 0,
+        },
+    }
 }
 
 /// Which way a request moves bytes, if it does.

@@ -10,6 +10,7 @@ use crate::{
     call::Call,
     descriptor::{NO_OBJECT, Table},
     emit::{Facts, header, scratch},
+    file_calls::POWERFUL_MODE,
     inode_change,
     kernel::{copy_user_string, forget},
     path::{Location, walk},
@@ -19,8 +20,6 @@ use crate::{
 
 const AT_FDCWD: i32 = -100;
 const AT_REMOVEDIR: u64 = 0x200;
-/// Execute bits, set-user-id, set-group-id.
-const POWERFUL_MODE: u64 = 0o6111;
 const PERMISSIONS: u64 = 0o7777;
 /// Bytes of one of a record's two paths.
 pub const ROOM: usize = 2 * PATH_BYTES;

@@ -8,7 +8,7 @@ use sentinel_ipc::{
 };
 
 use crate::{
-    descriptor::object_of_inode,
+    descriptor::{S_IFDIR, S_IFMT, object_of_inode},
     emit::{scratch, send},
     file_class,
     inode_change::{self, Changed},
@@ -21,8 +21,6 @@ use crate::{
 
 /// Slashes behind a directory's name that are overlooked.
 const MAX_SLASHES: u32 = 3;
-const S_IFMT: u32 = 0o170_000;
-const S_IFDIR: u32 = 0o040_000;
 
 /// The parts of a record that is being completed.
 struct Parts {

@@ -15,7 +15,7 @@ use sentinel_ipc::{
 
 use crate::{
     atomic,
-    descriptor::describe,
+    descriptor::{S_IFMT, S_IFSOCK, describe},
     emit::{Facts, header, scratch, send},
     file_class,
     kernel::{Address, forget, now},
@@ -84,9 +84,6 @@ pub const BY_INODE: u32 = 0x8000_0000;
 /// `argument[0]` where a descriptor's number is not known.
 pub const UNKNOWN_NUMBER: u64 = u32::MAX as u64;
 
-const S_IFMT: u32 = 0o170_000;
-const S_IFSOCK: u32 = 0o140_000;
-
 /// Which way the bytes went.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -117,9 +114,18 @@ pub struct Share {
     pub more_remotes: u64,
 }
 
+/// Whether anybody wants to hear of traffic.
+#[inline(always)]
+fn is_counted() -> bool {
+    is_wanted(kind::SENT) || is_wanted(kind::TRAFFIC)
+}
+
 /// Adds a call's bytes to its descriptor's; reports a send when it is due.
 #[inline(always)]
 pub fn account(share: Share, facts: Facts) {
+    if !is_counted() {
+        return;
+    }
     let key = TrafficKey { tgid: share.tgid, number: share.number };
     let Some(entry) = entry_of(&key, share.file, facts) else {
         count(|counters| counters.untracked += 1);
@@ -226,7 +232,6 @@ fn entry_of(key: &TrafficKey, file: Address, facts: Facts) -> Option<*mut Traffi
     let fresh = FRESH.get_ptr_mut(0)?;
     // SAFETY: a live map value of this CPU.
     unsafe { fill(fresh, file, 0) };
-    // SAFETY: filled above.
     if TRAFFIC_CHAINS.get_ptr_mut(&key.tgid).is_none() {
         // BPF_NOEXIST: another thread may have been faster.
         let _other_was = TRAFFIC_CHAINS.insert(&key.tgid, &0, 1);
@@ -281,6 +286,9 @@ unsafe fn fill(entry: *mut Traffic, file: Address, next: u64) {
 /// Descriptor `number` is closed.
 #[inline(always)]
 pub fn end(tgid: u32, number: u32, facts: Facts) {
+    if !is_counted() {
+        return;
+    }
     let Some(entry) = TRAFFIC.get_ptr_mut(&TrafficKey { tgid, number }) else { return };
     tell(entry, number, facts);
     // SAFETY: a live map value.

@@ -9,7 +9,7 @@ use sentinel_ipc::kernel_abi::{flag, kind, stage};
 
 use crate::{
     call::Call,
-    descriptor::Table,
+    descriptor::{AF_INET, AF_INET6, Table},
     emit::Facts,
     kernel::{copy_user, current_ids, forget, read_user},
     message::Message,
@@ -19,8 +19,6 @@ use crate::{
     traffic::{Remote, Share, Way, account},
 };
 
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
 /// Messages of one call whose bytes are counted; the kernel allows 1024 (`UIO_MAXIOV`).
 const MAX_MESSAGES: usize = 128;
 
@@ -109,7 +107,7 @@ fn share_out(call: &Call, moved: &Moved) {
     // A loop, so that the object holds the code for one descriptor's share once.
     for turn in 0..2 {
         let way = if turn == 0 { Way::Out } else { Way::In };
-        if moved.numbers[turn] == NONE {
+        if moved.numbers[turn] == NONE || moved.bytes == 0 {
             continue;
         }
         let number = moved.numbers[turn] as u32;
@@ -118,9 +116,6 @@ fn share_out(call: &Call, moved: &Moved) {
             continue;
         }
         let flags = table.flags(number) & flag::RACY;
-        if moved.bytes == 0 {
-            continue;
-        }
         let share = Share {
             tgid,
             number,

@@ -2,7 +2,7 @@
 
 use sentinel_ipc::{
     frame::KindSet,
-    kernel_abi::{kind::*, stage},
+    kernel_abi::{kind::*, ring_completion, stage},
 };
 
 use crate::{btf::Btf, syscall_table};
@@ -117,15 +117,12 @@ pub fn is_needed(name: &str, kinds: KindSet) -> bool {
     REPORTS.iter().any(|report| report.name == name && report.kinds.meets(kinds))
 }
 
-/// Value of the object's constant `RING_COMPLETION`: how `io_uring_complete` tells its result.
+/// Value of the object's constant `RING_COMPLETION`.
 pub fn ring_completion(btf: &Btf) -> u32 {
     match btf.tracepoint_arguments(RING) {
-        // (ctx, req, cqe)
-        Some(3) => 1,
-        // (ctx, req, user_data, res, cflags, …)
-        Some(5..) => 2,
-        // Before 5.17 it does not tell the request.
-        _ => 0,
+        Some(3) => ring_completion::IN_ENTRY,
+        Some(5..) => ring_completion::IN_ARGUMENT,
+        _ => ring_completion::UNKNOWN,
     }
 }
 

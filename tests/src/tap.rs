@@ -10,7 +10,7 @@ use std::{
 use sentinel_analyzer::event;
 use sentinel_ipc::{
     channel::{Channel, Received, Sent},
-    frame::{AnalyzerMessage, KindSet, LoaderMessage, PROTOCOL_VERSION, decode, encode},
+    frame::{AnalyzerMessage, Counters, KindSet, LoaderMessage, PROTOCOL_VERSION, decode, encode},
     kernel_abi::{
         CgroupRecord, CredentialsRecord, DescriptorRecord, ExecRecord, FileRecord, ForkRecord,
         NameRecord, Object, PathRecord, RecordHeader, SocketRecord, Span, TargetRecord,
@@ -126,6 +126,8 @@ struct Source {
     scope: PathBuf,
     records: Vec<Record>,
     dropped: u64,
+    counters: Counters,
+    heartbeats: u32,
     ready: bool,
 }
 
@@ -203,6 +205,26 @@ impl Tap {
         }
     }
 
+    /// The kernel's counters, as of now.
+    ///
+    /// # Panics
+    /// When the loader ended.
+    pub fn counters(&self) -> Counters {
+        let after = lock(&self.source).heartbeats + 1;
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            let mut source = lock(&self.source);
+            source.hear_all();
+            // One may have been under way.
+            if source.heartbeats > after {
+                return source.counters;
+            }
+            drop(source);
+            assert!(Instant::now() < limit, "the loader says nothing");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Everything so far; other tests' processes may be among it.
     pub fn records(&self) -> &[Record] {
         &self.records
@@ -228,8 +250,16 @@ impl Source {
             .spawn()
             .expect("the loader");
         let scope = scope.to_owned();
-        let mut source =
-            Self { channel, loader, scope, records: Vec::new(), dropped: 0, ready: false };
+        let mut source = Self {
+            channel,
+            loader,
+            scope,
+            records: Vec::new(),
+            dropped: 0,
+            counters: Counters::default(),
+            heartbeats: 0,
+            ready: false,
+        };
         let mut frame = Vec::new();
         let hello = AnalyzerMessage::Hello { version: PROTOCOL_VERSION, kinds };
         encode(&hello, &mut frame).expect("a frame");
@@ -252,7 +282,10 @@ impl Source {
             };
             match decode(frame).expect("a message") {
                 LoaderMessage::Ready { .. } => self.ready = true,
-                LoaderMessage::Heartbeat { .. } => {}
+                LoaderMessage::Heartbeat { counters, .. } => {
+                    self.counters = counters;
+                    self.heartbeats += 1;
+                }
                 LoaderMessage::Finished { .. } => panic!("the loader finished"),
                 LoaderMessage::Events { records, dropped, .. } => {
                     self.dropped = dropped;

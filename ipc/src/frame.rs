@@ -5,7 +5,7 @@ use std::fmt;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::kernel_abi::kind;
+pub use crate::kind_set::KindSet;
 
 /// Raised whenever a message or record changes; both ends must have the same.
 pub const PROTOCOL_VERSION: u16 = 3;
@@ -30,53 +30,6 @@ pub enum AnalyzerMessage {
     },
     /// Detach, send what is left, and end with [`LoaderMessage::Finished`].
     Stop,
-}
-
-/// A set of the values in [`kind`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KindSet(u128);
-
-impl KindSet {
-    /// Every kind there is.
-    pub const fn all() -> Self {
-        Self((1 << kind::COUNT) - 1)
-    }
-
-    /// These kinds.
-    ///
-    /// # Panics
-    /// At compile time, for what is no kind.
-    pub const fn of(kinds: &[u16]) -> Self {
-        let mut bits = 0;
-        let mut rest = kinds;
-        while let [first, others @ ..] = rest {
-            assert!(*first < kind::COUNT, "no such kind");
-            bits |= 1 << *first;
-            rest = others;
-        }
-        Self(bits)
-    }
-
-    /// Whether `kind` is among them.
-    pub const fn has(self, kind: u16) -> bool {
-        kind < kind::COUNT && self.0 >> kind & 1 != 0
-    }
-
-    /// Whether the two have something in common.
-    pub const fn meets(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    /// One bit a kind, from the lowest: kinds below 64, and the others.
-    pub fn halves(self) -> [u64; 2] {
-        let bytes = self.0.to_ne_bytes();
-        zerocopy::transmute!(bytes)
-    }
-
-    /// Whether it holds nothing but kinds that exist.
-    pub const fn is_sound(self) -> bool {
-        self.0 >> kind::COUNT == 0
-    }
 }
 
 /// Loader → analyzer.

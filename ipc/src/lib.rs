@@ -18,4 +18,6 @@ pub mod frame;
 pub mod kernel_abi;
 pub mod kernel_fields;
 #[cfg(feature = "user")]
+mod kind_set;
+#[cfg(feature = "user")]
 pub mod seccomp;

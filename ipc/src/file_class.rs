@@ -38,6 +38,11 @@ pub mod class {
     pub const ENVIRONMENT_FILE: u32 = 12 | SECRET;
 }
 
+/// The bit of `class` in a set of classes: its number, which is below 32.
+pub const fn bit(class: u32) -> u32 {
+    1 << (class & 31)
+}
+
 /// What a rule looks at. Bytes are compared as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pattern {

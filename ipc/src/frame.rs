@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::kind_set::KindSet;
 
 /// Raised whenever a message or record changes; both ends must have the same.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 /// Bytes of the reason in a kill request, at most; more are refused.
 pub const MAX_REASON_BYTES: usize = 256;
 /// Bytes of the longest frame; longer ones are refused unread.
@@ -21,46 +21,128 @@ pub const MAX_BATCH_BYTES: usize = MAX_FRAME_BYTES - 1024;
 /// Analyzer → loader.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AnalyzerMessage {
-    /// The first message; asks for the sensor to be attached.
+    /// The first message.
     Hello {
         /// [`PROTOCOL_VERSION`] of the analyzer.
         version: u16,
-        /// What is to be reported, beside fork, exec and exit, which always are.
-        kinds: KindSet,
     },
+    /// What is to be reported from now on, in place of what was; may come at any time.
+    Subscribe(Subscription),
+    /// Tell what is running.
+    TakeSnapshot,
     /// Detach, send what is left, and end with [`LoaderMessage::Finished`].
     Stop,
+}
+
+/// What the analyzer wants to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscription {
+    /// Comes back with the answer.
+    pub number: u32,
+    /// Whether anything is to be reported at all.
+    pub reporting: bool,
+    /// Kinds of events, beside fork, exec and exit.
+    pub kinds: KindSet,
+    /// Classes of files whose opening is told ([`crate::file_class::bit`]).
+    pub classes: u32,
+    /// Processes, of those in the operator's scope.
+    pub selection: Selection,
+}
+
+/// A part of the scope that the operator gave the loader, which nothing widens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Selection {
+    /// All of it.
+    All,
+    /// The subtree of the cgroup with this v2 id.
+    Cgroup(u64),
+    /// This process and what descends from it.
+    Tree(u32),
+}
+
+/// What a kernel cannot tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Limit {
+    /// Which file a call about names changed (before 6.13).
+    FilesOfPathCalls,
+    /// What is done through an io_uring.
+    IoUring,
+    /// Completions of an io_uring that nobody is told of.
+    SilentIoUring,
+    /// Arguments of processes that were running before (before 5.18).
+    ArgumentsOfRunning,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(match self {
+            Self::FilesOfPathCalls => {
+                "files that are renamed or linked before anybody opened them"
+            }
+            Self::IoUring => "files and connections opened through io_uring",
+            Self::SilentIoUring => "io_uring requests without a completion",
+            Self::ArgumentsOfRunning => "arguments of processes that were already running",
+        })
+    }
 }
 
 /// Loader → analyzer.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub enum LoaderMessage<'a> {
-    /// Answer to [`AnalyzerMessage::Hello`]: the sensor is attached.
+    /// Answer to [`AnalyzerMessage::Hello`].
     Ready {
         /// [`PROTOCOL_VERSION`] of the loader.
         version: u16,
+        /// Clocks at this moment.
+        clock: Clock,
+        /// When the loader began to wait for this analyzer after it had another one;
+        /// CLOCK_BOOTTIME, ns.
+        unattended_since: Option<u64>,
+    },
+    /// Answer to [`AnalyzerMessage::Subscribe`].
+    Subscribed {
+        /// The subscription's number.
+        number: u32,
         /// Names of the tracepoints that are attached.
         #[serde(borrow)]
         hooks: Vec<&'a str>,
-        /// Clocks at this moment.
-        clock: Clock,
+        /// What this kernel cannot tell of what is wanted.
+        limits: Vec<Limit>,
     },
-    /// Records in the order of the ring.
+    /// Records of one ring, in its order.
     Events {
-        /// When these were read; CLOCK_BOOTTIME, ns.
-        now: u64,
-        /// Records that the kernel had lost by then, in total.
-        dropped: u64,
         /// Whole records of `kernel_abi`, one after the other.
         #[serde(with = "serde_bytes")]
         records: &'a [u8],
     },
-    /// Sent at least twice a second, so that the analyzer's time goes on without events.
+    /// The rings were drained.
+    Drained {
+        /// What was emitted before has been sent; CLOCK_BOOTTIME, ns.
+        until: u64,
+        /// Records that each ring had lost by then, in total.
+        dropped: [u64; 2],
+    },
+    /// A part of what is running, as records.
+    Snapshot {
+        /// When the snapshot was begun; CLOCK_BOOTTIME, ns.
+        begun: u64,
+        /// Whole records of `kernel_abi`, one after the other.
+        #[serde(with = "serde_bytes")]
+        records: &'a [u8],
+        /// Whether this was the last part.
+        is_last: bool,
+        /// Whether it holds less than it should: there was more than fits into its bounds.
+        is_cut: bool,
+    },
+    /// Sent at least twice a second, after the rings were drained, so that the analyzer's time goes
+    /// on without events.
     Heartbeat {
         /// Clocks at this moment. Records that were emitted before it have been sent.
         clock: Clock,
         /// Totals since the start.
         counters: Counters,
+        /// Canaries ([`crate::kernel_abi::kind::CANARY`]) that have been made for this analyzer.
+        canaries: u64,
     },
     /// The last message.
     Finished {
@@ -275,10 +357,10 @@ pub struct Counters {
     pub seen: u64,
     /// Of those, how often the event was wanted.
     pub passed: u64,
-    /// Records put into the ring.
-    pub emitted: u64,
-    /// Records lost because the ring was full.
-    pub dropped: u64,
+    /// Records put into each ring, as [`crate::kernel_abi::ring`] numbers them.
+    pub emitted: [u64; 2],
+    /// Records lost because that ring was full.
+    pub dropped: [u64; 2],
     /// Calls of which something was not told; see `SensorCounters`.
     pub unreadable: u64,
     /// Times that traffic was not added up, because there were too many descriptors.
@@ -337,10 +419,14 @@ mod tests {
     fn messages_survive_the_way() {
         let mut frame = Vec::new();
         let clock = Clock { boot_ns: 7, wall_offset_ns: -3 };
-        let message = LoaderMessage::Ready { version: 1, hooks: vec!["sys_exit", "b"], clock };
+        let message = LoaderMessage::Ready { version: 1, clock, unattended_since: Some(4) };
         encode(&message, &mut frame).unwrap();
         assert_eq!(decode::<LoaderMessage<'_>>(&frame), Ok(message));
-        let message = LoaderMessage::Events { now: 9, dropped: 4, records: &[1, 2, 3] };
+        let hooks = vec!["sys_exit", "b"];
+        let message = LoaderMessage::Subscribed { number: 1, hooks, limits: vec![Limit::IoUring] };
+        encode(&message, &mut frame).unwrap();
+        assert_eq!(decode::<LoaderMessage<'_>>(&frame), Ok(message));
+        let message = LoaderMessage::Events { records: &[1, 2, 3] };
         encode(&message, &mut frame).unwrap();
         assert_eq!(decode::<LoaderMessage<'_>>(&frame), Ok(message));
     }
@@ -349,11 +435,10 @@ mod tests {
     fn a_full_batch_fits_in_a_frame() {
         let mut frame = Vec::new();
         let records = vec![0xff; MAX_BATCH_BYTES];
-        encode(
-            &LoaderMessage::Events { now: u64::MAX, dropped: u64::MAX, records: &records },
-            &mut frame,
-        )
-        .unwrap();
+        let (is_last, is_cut) = (true, true);
+        let message =
+            LoaderMessage::Snapshot { begun: u64::MAX, records: &records, is_last, is_cut };
+        encode(&message, &mut frame).unwrap();
         assert!(frame.len() <= MAX_FRAME_BYTES);
     }
 

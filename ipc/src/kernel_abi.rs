@@ -325,6 +325,45 @@ shared_layout! {
         socket: Socket,
     }
 
+    /// A process that was running when a snapshot came to it. The header is about it, not about
+    /// who took the snapshot.
+    struct ProcessRecord: 1536 {
+        /// Who it is; `timestamp` is when it was looked at.
+        header: RecordHeader,
+        /// What it runs; for a script its interpreter.
+        executable: Object,
+        /// Its descriptors 0, 1 and 2.
+        stdio: [Descriptor; 3],
+        /// What it may act as.
+        credentials: Credentials,
+        /// Start of its parent, ns since boot; 0 if it has none.
+        parent_start_time: u64,
+        /// Thread group id of its parent.
+        parent_tgid: u32,
+        /// Bytes of `argv`.
+        argv_length: u16,
+        /// Always 0.
+        reserved: u16,
+        /// `task_struct.comm`, for display only.
+        comm: [u8; COMM_BYTES],
+        /// Where in `path` the path lies.
+        span: Span,
+        /// Path of `executable`, not terminated.
+        path: [u8; PATH_BYTES],
+        /// Arguments, each ended by a NUL.
+        argv: [u8; ARGV_BYTES],
+    }
+
+    /// A pipe or socket that a process held when a snapshot came to it. The header is the process's.
+    struct HeldRecord: 176 {
+        /// Who holds it; `argument[0]` is the descriptor.
+        header: RecordHeader,
+        /// What it is.
+        descriptor: Descriptor,
+        /// Inode of the unix socket at its other end; 0 if there is none.
+        peer: u64,
+    }
+
     /// Value of the map `PROCESS_FACTS` (by tgid): what the kernel knows of a reported process.
     struct ProcessFacts: 152 {
         /// Start of the thread group's leader, ns since boot.
@@ -359,16 +398,16 @@ shared_layout! {
         flags: u32,
     }
 
-    /// Per-CPU counters of the sensor.
-    struct SensorCounters: 48 {
+    /// Per-CPU counters of the sensor. Pairs are by ring, as [`ring`] numbers them.
+    struct SensorCounters: 64 {
         /// Times a hook of ours ran, but for those that only help others.
         seen: u64,
         /// Events that were wanted: kind monitored, process in scope. One run may find several.
         passed: u64,
-        /// Records put into the ring.
-        emitted: u64,
-        /// Records lost because the ring was full.
-        dropped: u64,
+        /// Records put into each ring.
+        emitted: [u64; 2],
+        /// Records lost because that ring was full.
+        dropped: [u64; 2],
         /// Calls of which something was not told: user memory that could not be read, requests and
         /// messages beyond what is looked at.
         unreadable: u64,
@@ -415,6 +454,15 @@ pub mod kind {
     pub const CGROUP_MOVED: u16 = 0x06;
     /// [`super::SocketRecord`]: a TCP socket that begins to connect.
     pub const TCP_CONNECTING: u16 = 0x07;
+    /// [`super::ProcessRecord`]: found by a snapshot, as are the next three.
+    pub const PROCESS: u16 = 0x08;
+    /// [`super::HeldRecord`].
+    pub const HELD: u16 = 0x09;
+    /// [`super::FileRecord`]: a file of a class that a process has open; `argument[0]` is the
+    /// descriptor.
+    pub const HELD_FILE: u16 = 0x0a;
+    /// [`super::CgroupRecord`]: where a process is.
+    pub const CGROUP_FOUND: u16 = 0x0b;
 
     /// [`super::DescriptorRecord`]: `result` is the new descriptor.
     pub const SOCKET: u16 = 0x10;
@@ -449,6 +497,9 @@ pub mod kind {
     pub const RECEIVED: u16 = 0x1d;
     /// [`super::DescriptorRecord`]: setns(2); `argument` is the descriptor and CLONE_NEW*.
     pub const SETNS: u16 = 0x1e;
+    /// [`super::RecordHeader`]: the loader's own getsid(2), which shows that its events arrive. It
+    /// passes through the programs of all families.
+    pub const CANARY: u16 = 0x1f;
 
     /// [`super::FileRecord`]: `result` is the new descriptor. Only files of a class, and those that
     /// are not known: gone again, or opened into an io_uring's own table.
@@ -596,6 +647,18 @@ pub mod origin {
     pub const FILE_SYSTEM: u16 = 3;
 }
 
+/// The rings that records go through.
+pub mod ring {
+    /// What verdicts rest on; the loader is woken at once.
+    pub const ALERT: usize = 0;
+    /// The rest, which is drained along, or before it gets too full.
+    pub const TELEMETRY: usize = 1;
+    /// Bytes of [`ALERT`].
+    pub const ALERT_BYTES: u32 = 1 << 20;
+    /// Bytes of [`TELEMETRY`].
+    pub const TELEMETRY_BYTES: u32 = 8 << 20;
+}
+
 /// Values of [`RecordHeader::abi`].
 pub mod abi {
     /// The machine's own system call numbers.
@@ -677,6 +740,8 @@ pub mod class {
     pub const LEFT_SCOPE: u8 = 4;
     /// It or one it descends from has opened a secret.
     pub const TAINTED: u8 = 8;
+    /// Inside the part of the scope that the analyzer selected.
+    pub const SELECTED: u8 = 16;
 }
 
 /// Bits of [`ClassRule::flags`].
@@ -713,12 +778,32 @@ pub mod control {
     pub const KINDS_LOW: u32 = 3;
     /// Kinds from 64 on.
     pub const KINDS_HIGH: u32 = 4;
-    /// While not 0, files that the process [`LEARNER`] opens are entered as files of this class.
+    /// While not 0, files that the process [`LOADER`] opens are entered as files of this class.
     pub const LEARN: u32 = 5;
     /// The loader's own tgid.
-    pub const LEARNER: u32 = 6;
+    pub const LOADER: u32 = 6;
+    /// Classes of files that are wanted, one bit each; see [`crate::file_class::bit`].
+    pub const CLASSES: u32 = 7;
+    /// 1: only processes of the class [`super::class::SELECTED`] are reported.
+    pub const SELECTION: u32 = 8;
+    /// Cgroup v2 id whose subtree is selected; 0: none.
+    pub const SELECTION_CGROUP: u32 = 9;
+    /// What the iterator over tasks does: a value in [`super::pass`].
+    pub const PASS: u32 = 10;
+    /// Thread group id of the process from which a marking pass begins; 0: none.
+    pub const MARK_ROOT: u32 = 11;
     /// How many there are.
-    pub const COUNT: u32 = 7;
+    pub const COUNT: u32 = 12;
+}
+
+/// What the iterator over tasks does with each process; the value of [`control::PASS`].
+pub mod pass {
+    /// Writes a [`super::ProcessRecord`] of each that is reported.
+    pub const DESCRIBE: u64 = 0;
+    /// Gives and takes [`super::class::IN_SCOPE`].
+    pub const MARK_SCOPE: u64 = 1;
+    /// Gives and takes [`super::class::SELECTED`].
+    pub const MARK_SELECTION: u64 = 2;
 }
 
 /// Value of the object's variable `CONTROL`, alone in its section `.bss`.

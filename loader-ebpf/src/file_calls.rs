@@ -137,7 +137,7 @@ pub fn report() {
     let open_flags: u32 = file.read(Field::FileFlags);
     let (tgid, _) = current_ids();
     let lesson = control_value(control::LEARN);
-    if lesson != 0 && control_value(control::LEARNER) == tgid as u64 {
+    if lesson != 0 && control_value(control::LOADER) == tgid as u64 {
         file_class::learn_first(&object, lesson as u32);
         return;
     }

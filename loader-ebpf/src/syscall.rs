@@ -43,5 +43,5 @@ pub fn sys_exit(context: BtfTracePointContext) -> i32 {
 /// Whether the loader itself is opening files to have them learned.
 #[inline(always)]
 fn learns(tgid: u32) -> bool {
-    control_value(control::LEARN) != 0 && control_value(control::LEARNER) == tgid as u64
+    control_value(control::LEARN) != 0 && control_value(control::LOADER) == tgid as u64
 }

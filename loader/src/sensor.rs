@@ -215,7 +215,7 @@ impl Sensor {
     pub fn learn_files(&mut self) -> Result<(), SensorError> {
         self.set_kinds(KindSet::of(&[kind::OPEN]))?;
         self.attach(hooks::SYS_EXIT)?;
-        self.set_control(&[(control::LEARNER, u64::from(std::process::id()))])?;
+        self.set_control(&[(control::LOADER, u64::from(std::process::id()))])?;
         for rule in BUILT_IN {
             self.set_control(&[(control::LEARN, u64::from(rule.class))])?;
             drop(file_classes::open_existing(rule));

@@ -6,6 +6,7 @@ use sentinel_ipc::frame::Verdict;
 use serde::{Serialize, Serializer};
 
 use crate::{
+    cgroups::Place,
     patterns::Finding,
     process_table::{Ancestor, Process, ProcessTable},
 };
@@ -157,13 +158,14 @@ pub struct Alert {
 
 impl Alert {
     /// An alert on `finding` at `now` (CLOCK_BOOTTIME, ns); `wall_offset_ns` leads to the wall
-    /// clock; `gap` events were lost in its window.
+    /// clock; `gap` events were lost in its window; `place` is where the process runs.
     pub fn new(
         finding: Finding,
         now: u64,
         wall_offset_ns: i64,
         gap: u64,
         processes: &ProcessTable,
+        place: Place,
     ) -> Self {
         let process = processes.get(finding.process);
         let image = process.and_then(|process| process.image.as_deref());
@@ -185,9 +187,9 @@ impl Alert {
             ancestors: process
                 .map(|process| process.ancestors.iter().map(ancestor).collect())
                 .unwrap_or_default(),
-            container_id: None,
-            cgroup: None,
-            unit: None,
+            container_id: place.container_id,
+            cgroup: place.cgroup,
+            unit: place.unit,
             action: ActionTaken::Logged,
             message: finding.message,
             steps: finding

@@ -1,14 +1,17 @@
 //! Everything between typed events and alerts: tables first, then engines.
 
-use std::collections::VecDeque;
-
-use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
+use sentinel_ipc::frame::KindSet;
 
 use crate::{
     alert::{Alert, Engine, Severity},
+    cgroups::{self, Cgroups},
     event::{Action, Event, ProcessId},
-    patterns::{Finding, Rule, Verdicts, reverse_shell::ReverseShell},
-    process_table::ProcessTable,
+    patterns::{
+        Finding, Rule, Verdicts,
+        reverse_shell::{self, ReverseShell},
+    },
+    process_table::{self, ProcessTable},
+    sensor_state::SensorState,
 };
 
 /// Not a pattern of processes: Sentinel's own state, told as an alert.
@@ -16,63 +19,17 @@ static BREAKER: Rule =
     Rule { name: "enforcement_breaker", mitre: "T1562.001", engine: Engine::Sensor };
 
 /// What the tables and engines need to be told, beside fork, exec and exit.
-pub const KINDS: KindSet = KindSet::of(&[
-    kind::SOCKET,
-    kind::CONNECT,
-    kind::ACCEPT,
-    kind::BIND,
-    kind::LISTEN,
-    kind::DUP,
-    kind::SET_DESCRIPTOR_FLAGS,
-    kind::CLOSE,
-    kind::CLOSE_RANGE,
-    kind::PIPE,
-    kind::SOCKETPAIR,
-    kind::RECEIVED,
-    kind::UNSHARE,
-]);
+pub const NEEDS: KindSet = process_table::NEEDS.with(cgroups::NEEDS).with(reverse_shell::NEEDS);
 
 /// The engines and what they share. Pure: the same events give the same alerts.
 #[derive(Debug, Default)]
 pub struct Analysis {
     processes: ProcessTable,
+    cgroups: Cgroups,
     reverse_shell: ReverseShell,
     wall_offset_ns: i64,
-    losses: Losses,
+    sensor: SensorState,
     notes: Option<Vec<String>>,
-}
-
-/// When events were lost.
-#[derive(Debug, Default)]
-struct Losses {
-    total: u64,
-    /// When a loss was noticed (CLOCK_BOOTTIME, ns) and how many events it was, oldest first.
-    noticed: VecDeque<(u64, u64)>,
-}
-
-/// Losses that are remembered one by one; older ones are added to the oldest of them.
-const MAX_LOSSES: usize = 1024;
-
-impl Losses {
-    fn note(&mut self, now: u64, total: u64) {
-        let new = total.saturating_sub(self.total);
-        if new == 0 {
-            return;
-        }
-        self.total = total;
-        self.noticed.push_back((now, new));
-        if self.noticed.len() > MAX_LOSSES
-            && let Some((_, oldest)) = self.noticed.pop_front()
-            && let Some((_, next)) = self.noticed.front_mut()
-        {
-            *next += oldest;
-        }
-    }
-
-    /// Events that were or may have been lost after `start`.
-    fn since(&self, start: u64) -> u64 {
-        self.noticed.iter().rev().take_while(|(when, _)| *when >= start).map(|(_, lost)| lost).sum()
-    }
 }
 
 impl Analysis {
@@ -86,13 +43,39 @@ impl Analysis {
         self.wall_offset_ns = wall_offset_ns;
     }
 
-    /// Notes that by `now` (CLOCK_BOOTTIME, ns) so many events have been lost in total.
-    pub fn lost(&mut self, now: u64, total: u64) {
-        self.losses.note(now, total);
+    /// Has the state of the sensor followed at `now` (CLOCK_BOOTTIME, ns).
+    pub fn sensor(
+        &mut self,
+        now: u64,
+        alerts: &mut Vec<Alert>,
+        follow: impl FnOnce(&mut SensorState, &mut Vec<Finding>),
+    ) {
+        let mut findings = Vec::new();
+        follow(&mut self.sensor, &mut findings);
+        self.conclude(Verdicts { findings, notes: None }, now, alerts);
+    }
+
+    /// Events lost in total.
+    pub fn lost(&self) -> u64 {
+        self.sensor.lost_in_total()
+    }
+
+    /// A whole snapshot has been followed that was begun at `begun`, CLOCK_BOOTTIME in ns.
+    pub fn settle(&mut self, begun: u64) {
+        self.processes.settle(begun);
+    }
+
+    /// How many processes were met without their fork since the last call.
+    pub fn take_strangers(&mut self) -> usize {
+        self.processes.take_strangers()
     }
 
     /// Follows one event.
     pub fn event(&mut self, event: &Event, alerts: &mut Vec<Alert>) {
+        if matches!(event.action, Action::Canary) {
+            return self.sensor.canary();
+        }
+        self.cgroups.apply(event);
         self.processes.apply(event);
         let mut verdicts = self.verdicts();
         self.reverse_shell.observe(event, &self.processes, &mut verdicts);
@@ -123,7 +106,13 @@ impl Analysis {
             remote: None,
             repeat: false,
         };
-        Alert::new(finding, now, self.wall_offset_ns, 0, &self.processes)
+        self.alert(finding, now, 0)
+    }
+
+    fn alert(&self, finding: Finding, now: u64, gap: u64) -> Alert {
+        let place = self.processes.get(finding.process).map(|process| process.cgroup_id);
+        let place = place.and_then(|id| self.cgroups.place(id)).cloned().unwrap_or_default();
+        Alert::new(finding, now, self.wall_offset_ns, gap, &self.processes, place)
     }
 
     /// Takes the notes that were kept since the last call.
@@ -143,39 +132,11 @@ impl Analysis {
     fn conclude(&mut self, verdicts: Verdicts, now: u64, alerts: &mut Vec<Alert>) {
         for finding in verdicts.findings {
             let start = finding.steps.first().map_or(now, |step| step.timestamp);
-            let gap = self.losses.since(start);
-            alerts.push(Alert::new(finding, now, self.wall_offset_ns, gap, &self.processes));
+            let gap = self.sensor.lost_since(start);
+            alerts.push(self.alert(finding, now, gap));
         }
         if let (Some(all), Some(new)) = (&mut self.notes, verdicts.notes) {
             all.extend(new);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_gap_counts_what_was_lost_in_its_window() {
-        let mut losses = Losses::default();
-        losses.note(10, 0);
-        losses.note(20, 5);
-        losses.note(30, 5);
-        losses.note(40, 12);
-        assert_eq!(losses.since(0), 12);
-        assert_eq!(losses.since(20), 12);
-        assert_eq!(losses.since(21), 7);
-        assert_eq!(losses.since(41), 0);
-    }
-
-    #[test]
-    fn memory_of_losses_is_bounded_and_loses_none() {
-        let mut losses = Losses::default();
-        for loss in 1..=5000 {
-            losses.note(loss, loss);
-        }
-        assert_eq!(losses.noticed.len(), MAX_LOSSES);
-        assert_eq!(losses.since(0), 5000);
     }
 }

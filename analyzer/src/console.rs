@@ -6,7 +6,7 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use sentinel_ipc::frame::Counters;
+use sentinel_ipc::frame::{Counters, Limit};
 
 use crate::{
     alert::{Alert, Severity},
@@ -35,6 +35,8 @@ pub struct Banner<'a> {
     pub scope: &'a str,
     /// Tracepoints that are attached.
     pub hooks: &'a [String],
+    /// What this kernel cannot tell.
+    pub limits: &'a [Limit],
     /// Where alerts go beside the console.
     pub sinks: &'a [String],
     /// What the operator should know of this run.
@@ -119,6 +121,9 @@ impl Console {
             banner.hooks.len(),
             banner.hooks.join(", ")
         ));
+        for limit in banner.limits {
+            self.line(&format!("  blind to  {limit} (this kernel cannot tell)"));
+        }
         self.line(&format!("  scope     {}", banner.scope));
         for sink in banner.sinks {
             self.line(&format!("  alerts    {sink}"));
@@ -237,7 +242,8 @@ impl Default for Console {
 }
 
 fn events_line(counters: &Counters, processed: u64) -> String {
-    let Counters { seen, passed, emitted, dropped, forwarded, .. } = counters;
+    let Counters { seen, passed, forwarded, .. } = counters;
+    let [emitted, dropped] = [counters.emitted, counters.dropped].map(|[a, b]| a + b);
     format!(
         "  events    seen {seen} · after filter {passed} · emitted {emitted} · dropped {dropped} · \
          forwarded {forwarded} · processed {processed}"
@@ -304,7 +310,7 @@ mod tests {
 
     #[test]
     fn what_was_missed_is_said_only_if_something_was() {
-        assert_eq!(missed_line(&Counters { dropped: 5, ..Counters::default() }), None);
+        assert_eq!(missed_line(&Counters { dropped: [5, 0], ..Counters::default() }), None);
         let missed = missed_line(&Counters { untracked: 2, ..Counters::default() }).unwrap();
         assert!(missed.contains("0 events") && missed.contains("2 descriptors"), "{missed}");
     }

@@ -58,10 +58,10 @@ impl Delivery {
     }
 
     /// Shows what runs.
-    pub fn banner(&mut self, mode: &str, scope: &str, hooks: &[String], notes: &[String]) {
+    pub fn banner(&mut self, banner: &Banner<'_>) {
         let sinks: Vec<String> =
             self.patterns_log.iter().map(|log| log.path().display().to_string()).collect();
-        let shown = self.console.banner(&Banner { mode, scope, hooks, sinks: &sinks, notes });
+        let shown = self.console.banner(&Banner { sinks: &sinks, ..*banner });
         self.open &= shown.is_ok();
     }
 

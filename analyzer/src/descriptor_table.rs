@@ -95,6 +95,8 @@ pub struct Slot {
     pub arrived: Option<Step>,
     /// When it came to this number; CLOCK_BOOTTIME, ns.
     placed: u64,
+    /// When it was last told that it is there; CLOCK_BOOTTIME, ns.
+    confirmed: u64,
     close_on_exec: bool,
 }
 
@@ -259,11 +261,13 @@ impl DescriptorTable {
             matches!(call, DescriptorCall::Connect | DescriptorCall::Bind | DescriptorCall::Listen);
         if in_place && let Some(slot) = self.change().by_number.get_mut(&number) {
             slot.object = object;
+            slot.confirmed = event.timestamp;
             slot.close_on_exec = *close_on_exec;
             return;
         }
-        let (placed, close_on_exec) = (event.timestamp, *close_on_exec);
-        self.change().insert(number, Slot { object, arrived, placed, close_on_exec });
+        let close_on_exec = *close_on_exec;
+        let (placed, confirmed) = (event.timestamp, event.timestamp);
+        self.change().insert(number, Slot { object, arrived, placed, confirmed, close_on_exec });
     }
 
     /// Follows a call on an object of which no number is told.
@@ -289,27 +293,62 @@ impl DescriptorTable {
     /// Follows an exec: what closes is gone, and 0, 1 and 2 are what the kernel says they are.
     pub fn apply_exec(&mut self, timestamp: u64, process: ProcessId, exec: &Exec) {
         self.change().retain(|_, slot| !slot.close_on_exec);
-        let mut objects: Vec<Rc<OpenObject>> = Vec::with_capacity(3);
-        for (number, found) in (0..).zip(&exec.stdio) {
-            let Some(found) = found else {
-                self.remove(number);
-                continue;
-            };
-            if let Some(slot) = self.get(number).filter(|slot| slot.object.id == found.object.id) {
-                slot.object.update(found);
-                objects.push(Rc::clone(&slot.object));
-                continue;
+        self.set_stdio(&exec.stdio, |number| {
+            let deed = Deed::FoundAtExec(number);
+            Step { timestamp, process, deed }
+        });
+    }
+
+    /// A snapshot found the process running: 0, 1 and 2 are what the kernel says they are.
+    pub fn found_running(&mut self, event: &Event, stdio: &[Option<Descriptor>; 3]) {
+        self.set_stdio(stdio, |number| {
+            let deed = Deed::FoundRunning(number);
+            Step { timestamp: event.timestamp, process: event.process, deed }
+        });
+    }
+
+    fn set_stdio(&mut self, stdio: &[Option<Descriptor>; 3], step: impl Fn(u32) -> Step) {
+        for (number, found) in (0..).zip(stdio) {
+            match found {
+                Some(found) => self.place(number, found, false, step(number)),
+                None => self.remove(number),
             }
-            let known = self.slots.by_number.values().map(|slot| &slot.object).chain(&objects);
-            let object = known
-                .filter(|known| known.id == found.object.id)
-                .map(Rc::clone)
-                .next()
-                .unwrap_or_else(|| OpenObject::new(found, None));
-            let arrived = Step { timestamp, process, deed: Deed::FoundAtExec(number) };
-            objects.push(Rc::clone(&object));
-            let (arrived, placed) = (Some(arrived), timestamp);
-            self.change().insert(number, Slot { object, arrived, placed, close_on_exec: false });
+        }
+    }
+
+    /// A snapshot found a descriptor.
+    pub fn hold(&mut self, event: &Event, number: u32, found: &Descriptor, close_on_exec: bool) {
+        let deed = Deed::FoundRunning(number);
+        let step = Step { timestamp: event.timestamp, process: event.process, deed };
+        self.place(number, found, close_on_exec, step);
+    }
+
+    /// `number` is `found`, however it came there.
+    fn place(&mut self, number: u32, found: &Descriptor, close_on_exec: bool, arrived: Step) {
+        let timestamp = arrived.timestamp;
+        if let Some(slot) = self.get(number).filter(|slot| slot.object.id == found.object.id) {
+            slot.object.update(found);
+            if let Some(slot) = self.change().by_number.get_mut(&number) {
+                slot.confirmed = timestamp;
+            }
+            return;
+        }
+        let mut known = self.slots.by_number.values().map(|slot| &slot.object);
+        let object = known
+            .find(|known| known.id == found.object.id)
+            .map_or_else(|| OpenObject::new(found, None), Rc::clone);
+        let (placed, confirmed, arrived) = (timestamp, timestamp, Some(arrived));
+        self.change().insert(number, Slot { object, arrived, placed, confirmed, close_on_exec });
+    }
+
+    /// A whole snapshot has been followed that was begun at `begun` (CLOCK_BOOTTIME, ns): pipes and
+    /// sockets that it did not find were closed unseen.
+    pub fn settle(&mut self, begun: u64) {
+        let is_stale = |slot: &Slot| {
+            slot.confirmed < begun && (slot.object.is_pipe || slot.object.socket().is_some())
+        };
+        if self.slots.by_number.values().any(is_stale) {
+            self.change().retain(|_, slot| !is_stale(slot));
         }
     }
 }

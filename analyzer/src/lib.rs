@@ -1,11 +1,13 @@
-//! The analyzer's parts. Way of an event: `session` (frames) → `event` (typed) → `process_table`,
-//! `descriptor_table` (who, what) → `patterns` (engines) → `alert` → `delivery`
+//! The analyzer's parts. Way of an event: `session` (frames) → `stream` → `event` (typed) → `merge`
+//! (in order) → `process_table`, `descriptor_table` (who, what) → `patterns` (engines) → `alert` →
+//! `delivery`
 //! (`console`, `json_log`); with enforcement, `enforcement` before `delivery`.
 //!
 //! Everything from `event` to `alert` is pure: no I/O, and no clock but the events' own.
 
 pub mod alert;
 pub mod analysis;
+pub mod cgroups;
 pub mod command_line;
 pub mod console;
 pub mod delivery;
@@ -15,10 +17,13 @@ pub mod escape;
 pub mod event;
 pub mod json_log;
 pub mod launch;
+pub mod merge;
 pub mod output;
 pub mod patterns;
 pub mod privileges;
 pub mod process_table;
 pub mod program;
+pub mod sensor_state;
 pub mod session;
 pub mod step;
+pub mod stream;

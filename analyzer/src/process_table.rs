@@ -5,16 +5,36 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::BTreeMap,
     rc::Rc,
 };
+
+use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
 
 use crate::{
     descriptor_table::DescriptorTable,
     escape::{command_line, escape},
-    event::{Action, Event, Exec, ProcessId},
+    event::{Action, Event, Exec, ProcessId, Running},
     program::Program,
 };
+
+/// What the table and its descriptors follow, beside fork, exec and exit.
+pub const NEEDS: KindSet = KindSet::of(&[
+    kind::SOCKET,
+    kind::CONNECT,
+    kind::ACCEPT,
+    kind::BIND,
+    kind::LISTEN,
+    kind::DUP,
+    kind::SET_DESCRIPTOR_FLAGS,
+    kind::CLOSE,
+    kind::CLOSE_RANGE,
+    kind::PIPE,
+    kind::SOCKETPAIR,
+    kind::RECEIVED,
+    kind::UNSHARE,
+    kind::CGROUP_MOVED,
+]);
 
 /// Generations of ancestors that are kept.
 const MAX_ANCESTORS: usize = 16;
@@ -32,12 +52,12 @@ pub struct Image {
     pub comm: String,
     /// What kind of program it is.
     pub program: Program,
-    /// When it was started; CLOCK_BOOTTIME, ns.
+    /// When it was started, or found running; CLOCK_BOOTTIME, ns.
     pub started: u64,
 }
 
 impl Image {
-    fn of(exec: &Exec, started: u64) -> Rc<Self> {
+    fn of(exec: &Exec, program: Program, started: u64) -> Rc<Self> {
         let mut path = escape(exec.path_bytes());
         if exec.is_unlinked() {
             path.push_str(" (deleted)");
@@ -46,7 +66,7 @@ impl Image {
             path,
             command_line: command_line(&exec.arguments),
             comm: exec.comm.clone(),
-            program: Program::of(exec.path_bytes(), &exec.arguments),
+            program,
             started,
         })
     }
@@ -76,12 +96,25 @@ pub struct Process {
     pub cgroup_id: u64,
     /// Shared with others after CLONE_FILES.
     pub descriptors: Rc<RefCell<DescriptorTable>>,
+    /// When it was last heard of; CLOCK_BOOTTIME, ns.
+    heard_of: u64,
+    /// Whether its first event was something else than its fork or a snapshot.
+    is_stranger: bool,
 }
 
 impl Process {
     fn new(id: ProcessId, descriptors: DescriptorTable) -> Self {
         let descriptors = Rc::new(RefCell::new(descriptors));
-        Self { id, ancestors: Rc::new([]), image: None, uid: 0, cgroup_id: 0, descriptors }
+        Self {
+            id,
+            ancestors: Rc::new([]),
+            image: None,
+            uid: 0,
+            cgroup_id: 0,
+            descriptors,
+            heard_of: 0,
+            is_stranger: true,
+        }
     }
 
     fn unshare_descriptors(&mut self) {
@@ -105,7 +138,9 @@ impl Process {
 /// All processes known to live.
 #[derive(Debug, Default)]
 pub struct ProcessTable {
-    by_tgid: HashMap<u32, Process>,
+    by_tgid: BTreeMap<u32, Process>,
+    /// Processes met through an event without their fork, since this was asked last.
+    strangers: usize,
     /// Descriptors that all tables hold.
     descriptors: Rc<Cell<usize>>,
 }
@@ -134,12 +169,19 @@ impl ProcessTable {
         }
         let process = self.entry(event.process);
         (process.uid, process.cgroup_id) = (event.uid, event.cgroup_id);
+        process.heard_of = process.heard_of.max(event.timestamp);
         match &event.action {
+            Action::Running(running) => self.running(event, running),
+            Action::Held { number, descriptor, close_on_exec, .. } => {
+                let mut descriptors = process.descriptors.borrow_mut();
+                descriptors.hold(event, *number, descriptor, *close_on_exec);
+            }
             Action::Fork { child, child_cgroup_id, parent, shares_descriptors } => {
                 self.fork(event, (*child, *child_cgroup_id), *parent, *shares_descriptors);
             }
             Action::Exec(exec) => {
-                process.image = Some(Image::of(exec, event.timestamp));
+                let program = Program::of(exec.path_bytes(), &exec.arguments);
+                process.image = Some(Image::of(exec, program, event.timestamp));
                 process.unshare_descriptors();
                 process.descriptors.borrow_mut().apply_exec(event.timestamp, event.process, exec);
             }
@@ -158,6 +200,8 @@ impl ProcessTable {
             | Action::Close { .. }
             | Action::MarkCloseOnExec { .. } => process.descriptors.borrow_mut().apply(event),
             Action::Exit
+            | Action::Canary
+            | Action::CgroupFound { .. }
             | Action::CgroupMade { .. }
             | Action::CgroupRemoved { .. }
             | Action::CgroupMoved { .. }
@@ -191,7 +235,9 @@ impl ProcessTable {
                 }
                 true
             }
-            Action::CgroupMade { .. } | Action::CgroupRemoved { .. } => true,
+            Action::CgroupMade { .. }
+            | Action::CgroupRemoved { .. }
+            | Action::CgroupFound { .. } => true,
             _ => false,
         }
     }
@@ -204,12 +250,103 @@ impl ProcessTable {
     }
 
     fn entry(&mut self, id: ProcessId) -> &mut Process {
-        let new = || Process::new(id, DescriptorTable::new(Rc::clone(&self.descriptors)));
-        let process = self.by_tgid.entry(id.tgid).or_insert_with(new);
+        let strangers = &mut self.strangers;
+        let mut new = || {
+            *strangers += 1;
+            Process::new(id, DescriptorTable::new(Rc::clone(&self.descriptors)))
+        };
+        let process = self.by_tgid.entry(id.tgid).or_insert_with(&mut new);
         if process.id != id {
             *process = new();
         }
         process
+    }
+
+    /// Fills in what is not known of a process that was found running.
+    fn running(&mut self, event: &Event, running: &Running) {
+        let ancestors = running.parent.map(|parent| self.ancestors_below(parent));
+        let process = self.entry(event.process);
+        process.is_stranger = false;
+        if process.image.is_none() {
+            let (path, arguments) = (running.program.path_bytes(), &running.program.arguments);
+            let program = if arguments.is_empty() {
+                Program::of_path(path)
+            } else {
+                Program::of(path, arguments)
+            };
+            process.image = Some(Image::of(&running.program, program, event.timestamp));
+        }
+        if process.ancestors.is_empty() {
+            process.ancestors = ancestors.unwrap_or_default();
+        }
+        process.descriptors.borrow_mut().found_running(event, &running.program.stdio);
+    }
+
+    /// `parent`, and what is known above it.
+    fn ancestors_below(&self, parent: ProcessId) -> Rc<[Ancestor]> {
+        let above = self.get(parent).map(|parent| (parent.image.clone(), &parent.ancestors[..]));
+        let (image, grandparents) = above.unwrap_or_default();
+        let nearest = Ancestor { id: parent, image };
+        std::iter::once(nearest)
+            .chain(grandparents.iter().take(MAX_ANCESTORS - 1).cloned())
+            .collect()
+    }
+
+    /// A whole snapshot has been followed that was begun at `begun` (CLOCK_BOOTTIME, ns): who was not
+    /// heard of since then has ended unseen, and what was not found any more was closed unseen.
+    pub fn settle(&mut self, begun: u64) {
+        self.by_tgid.retain(|_, process| process.heard_of >= begun);
+        for process in self.by_tgid.values().filter(|process| !process.is_stranger) {
+            process.descriptors.borrow_mut().settle(begun);
+        }
+        self.complete_ancestors();
+    }
+
+    /// Fills in ancestors that came later than their descendants: a child may have a lower number.
+    fn complete_ancestors(&mut self) {
+        let completed: Vec<(u32, Rc<[Ancestor]>)> = self
+            .by_tgid
+            .values()
+            .filter(|process| self.is_incomplete(process))
+            .map(|process| (process.id.tgid, self.completed(process)))
+            .collect();
+        for (tgid, ancestors) in completed {
+            if let Some(process) = self.by_tgid.get_mut(&tgid) {
+                process.ancestors = ancestors;
+            }
+        }
+    }
+
+    fn is_incomplete(&self, process: &Process) -> bool {
+        let knows_image =
+            |known: &Ancestor| self.get(known.id).is_some_and(|process| process.image.is_some());
+        let above = |known: &Ancestor| self.get(known.id).and_then(Process::parent);
+        process.ancestors.iter().any(|known| known.image.is_none() && knows_image(known))
+            || (process.ancestors.len() < MAX_ANCESTORS
+                && process.ancestors.last().is_some_and(|last| above(last).is_some()))
+    }
+
+    /// The ancestors of a process, with what is known of them now.
+    fn completed(&self, process: &Process) -> Rc<[Ancestor]> {
+        let image = |id| self.get(id).and_then(|process| process.image.clone());
+        let mut chain: Vec<Ancestor> = process
+            .ancestors
+            .iter()
+            .map(|known| Ancestor { id: known.id, image: known.image.clone().or(image(known.id)) })
+            .collect();
+        while chain.len() < MAX_ANCESTORS
+            && let Some(last) = chain.last()
+            && let Some(above) = self.get(last.id).and_then(Process::parent)
+            && chain.iter().all(|known| known.id != above)
+        {
+            chain.push(Ancestor { id: above, image: image(above) });
+        }
+        chain.into()
+    }
+
+    /// How many processes were met without their fork since the last call.
+    pub fn take_strangers(&mut self) -> usize {
+        std::mem::take(&mut self.strangers)
     }
 
     fn fork(
@@ -225,19 +362,15 @@ impl ProcessTable {
         } else {
             Rc::new(RefCell::new(caller.descriptors.borrow().clone()))
         };
-        let above = self.get(parent).map(|parent| (parent.image.clone(), &parent.ancestors[..]));
-        let (parent_image, grandparents) = above.unwrap_or_default();
-        let nearest = Ancestor { id: parent, image: parent_image };
-        let ancestors: Rc<[Ancestor]> = std::iter::once(nearest)
-            .chain(grandparents.iter().take(MAX_ANCESTORS - 1).cloned())
-            .collect();
         let process = Process {
             id: child,
-            ancestors,
+            ancestors: self.ancestors_below(parent),
             image: caller.image.clone(),
             uid: event.uid,
             cgroup_id,
             descriptors,
+            heard_of: event.timestamp,
+            is_stranger: false,
         };
         self.by_tgid.insert(child.tgid, process);
     }

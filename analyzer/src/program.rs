@@ -86,6 +86,18 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Judges by the executable's path alone, where the arguments are not known: then nothing says
+    /// that it takes its commands from its input.
+    pub fn of_path(path: &[u8]) -> Self {
+        match Self::of(path, &[]) {
+            Self::Shell { .. } => Self::Shell { reads_input: false },
+            Self::Interpreter { .. } => Self::Interpreter { reads_input: false },
+            Self::Other => Self::Other,
+        }
+    }
+}
+
 fn is_listed(list: &[&str], name: &[u8]) -> bool {
     list.iter().any(|listed| listed.as_bytes() == name)
 }

@@ -18,21 +18,24 @@ use nix::{
 };
 use sentinel_ipc::{
     channel::{Channel, Received},
+    clock,
     frame::{
-        AnalyzerMessage, Clock, Counters, LoaderMessage, Mode, PROTOCOL_VERSION, Refusal, Verdict,
-        decode, encode,
+        AnalyzerMessage, Counters, KindSet, Limit, LoaderMessage, Mode, PROTOCOL_VERSION, Refusal,
+        Selection, Subscription, Verdict, decode, encode,
     },
+    kernel_abi::kind,
 };
 
 use crate::{
-    alert::{ActionTaken, Alert, Severity},
-    analysis::{self, Analysis},
+    alert::{ActionTaken, Alert, Engine, Severity},
+    analysis,
     command_line::RunArguments,
-    console::{Console, Status},
+    console::{Banner, Console, Status},
     delivery::Delivery,
     enforcement::Enforcement,
-    event,
     launch::Launched,
+    sensor_state,
+    stream::Stream,
 };
 
 const LOADER: Token = Token(0);
@@ -43,6 +46,8 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long it may take to send what is left after a stop.
 const STOP_LIMIT: Duration = Duration::from_millis(900);
 const STATUS_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the loader may say nothing; it says something twice a second.
+const SILENCE_LIMIT: Duration = Duration::from_secs(4);
 /// Frames that are taken before signals and time get their turn.
 const FRAMES_A_TURN: u32 = 64;
 
@@ -59,6 +64,8 @@ pub enum SessionError {
     LoaderLost(String),
     /// The loader broke the protocol.
     Protocol(String),
+    /// What is recorded cannot be written.
+    Recording(String),
     /// The system refuses something.
     System(&'static str, io::Error),
 }
@@ -77,6 +84,7 @@ impl fmt::Display for SessionError {
                 write!(to, "the loader is gone ({how}): nothing is watched any more")
             }
             Self::Protocol(what) => write!(to, "the loader broke the protocol: {what}"),
+            Self::Recording(what) => write!(to, "{what}"),
             Self::System(what, error) => write!(to, "{what}: {error}"),
         }
     }
@@ -85,12 +93,48 @@ impl fmt::Display for SessionError {
 impl std::error::Error for SessionError {}
 
 /// What the loader may say next.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     AwaitingReady,
+    Subscribing,
     Streaming,
     Stopping,
     Finished,
+}
+
+impl State {
+    /// Whether it may last only so long.
+    fn is_limited(self) -> bool {
+        matches!(self, Self::AwaitingReady | Self::Subscribing | Self::Stopping)
+    }
+
+    /// The state after `message`, which may be out of turn.
+    fn after(self, message: &LoaderMessage<'_>) -> Result<Self, SessionError> {
+        match (self, message) {
+            (Self::AwaitingReady, LoaderMessage::Ready { version: PROTOCOL_VERSION, .. }) => {
+                Ok(Self::Subscribing)
+            }
+            (Self::AwaitingReady, LoaderMessage::Ready { version, .. }) => {
+                Err(SessionError::Protocol(format!(
+                    "it speaks version {version}, this analyzer {PROTOCOL_VERSION}; install both \
+                     from one package"
+                )))
+            }
+            (Self::Subscribing | Self::Streaming, LoaderMessage::Subscribed { .. }) => {
+                Ok(Self::Streaming)
+            }
+            (
+                Self::Subscribing | Self::Streaming | Self::Stopping,
+                LoaderMessage::Events { .. }
+                | LoaderMessage::Drained { .. }
+                | LoaderMessage::Snapshot { .. }
+                | LoaderMessage::Heartbeat { .. },
+            ) => Ok(self),
+            (Self::Stopping, LoaderMessage::Subscribed { .. }) => Ok(self),
+            (Self::Stopping, LoaderMessage::Finished { .. }) => Ok(Self::Finished),
+            _ => Err(SessionError::Protocol("a message out of turn".to_owned())),
+        }
+    }
 }
 
 /// What a look at the loader's socket came to.
@@ -136,6 +180,13 @@ pub fn run(
             None
         }
     };
+    let subscription = Subscription {
+        number: 1,
+        reporting: true,
+        kinds: analysis::NEEDS.with(KindSet::of(&[kind::CANARY])),
+        classes: u32::MAX,
+        selection: Selection::All,
+    };
     let mut session = Session {
         loader,
         state: State::AwaitingReady,
@@ -144,15 +195,17 @@ pub fn run(
         scope: arguments.scope(),
         enforce: arguments.grimoire_enforce,
         enforcement,
+        subscription,
         hooks: Vec::new(),
+        limits: Vec::new(),
         notes,
         banner_shown: false,
         deadline: Instant::now() + START_LIMIT,
-        analysis: Analysis::new(arguments.grimoire_debug),
+        heard_at: Instant::now(),
+        is_silent: false,
+        stream: Stream::new(arguments.grimoire_debug),
         delivery,
-        counters: Counters::default(),
         totals: None,
-        processed: 0,
         last_status: (Instant::now(), 0),
         stop_asked: false,
         breaker_told: false,
@@ -184,16 +237,19 @@ struct Session {
     enforce: bool,
     /// `None` when the enforcer could not even be greeted.
     enforcement: Option<Enforcement>,
+    subscription: Subscription,
     hooks: Vec<String>,
+    limits: Vec<Limit>,
     notes: Vec<String>,
     banner_shown: bool,
     /// When the present state has lasted too long.
     deadline: Instant,
-    analysis: Analysis,
+    /// When the loader said something last, and whether it was told that this is too long ago.
+    heard_at: Instant,
+    is_silent: bool,
+    stream: Stream,
     delivery: Delivery,
-    counters: Counters,
     totals: Option<Counters>,
-    processed: u64,
     last_status: (Instant, u64),
     stop_asked: bool,
     breaker_told: bool,
@@ -213,7 +269,7 @@ impl Session {
             let source = &mut SourceFd(&socket);
             registry.register(source, ENFORCER, Interest::READABLE).map_err(polling)?;
         }
-        self.send(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION, kinds: analysis::KINDS })?;
+        self.send(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION })?;
         let mut events = Events::with_capacity(8);
         let mut look = Look::Empty;
         loop {
@@ -228,7 +284,7 @@ impl Session {
             if look == Look::Closed && self.state != State::Finished {
                 return Err(match self.state {
                     State::AwaitingReady => SessionError::LoaderFailed,
-                    State::Streaming | State::Stopping | State::Finished => {
+                    State::Subscribing | State::Streaming | State::Stopping | State::Finished => {
                         SessionError::LoaderLost(String::new())
                     }
                 });
@@ -248,7 +304,7 @@ impl Session {
     fn timeout(&self) -> Duration {
         let now = Instant::now();
         let mut next = self.last_status.0 + STATUS_INTERVAL;
-        if self.state == State::AwaitingReady || self.state == State::Stopping {
+        if self.state.is_limited() {
             next = next.min(self.deadline);
         } else if let (State::Streaming, false, Some(limit)) =
             (self.state, self.stop_asked, self.limit)
@@ -273,81 +329,45 @@ impl Session {
                 Err(error) => return Err(broken(&error)),
             };
             let message = decode(frame).map_err(|error| broken(&error))?;
-            match (self.state, message) {
-                (State::AwaitingReady, LoaderMessage::Ready { version, hooks, clock }) => {
-                    if version != PROTOCOL_VERSION {
-                        return Err(SessionError::Protocol(format!(
-                            "it speaks version {version}, this analyzer {PROTOCOL_VERSION}; \
-                             install both from one package"
-                        )));
-                    }
+            self.state = self.state.after(&message)?;
+            self.heard_at = Instant::now();
+            let followed = self.stream.follow(&message, &mut alerts);
+            let next = match message {
+                LoaderMessage::Ready { .. } => Some(AnalyzerMessage::Subscribe(self.subscription)),
+                LoaderMessage::Subscribed { hooks, limits, .. } => {
                     self.hooks = hooks.into_iter().map(str::to_owned).collect();
-                    self.state = State::Streaming;
+                    self.limits = limits;
                     self.started = Instant::now();
-                    self.analysis.set_wall_offset(clock.wall_offset_ns);
+                    Some(AnalyzerMessage::TakeSnapshot)
                 }
-                (
-                    State::Streaming | State::Stopping,
-                    LoaderMessage::Events { now, dropped, records },
-                ) => {
-                    self.analysis.lost(now, dropped);
-                    let mut rest = records;
-                    while !rest.is_empty() {
-                        let (event, next) = match event::take(rest) {
-                            Ok(taken) => taken,
-                            Err(error) => {
-                                self.act_on(&mut alerts);
-                                return Err(broken(&error));
-                            }
-                        };
-                        self.analysis.event(&event, &mut alerts);
-                        self.processed += 1;
-                        rest = next;
-                    }
+                LoaderMessage::Heartbeat { .. } => {
+                    self.stream.take_snapshot_wish().then_some(AnalyzerMessage::TakeSnapshot)
                 }
-                (
-                    State::Streaming | State::Stopping,
-                    LoaderMessage::Heartbeat { clock: Clock { boot_ns, wall_offset_ns }, counters },
-                ) => {
-                    self.analysis.set_wall_offset(wall_offset_ns);
-                    self.analysis.lost(boot_ns, counters.dropped);
-                    self.analysis.time(boot_ns, &mut alerts);
-                    self.counters = counters;
-                }
-                (State::Stopping, LoaderMessage::Finished { counters }) => {
+                LoaderMessage::Finished { counters } => {
                     self.totals = Some(counters);
-                    self.state = State::Finished;
+                    None
                 }
-                (
-                    State::AwaitingReady,
-                    LoaderMessage::Events { .. }
-                    | LoaderMessage::Heartbeat { .. }
-                    | LoaderMessage::Finished { .. },
-                )
-                | (
-                    State::Streaming | State::Stopping | State::Finished,
-                    LoaderMessage::Ready { .. },
-                )
-                | (State::Streaming | State::Finished, LoaderMessage::Finished { .. })
-                | (
-                    State::Finished,
-                    LoaderMessage::Events { .. } | LoaderMessage::Heartbeat { .. },
-                ) => {
-                    return Err(broken(&"a message out of turn"));
-                }
-            }
+                LoaderMessage::Events { .. }
+                | LoaderMessage::Drained { .. }
+                | LoaderMessage::Snapshot { .. } => None,
+            };
             self.act_on(&mut alerts);
+            followed.map_err(|error| broken(&error))?;
+            if let Some(next) = next {
+                self.send(&next)?;
+            }
         }
         Ok(Look::More)
     }
 
     /// Has critical alerts enforced, if that was asked for, and delivers the rest.
     fn act_on(&mut self, alerts: &mut Vec<Alert>) {
-        for note in self.analysis.take_notes() {
+        for note in self.stream.analysis().take_notes() {
             self.delivery.tell(&format_args!("grimoire: {note}"));
         }
         for alert in alerts.drain(..) {
-            if !self.enforce || alert.severity != Severity::Critical {
+            let is_about_a_process = alert.engine != Engine::Sensor;
+            if !self.enforce || alert.severity != Severity::Critical || !is_about_a_process {
                 if !alert.repeat {
                     self.delivery.alert(&alert);
                 }
@@ -374,7 +394,7 @@ impl Session {
             self.delivery.alert(&alert);
             let tripped = ActionTaken::Decided(Verdict::Refused(Refusal::Budget));
             if alert.action == tripped && !std::mem::replace(&mut self.breaker_told, true) {
-                let breaker = self.analysis.breaker_tripped(alert.timestamp_boot);
+                let breaker = self.stream.analysis().breaker_tripped(alert.timestamp_boot);
                 self.delivery.alert(&breaker);
             }
         }
@@ -395,8 +415,12 @@ impl Session {
             self.show_status(now);
         }
         match self.state {
-            State::AwaitingReady if asked_to_stop => self.state = State::Finished,
-            State::AwaitingReady if now >= self.deadline => return Err(SessionError::LoaderSilent),
+            State::AwaitingReady | State::Subscribing if asked_to_stop => {
+                self.state = State::Finished;
+            }
+            State::AwaitingReady | State::Subscribing if now >= self.deadline => {
+                return Err(SessionError::LoaderSilent);
+            }
             State::Stopping if now >= self.deadline => return Err(SessionError::LoaderHangs),
             State::Streaming => {
                 let over = self.limit.is_some_and(|limit| now >= self.started + limit);
@@ -408,15 +432,32 @@ impl Session {
                     self.deadline = now + STOP_LIMIT;
                 }
             }
-            State::AwaitingReady | State::Stopping | State::Finished => {}
+            State::AwaitingReady | State::Subscribing | State::Stopping | State::Finished => {}
+        }
+        if self.state == State::Streaming {
+            self.listen_for_silence(now);
         }
         Ok(())
+    }
+
+    /// Says, once, that the loader has said nothing for too long.
+    fn listen_for_silence(&mut self, now: Instant) {
+        let silence = now - self.heard_at;
+        let was_silent = std::mem::replace(&mut self.is_silent, silence >= SILENCE_LIMIT);
+        if self.is_silent && !was_silent {
+            let mut alerts = Vec::new();
+            let boot_ns = clock::boot_ns().unwrap_or(0);
+            self.stream.analysis().sensor(boot_ns, &mut alerts, |_, findings| {
+                findings.push(sensor_state::silent(silence));
+            });
+            self.act_on(&mut alerts);
+        }
     }
 
     fn send(&mut self, message: &AnalyzerMessage) -> Result<(), SessionError> {
         encode(message, &mut self.frame)
             .map_err(|error| SessionError::Protocol(error.to_string()))?;
-        // Two messages in a session fit into any socket; a peer that is gone is found on reading.
+        // A few messages in a session fit into any socket; a peer that is gone is found on reading.
         self.loader
             .send(&self.frame)
             .map(|_sent| ())
@@ -440,7 +481,14 @@ impl Session {
                 "shadow mode: detects, never kills"
             }
         };
-        self.delivery.banner(mode, &self.scope, &self.hooks, &self.notes);
+        self.delivery.banner(&Banner {
+            mode,
+            scope: &self.scope,
+            hooks: &self.hooks,
+            limits: &self.limits,
+            sinks: &[],
+            notes: &self.notes,
+        });
     }
 
     fn show_status(&mut self, now: Instant) {
@@ -449,19 +497,20 @@ impl Session {
         let status = Status {
             elapsed: now - self.started,
             limit: self.limit,
-            rate: (self.processed - processed).saturating_mul(1000) / ms,
-            dropped: self.counters.dropped,
+            rate: (self.stream.processed() - processed).saturating_mul(1000) / ms,
+            dropped: self.stream.counters().dropped.iter().sum(),
             patterns: self.delivery.count(),
         };
-        self.last_status = (now, self.processed);
+        self.last_status = (now, self.stream.processed());
         if self.state == State::Streaming {
             self.delivery.status(&status);
         }
     }
 
     fn summarize(&mut self) {
-        let (elapsed, processes) = (self.started.elapsed(), self.analysis.processes());
-        self.delivery.summary(elapsed, self.totals, self.processed, processes);
+        let (elapsed, processed) = (self.started.elapsed(), self.stream.processed());
+        let processes = self.stream.analysis().processes();
+        self.delivery.summary(elapsed, self.totals, processed, processes);
     }
 }
 

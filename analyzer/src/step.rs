@@ -29,10 +29,19 @@ pub enum Deed {
     },
     /// Started a program with the descriptor in place; how it got there was not seen.
     FoundAtExec(u32),
+    /// Was found running with the descriptor in place.
+    FoundRunning(u32),
     /// Made a pipe or socketpair.
     Pair,
     /// Started the program at this path, with this command line.
     Exec {
+        /// Escaped.
+        path: String,
+        /// Escaped.
+        command_line: String,
+    },
+    /// Was found running the program at this path, with this command line.
+    Running {
         /// Escaped.
         path: String,
         /// Escaped.
@@ -63,8 +72,10 @@ impl Deed {
             Self::Dup { .. } => "dup",
             Self::Received { .. } => "receive",
             Self::FoundAtExec(_) => "inherit",
+            Self::FoundRunning(_) => "found",
             Self::Pair => "pair",
             Self::Exec { .. } => "exec",
+            Self::Running { .. } => "running",
             Self::Held(_) => "hold",
         }
     }
@@ -94,8 +105,14 @@ impl fmt::Display for Deed {
             Self::FoundAtExec(number) => {
                 write!(to, "had it on descriptor {number}{} at exec", stream(*number))
             }
+            Self::FoundRunning(number) => {
+                write!(to, "had it on descriptor {number}{} already", stream(*number))
+            }
             Self::Pair => write!(to, "made a pair of descriptors"),
             Self::Exec { path, command_line } => write!(to, "started {path}: {command_line}"),
+            Self::Running { path, command_line } => {
+                write!(to, "was running {path} already: {command_line}")
+            }
             Self::Held(ms) => write!(to, "kept its input and output there for {ms} ms"),
         }
     }

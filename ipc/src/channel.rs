@@ -23,6 +23,8 @@ pub enum ChannelError {
     Oversized,
     /// The descriptor is not a `SOCK_SEQPACKET` socket.
     WrongSocket,
+    /// The peer has this user id, and not the one that it should have.
+    Stranger(u32),
     /// The system refused.
     Io(io::Error),
 }
@@ -32,6 +34,7 @@ impl fmt::Display for ChannelError {
         match self {
             Self::Oversized => write!(to, "a frame is longer than {MAX_FRAME_BYTES} bytes"),
             Self::WrongSocket => write!(to, "the descriptor is not a SOCK_SEQPACKET socket"),
+            Self::Stranger(uid) => write!(to, "user {uid} is not let in"),
             Self::Io(error) => write!(to, "socket: {error}"),
         }
     }
@@ -98,12 +101,20 @@ impl Channel {
     /// # Errors
     /// When it is no `SOCK_SEQPACKET` socket.
     pub fn new(socket: OwnedFd) -> Result<Self, ChannelError> {
+        Ok(Self { socket: Self::checked(socket)?, buffer: vec![0; MAX_FRAME_BYTES] })
+    }
+
+    /// The same socket, if it is of the right type, made not to block.
+    pub(crate) fn checked(socket: OwnedFd) -> Result<OwnedFd, ChannelError> {
         if getsockopt(&socket, sockopt::SockType) != Ok(SockType::SeqPacket) {
             return Err(ChannelError::WrongSocket);
         }
         let flags = OFlag::from_bits_retain(fcntl(&socket, FcntlArg::F_GETFL)?);
-        fcntl(&socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-        Ok(Self { socket, buffer: vec![0; MAX_FRAME_BYTES] })
+        // Sockets from accept4(2) do not block already, and a filter may refuse the call.
+        if !flags.contains(OFlag::O_NONBLOCK) {
+            fcntl(&socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+        }
+        Ok(socket)
     }
 
     /// A channel on a copy of `stream`, such as standard input.

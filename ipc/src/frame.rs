@@ -76,9 +76,7 @@ pub enum Limit {
 impl fmt::Display for Limit {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str(match self {
-            Self::FilesOfPathCalls => {
-                "files that are renamed or linked before anybody opened them"
-            }
+            Self::FilesOfPathCalls => "files that are renamed or linked before anybody opened them",
             Self::IoUring => "files and connections opened through io_uring",
             Self::SilentIoUring => "io_uring requests without a completion",
             Self::ArgumentsOfRunning => "arguments of processes that were already running",
@@ -365,8 +363,10 @@ pub struct Counters {
     pub unreadable: u64,
     /// Times that traffic was not added up, because there were too many descriptors.
     pub untracked: u64,
-    /// Records sent to the analyzer.
+    /// Records sent to an analyzer.
     pub forwarded: u64,
+    /// Records thrown away because the analyzer that they were for was gone.
+    pub shed: u64,
 }
 
 /// Why a frame is no message.

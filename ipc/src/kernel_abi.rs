@@ -604,6 +604,35 @@ pub mod kind {
     /// takes a directory's descriptor before each path.
     pub const AT: u16 = 0x20;
 
+    /// Kinds that go through [`super::ring::ALERT`] whatever else they tell, one bit each: those
+    /// below 64, and the others.
+    pub const URGENT: [u64; 2] = split(&[
+        FORK,
+        EXEC,
+        CONNECT,
+        CANARY,
+        LOAD_MODULE_FILE,
+        CREDENTIALS,
+        PTRACE,
+        PROCESS_MEMORY,
+        BPF,
+        LOAD_MODULE,
+    ]);
+
+    const fn split(kinds: &[u16]) -> [u64; 2] {
+        let (mut low, mut high) = (0, 0);
+        let mut rest = kinds;
+        while let [first, others @ ..] = rest {
+            if *first < 64 {
+                low |= 1 << *first;
+            } else {
+                high |= 1 << (*first - 64);
+            }
+            rest = others;
+        }
+        [low, high]
+    }
+
     /// Highest kind + 1.
     pub const COUNT: u16 = 0x70;
     /// Highest family of a system call + 1; a kind's family is `kind >> FAMILY_SHIFT`.

@@ -34,6 +34,12 @@ impl KindSet {
         kind < kind::COUNT && self.0 >> kind & 1 != 0
     }
 
+    /// What is in one of the two.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether the two have something in common.
     pub const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0

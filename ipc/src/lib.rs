@@ -12,6 +12,8 @@ pub mod clock;
 pub mod confinement;
 #[cfg(feature = "user")]
 pub mod diagnostics;
+#[cfg(feature = "user")]
+pub mod endpoint;
 pub mod file_class;
 #[cfg(feature = "user")]
 pub mod frame;

@@ -60,9 +60,13 @@ const RUNTIME: &[AllowedCall] = &[
         number: libc::SYS_fcntl,
         when: When::ArgumentIs(
             1,
-            &[libc::F_GETFD.cast_unsigned(), libc::F_DUPFD_CLOEXEC.cast_unsigned()],
+            &[
+                libc::F_GETFD.cast_unsigned(),
+                libc::F_GETFL.cast_unsigned(),
+                libc::F_DUPFD_CLOEXEC.cast_unsigned(),
+            ],
         ),
-        reason: "the check of a descriptor before it is closed; copies",
+        reason: "the check of a descriptor before it is closed; flags; copies",
     },
     AllowedCall::always(libc::SYS_restart_syscall, "a wait after SIGSTOP and SIGCONT"),
     AllowedCall::always(libc::SYS_sigaltstack, "the end of the main thread"),

@@ -7,7 +7,7 @@ use sentinel_ipc::{
 };
 
 use crate::{
-    emit::{Facts, header, reserve},
+    emit::{Facts, header, scratch, send},
     facts,
     kernel::{Address, Task, copy_kernel_string, current_ids},
     scope::{cgroup_id, class_of, count, in_scope_cgroup, is_reported, is_wanted, set_class},
@@ -39,16 +39,14 @@ pub fn cgroup_attach_task(context: BtfTracePointContext) -> i32 {
     facts::note_move(task, reported);
     if reported && is_wanted(kind::CGROUP_MOVED) {
         count(|counters| counters.passed += 1);
-        if let Some(mut entry) = reserve::<TargetRecord>() {
-            let argument = [cgroup_id(task.cgroup()), 0, 0];
-            entry.write(TargetRecord {
-                header: header(Facts { kind: kind::CGROUP_MOVED, argument, ..Facts::default() }),
-                target_start_time: task.start_time(),
-                target_tgid: tgid,
-                reserved: 0,
-            });
-            entry.submit(0);
-        }
+        let argument = [cgroup_id(task.cgroup()), 0, 0];
+        let record = TargetRecord {
+            header: header(Facts { kind: kind::CGROUP_MOVED, argument, ..Facts::default() }),
+            target_start_time: task.start_time(),
+            target_tgid: tgid,
+            reserved: 0,
+        };
+        send(&raw const record, false);
     }
     0
 }
@@ -76,11 +74,10 @@ fn changed(kind: u16, cgroup: u64, path: u64) {
     if hierarchy != 0 || !is_reported(class_of(tgid)) || !is_wanted(kind) {
         return;
     }
+    let Some(record) = scratch::<CgroupRecord>() else { return };
     count(|counters| counters.passed += 1);
-    let Some(mut entry) = reserve::<CgroupRecord>() else { return };
-    let record = entry.as_mut_ptr();
-    // SAFETY: `record` is the reserved memory of exactly this type, and all of it but the rest of
-    // the path is written.
+    // SAFETY: the scratch memory has room for exactly this type, and all of it but the rest of the
+    // path is written.
     unsafe {
         let path_at = (&raw mut (*record).path).cast::<u8>();
         let length = copy_kernel_string(path_at, PATH_BYTES as u32, Address(path)) as u16;
@@ -89,5 +86,5 @@ fn changed(kind: u16, cgroup: u64, path: u64) {
         (&raw mut (*record).id).write(cgroup_id(Address(cgroup)));
         (&raw mut (*record).span).write(span);
     }
-    entry.submit(0);
+    send(record, false);
 }

@@ -6,7 +6,7 @@ use sentinel_ipc::{
 };
 
 use crate::{
-    emit::{Facts, header, reserve},
+    emit::{Facts, header, scratch, send},
     facts,
     kernel::{Task, current_ids},
     scope::count,
@@ -62,10 +62,9 @@ pub fn of(task: Task) -> Credentials {
 #[inline(always)]
 pub fn report(facts: Facts) {
     let (tgid, tid) = current_ids();
+    let Some(record) = scratch::<CredentialsRecord>() else { return };
     count(|counters| counters.passed += 1);
-    let Some(mut entry) = reserve::<CredentialsRecord>() else { return };
-    let record = entry.as_mut_ptr();
-    // SAFETY: `record` is the reserved memory of exactly this type; all of it is written.
+    // SAFETY: the scratch memory has room for exactly this type; all of it is written.
     unsafe {
         (&raw mut (*record).header).write(header(facts));
         (&raw mut (*record).before).write(UNKNOWN);
@@ -75,7 +74,7 @@ pub fn report(facts: Facts) {
             facts::note_credentials(tgid, &raw const (*record).after);
         }
     }
-    entry.submit(0);
+    send(record, true);
 }
 
 /// Notes those of the current thread, after a call that is told by another record.

@@ -1,12 +1,12 @@
 //! Descriptor number → file → inode and socket, as the kernel holds them.
 
 use sentinel_ipc::{
-    kernel_abi::{Descriptor, DescriptorRecord, Object, Socket, flag},
+    kernel_abi::{Descriptor, DescriptorRecord, Object, Socket, flag, kind},
     kernel_fields::Field,
 };
 
 use crate::{
-    emit::{Facts, header, scratch, send},
+    emit::{Facts, header, is_urgent, scratch, send},
     kernel::{Address, Task, forget, has},
 };
 
@@ -163,5 +163,7 @@ pub fn emit_file(facts: Facts, file: Address) {
         (&raw mut (*record).header).write(header(facts));
         describe(file, &raw mut (*record).descriptor);
     }
-    send(record);
+    // A standard stream becomes something else.
+    let stream = facts.kind == kind::DUP && facts.result as u64 <= 2;
+    send(record, is_urgent(facts.kind) || stream);
 }

@@ -9,7 +9,7 @@ use crate::{
     emit::{Facts, plain},
     kernel::{current_ids, forget, read_user},
     scope::{count, is_wanted},
-    syscall::FAMILIES,
+    syscall::{FAMILIES, pass_on_canary},
     traffic,
 };
 
@@ -23,6 +23,7 @@ const EINPROGRESS: i64 = 115;
 #[btf_tracepoint(function = "sys_exit")]
 pub fn descriptor_calls(context: BtfTracePointContext) -> i32 {
     let call = Call::of(&context);
+    pass_on_canary(&context, call.facts.kind, kind::OPEN);
     let family = call.facts.kind >> kind::FAMILY_SHIFT;
     if family == kind::SENT >> kind::FAMILY_SHIFT {
         // A socketcall(2) that moves bytes.

@@ -1,14 +1,14 @@
-//! Puts records into the ring and fills what all of them have in common.
+//! Puts records into a ring and fills what all of them have in common.
 
 use core::ffi::c_void;
 
 use aya_ebpf::{
     helpers::generated as helpers,
     macros::map,
-    maps::{PerCpuArray, RingBuf, ring_buf::RingBufEntry},
+    maps::{PerCpuArray, RingBuf},
 };
 use sentinel_ipc::{
-    kernel_abi::{NO_CALL, PathRecord, RecordHeader, flag},
+    kernel_abi::{NO_CALL, PathRecord, RecordHeader, flag, kind, ring},
     kernel_fields::Field,
 };
 
@@ -18,7 +18,20 @@ use crate::{
 };
 
 #[map]
-static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 22, 0);
+static ALERT: RingBuf = RingBuf::with_byte_size(ring::ALERT_BYTES, 0);
+
+#[map]
+static TELEMETRY: RingBuf = RingBuf::with_byte_size(ring::TELEMETRY_BYTES, 0);
+
+/// How full the loader lets [`TELEMETRY`] get before it is woken, and for how many bytes beyond each
+/// record wakes it, so that one does although several CPUs write at once.
+const WAKE_AT: u64 = ring::TELEMETRY_BYTES as u64 / 4;
+const WAKE_FOR: u64 = 1 << 16;
+
+// include/uapi/linux/bpf.h
+const BPF_RB_NO_WAKEUP: u64 = 1;
+const BPF_RB_FORCE_WAKEUP: u64 = 2;
+const BPF_RB_AVAIL_DATA: u64 = 0;
 
 /// Room for the longest record that is built before it is known whether it is wanted, and 256 bytes
 /// that a path's walk asks for behind it.
@@ -72,32 +85,45 @@ pub fn scratch<T>() -> Option<*mut T> {
     Some(SCRATCH.get_ptr_mut(0)?.cast())
 }
 
-/// Puts a copy of `record` into the ring, or counts that there was no room.
+/// Whether records of `kind` go to those that verdicts rest on, whatever else they tell.
 #[inline(always)]
-pub fn send<T: 'static>(record: *mut T) {
-    // SAFETY: `record` is a whole T, as the verifier proves; the helper copies it.
-    let sent = unsafe {
-        let ring = (&raw const EVENTS).cast_mut().cast::<c_void>();
-        helpers::bpf_ringbuf_output(ring, record.cast(), size_of::<T>() as u64, 0)
+pub fn is_urgent(kind: u16) -> bool {
+    let bits = if kind < 64 { kind::URGENT[0] } else { kind::URGENT[1] };
+    bits >> (kind & 63) & 1 != 0
+}
+
+/// Puts a copy of `record` into the ring for what is urgent or the one for what is not, or counts
+/// that there was no room.
+#[inline(always)]
+pub fn send<T: 'static>(record: *const T, urgent: bool) {
+    let record = record.cast::<c_void>().cast_mut();
+    let bytes = size_of::<T>() as u64;
+    let (index, sent) = if urgent {
+        // SAFETY: `record` is a whole T, as the verifier proves; the helper copies it.
+        let sent = unsafe { helpers::bpf_ringbuf_output(pointer(&ALERT), record, bytes, 0) };
+        (ring::ALERT, sent)
+    } else {
+        // SAFETY: a map of this object.
+        let waiting = unsafe { helpers::bpf_ringbuf_query(pointer(&TELEMETRY), BPF_RB_AVAIL_DATA) };
+        let wakes = waiting.wrapping_sub(WAKE_AT) < WAKE_FOR;
+        let flags = if wakes { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+        // SAFETY: as above.
+        let sent =
+            unsafe { helpers::bpf_ringbuf_output(pointer(&TELEMETRY), record, bytes, flags) };
+        (ring::TELEMETRY, sent)
     };
     count(|counters| {
         if sent == 0 {
-            counters.emitted += 1;
+            counters.emitted[index] += 1;
         } else {
-            counters.dropped += 1;
+            counters.dropped[index] += 1;
         }
     });
 }
 
-/// Reserves a record; `None`, counted, when the ring is full.
 #[inline(always)]
-pub fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
-    let entry = EVENTS.reserve::<T>(0);
-    count(|counters| match entry {
-        Some(_) => counters.emitted += 1,
-        None => counters.dropped += 1,
-    });
-    entry
+fn pointer(ring: &'static RingBuf) -> *mut c_void {
+    (&raw const *ring).cast_mut().cast()
 }
 
 /// The header of an event of the current task.
@@ -136,8 +162,6 @@ pub fn header(facts: Facts) -> RecordHeader {
 /// Emits an event that is told by its header alone.
 #[inline(always)]
 pub fn plain(facts: Facts) {
-    if let Some(mut entry) = reserve::<RecordHeader>() {
-        entry.write(header(facts));
-        entry.submit(0);
-    }
+    let header = header(facts);
+    send(&raw const header, is_urgent(facts.kind));
 }

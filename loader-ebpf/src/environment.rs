@@ -109,7 +109,7 @@ pub fn exec_environment(context: BtfTracePointContext) -> i32 {
         // SAFETY: the record's own field.
         unsafe { (*record).header.flags |= flag::ENVIRONMENT_TRUNCATED };
     }
-    send(record);
+    send(record, true);
     0
 }
 

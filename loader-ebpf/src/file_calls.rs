@@ -13,12 +13,12 @@ use sentinel_ipc::{
 use crate::{
     call::Call,
     descriptor::{NO_OBJECT, Table, object_of},
-    emit::{Facts, header, scratch, send},
+    emit::{Facts, header, is_urgent, scratch, send},
     file_class,
     kernel::{Address, current_ids},
     path::{Location, walk},
-    scope::{control_value, count, is_wanted, taint},
-    syscall::FAMILIES,
+    scope::{control_value, count, is_wanted, is_wanted_class, taint},
+    syscall::{FAMILIES, pass_on_canary},
 };
 
 /// The 32-bit call that takes its length in two halves.
@@ -37,6 +37,7 @@ const PATH_ONLY: u32 = 0o10_000_000;
 #[btf_tracepoint(function = "sys_exit")]
 pub fn file_calls(context: BtfTracePointContext) -> i32 {
     let call = Call::of(&context);
+    pass_on_canary(&context, call.facts.kind, kind::SENT);
     let [first, second, third, fourth, fifth, _] = call.arguments;
     let result = call.facts.result;
     let failed = result < 0 && result > -MAX_ERRNO;
@@ -110,7 +111,7 @@ pub fn report_unknown(facts: Facts) {
         (&raw mut (*record).class).write(0);
         (&raw mut (*record).open_flags).write(0);
     }
-    send(record);
+    send(record, is_urgent(facts.kind));
 }
 
 /// Classifies the file that was noted, and reports the event if it is wanted.
@@ -148,8 +149,8 @@ pub fn report() {
         taint(tgid);
     }
     let wanted = match facts.kind {
-        kind::OPEN => class != 0 || is_wanted(kind::OPEN_ANY) || file.is_null(),
-        kind::MAP => class != 0,
+        kind::OPEN => is_wanted_class(class) || is_wanted(kind::OPEN_ANY) || file.is_null(),
+        kind::MAP => is_wanted_class(class),
         _ => true,
     };
     if !wanted || !is_wanted(facts.kind) {
@@ -165,5 +166,5 @@ pub fn report() {
         class_at.write(class);
         open_flags_at.write(open_flags);
     }
-    send(record);
+    send(record, is_urgent(facts.kind) || file_class::is_secret(class));
 }

@@ -15,7 +15,7 @@ use crate::{
     kernel::{copy_user_string, forget},
     path::{Location, walk},
     scope::{count, is_wanted},
-    syscall::FAMILIES,
+    syscall::{FAMILIES, pass_on_canary},
 };
 
 const AT_FDCWD: i32 = -100;
@@ -53,6 +53,7 @@ const NOTHING: Given = Given { directory: AT_FDCWD, at: 0, free: false };
 #[btf_tracepoint(function = "sys_exit")]
 pub fn path_calls(context: BtfTracePointContext) -> i32 {
     let call = Call::of(&context);
+    pass_on_canary(&context, call.facts.kind, kind::CREDENTIALS);
     if describe(&call) {
         // SAFETY: as in `syscall`. Does not come back, unless that program was not loaded.
         unsafe { FAMILIES.tail_call(&context, stage::OBJECT) };

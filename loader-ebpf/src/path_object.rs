@@ -107,7 +107,7 @@ pub fn path_before(_: BtfTracePointContext) -> i32 {
 fn finish(record: *mut PathRecord) {
     inode_change::end();
     count(|counters| counters.passed += 1);
-    send(record);
+    send(record, false);
 }
 
 /// Finds the inode that the call was about among those that it changed, and describes it; false if

@@ -18,7 +18,7 @@ use sentinel_ipc::{
 use crate::{
     credentials,
     descriptor::{Table, object_of},
-    emit::{Facts, header, plain, reserve, scratch},
+    emit::{Facts, header, plain, scratch, send},
     environment::{self, ENVIRONMENT_SEARCH},
     facts, inode_change,
     kernel::{Address, Task, copy_kernel, copy_kernel_string, copy_user, current_ids},
@@ -57,7 +57,6 @@ fn new_process(tgid: u32, child: Task, child_tgid: u32) {
         return;
     }
     count(|counters| counters.passed += 1);
-    let Some(mut entry) = reserve::<ForkRecord>() else { return };
     let shared = child.follow(Field::TaskFiles) == Task::current().follow(Field::TaskFiles);
     let parent = child.follow(Field::TaskRealParent);
     let leader = parent.follow(Field::TaskGroupLeader);
@@ -73,8 +72,7 @@ fn new_process(tgid: u32, child: Task, child_tgid: u32) {
         parent_tgid: parent.read(Field::TaskTgid),
         parent_start_time: leader.read(Field::TaskStartBoottime),
     };
-    entry.write(record);
-    entry.submit(0);
+    send(&raw const record, true);
 }
 
 /// `TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`; close-on-exec is

@@ -6,6 +6,7 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray},
 };
 use sentinel_ipc::{
+    file_class,
     kernel_abi::{Control, PROCESS_CLASS_ENTRIES, SensorCounters, class, control},
     kernel_fields::Field,
 };
@@ -100,6 +101,12 @@ pub fn is_wanted(kind: u16) -> bool {
     let (slot, bit) =
         if kind < 64 { (control::KINDS_LOW, kind) } else { (control::KINDS_HIGH, kind - 64) };
     is_reporting() && control_value(slot) >> bit & 1 != 0
+}
+
+/// Whether files of this class are asked for; no class is class 0, which never is.
+#[inline(always)]
+pub fn is_wanted_class(class: u32) -> bool {
+    control_value(control::CLASSES) & file_class::bit(class) as u64 != 0
 }
 
 /// Whether a scope cgroup is set, and then whether `task` is in its subtree.

@@ -31,7 +31,12 @@ pub fn sys_exit(context: BtfTracePointContext) -> i32 {
         return 0;
     }
     let (tgid, _) = current_ids();
-    if !is_reported(class_of(tgid)) && !learns(tgid) {
+    let wanted = if kind as u16 == kind::CANARY {
+        is_loader(tgid)
+    } else {
+        is_reported(class_of(tgid)) || (control_value(control::LEARN) != 0 && is_loader(tgid))
+    };
+    if !wanted {
         return 0;
     }
     // Does not come back, unless that family was not loaded.
@@ -40,8 +45,17 @@ pub fn sys_exit(context: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Whether the loader itself is opening files to have them learned.
+/// Whether this is the loader itself, which opens files to have them learned, and makes canaries.
 #[inline(always)]
-fn learns(tgid: u32) -> bool {
-    control_value(control::LEARN) != 0 && control_value(control::LOADER) == tgid as u64
+fn is_loader(tgid: u32) -> bool {
+    control_value(control::LOADER) == tgid as u64
+}
+
+/// Hands a canary on to the family of `next`, so that it proves all of them to be in place.
+#[inline(always)]
+pub fn pass_on_canary(context: &BtfTracePointContext, kind: u16, next: u16) {
+    if kind == kind::CANARY {
+        // SAFETY: as above.
+        unsafe { FAMILIES.tail_call(context, (next >> kind::FAMILY_SHIFT) as u32) };
+    }
 }

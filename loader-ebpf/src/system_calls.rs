@@ -9,7 +9,7 @@ use sentinel_ipc::{
 use crate::{
     call::Call,
     credentials,
-    emit::{Facts, header, plain, reserve},
+    emit::{Facts, header, is_urgent, plain, send},
     facts,
     kernel::{Task, copy_kernel, read_user},
     scope::{count, is_wanted},
@@ -75,6 +75,7 @@ fn report(call: &Call, kind: u16) {
             let attributes = read_user::<u64>(second).unwrap_or(0);
             told(Facts { argument: [first, attributes, 0], ..facts });
         }
+        kind::CANARY => told(facts),
         kind::LOAD_MODULE => told(Facts { argument: [second, 0, 0], ..facts }),
         _ => {}
     }
@@ -111,29 +112,23 @@ fn killed(call: &Call) -> (u64, u64) {
 #[inline(always)]
 fn target(facts: Facts, pid: u64) {
     count(|counters| counters.passed += 1);
-    let Some(mut entry) = reserve::<TargetRecord>() else { return };
     let pid = pid as u32;
     // Numbers of an own pid namespace are not those by which facts are kept.
     let start = if Task::current().has_own_pids() { 0 } else { facts::start_time_of(pid) };
-    entry.write(TargetRecord {
+    let record = TargetRecord {
         header: header(facts),
         target_start_time: start,
         target_tgid: if start == 0 { 0 } else { pid },
         reserved: 0,
-    });
-    entry.submit(0);
+    };
+    send(&raw const record, is_urgent(facts.kind));
 }
 
 #[inline(always)]
 fn name(facts: Facts) {
     count(|counters| counters.passed += 1);
-    let Some(mut entry) = reserve::<NameRecord>() else { return };
-    let record = entry.as_mut_ptr();
-    // SAFETY: `record` is the reserved memory of exactly this type; all of it is written.
-    unsafe {
-        (&raw mut (*record).header).write(header(facts));
-        let comm = Task::current().address_of(Field::TaskComm);
-        copy_kernel((&raw mut (*record).comm).cast(), COMM_BYTES as u32, comm);
-    }
-    entry.submit(0);
+    let mut record = NameRecord { header: header(facts), comm: [0; COMM_BYTES] };
+    let comm = Task::current().address_of(Field::TaskComm);
+    copy_kernel(record.comm.as_mut_ptr(), COMM_BYTES as u32, comm);
+    send(&raw const record, false);
 }

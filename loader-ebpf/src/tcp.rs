@@ -5,7 +5,7 @@ use sentinel_ipc::kernel_abi::{SocketRecord, kind};
 
 use crate::{
     descriptor::socket_of,
-    emit::{Facts, header, reserve},
+    emit::{Facts, header, send},
     kernel::{Address, current_ids},
     scope::{class_of, count, is_reported, is_wanted},
 };
@@ -26,10 +26,9 @@ pub fn inet_sock_set_state(context: BtfTracePointContext) -> i32 {
         return 0;
     }
     count(|counters| counters.passed += 1);
-    let Some(mut entry) = reserve::<SocketRecord>() else { return 0 };
     let argument = [old as u64, new as u64, 0];
     let header = header(Facts { kind: kind::TCP_CONNECTING, argument, ..Facts::default() });
-    entry.write(SocketRecord { header, socket: socket_of(Address(context.arg(0))) });
-    entry.submit(0);
+    let record = SocketRecord { header, socket: socket_of(Address(context.arg(0))) };
+    send(&raw const record, false);
     0
 }

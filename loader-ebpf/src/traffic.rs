@@ -18,7 +18,7 @@ use crate::{
     descriptor::{S_IFMT, S_IFSOCK, describe},
     emit::{Facts, header, scratch, send},
     file_class,
-    kernel::{Address, forget, now},
+    kernel::{Address, current_ids, forget, now},
     scope::{count, is_tainted, is_wanted, taint},
 };
 
@@ -372,5 +372,7 @@ fn emit(traffic: &Traffic, facts: Facts) {
         (&raw mut (*record).class).write(traffic.class);
         (&raw mut (*record).reserved).write([0; 3]);
     }
-    send(record);
+    // Of a secret, perhaps.
+    let urgent = facts.kind == kind::SENT && is_tainted(current_ids().0);
+    send(record, urgent);
 }

@@ -15,7 +15,7 @@ use crate::{
     message::Message,
     received,
     scope::count,
-    syscall::FAMILIES,
+    syscall::{FAMILIES, pass_on_canary},
     traffic::{Remote, Share, Way, account},
 };
 
@@ -42,6 +42,7 @@ static MOVED: PerCpuArray<Moved> = PerCpuArray::with_max_entries(1, 0);
 #[btf_tracepoint(function = "sys_exit")]
 pub fn traffic_calls(context: BtfTracePointContext) -> i32 {
     let call = Call::of(&context);
+    pass_on_canary(&context, call.facts.kind, kind::RENAME);
     let Some(moved) = MOVED.get_ptr_mut(0) else { return 0 };
     // A message without a byte may carry descriptors.
     let least = matches!(call.facts.kind, kind::RECVMSG | kind::RECVMMSG) as i64 ^ 1;

@@ -1,10 +1,15 @@
-//! Ring → frames: copies records unread into batches and sends them.
+//! Rings → frames: copies records unread into batches and sends them, in rounds.
+//!
+//! A round takes from both rings what was in them when it began, and ends with the word that all of
+//! that has been sent; so the other side can put records of both in order.
+
+use std::collections::VecDeque;
 
 use aya::maps::{MapData, RingBuf};
 use sentinel_ipc::{
     channel::{Channel, ChannelError, Sent},
     frame::{FrameError, LoaderMessage, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, encode},
-    kernel_abi::{MAX_RECORD_BYTES, RecordHeader},
+    kernel_abi::{MAX_RECORD_BYTES, RecordHeader, ring},
 };
 
 /// Batches that are sent before heartbeats and messages get their turn.
@@ -31,7 +36,7 @@ pub enum ForwardError {
     Channel(ChannelError),
     /// A message cannot be encoded.
     Frame(FrameError),
-    /// The ring holds an item that is no record, of so many bytes.
+    /// A ring holds an item that is no record, of so many bytes.
     NotARecord(usize),
 }
 
@@ -40,117 +45,206 @@ impl std::fmt::Display for ForwardError {
         match self {
             Self::Channel(error) => error.fmt(to),
             Self::Frame(error) => error.fmt(to),
-            Self::NotARecord(bytes) => write!(to, "the ring holds an item of {bytes} bytes"),
+            Self::NotARecord(bytes) => write!(to, "a ring holds an item of {bytes} bytes"),
         }
     }
 }
 
-/// What is on its way from the ring to the analyzer.
+/// A round under way.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    /// When it began; CLOCK_BOOTTIME, ns.
+    until: u64,
+    /// The ring that is being read; behind the last one only its end is left to be told.
+    ring: usize,
+    /// Whether its end is to be told.
+    is_told: bool,
+}
+
+/// What is on its way from the rings to the analyzer.
 ///
-/// When the socket is full, the one frame that did not fit waits here and the rest waits in the
-/// ring, where the kernel counts what it has to drop: records get lost in one place only.
+/// When the socket is full, frames that did not fit wait here and the rest waits in the rings, where
+/// the kernel counts what it has to drop: records get lost in one place only.
 pub struct Forwarder {
-    ring: RingBuf<MapData>,
+    rings: [RingBuf<MapData>; 2],
+    round: Option<Round>,
+    /// Whether the last round left something behind that nobody will be woken for.
+    left_behind: bool,
     records: Vec<u8>,
-    frame: Vec<u8>,
-    /// `frame` holds so many records (0 for another message) that are not sent yet.
-    waiting: Option<u64>,
+    /// Frames to be sent first, each with how many records it holds.
+    outbox: VecDeque<(Vec<u8>, u64)>,
+    /// Room for the next one.
+    spare: Vec<u8>,
     forwarded: u64,
+    shed: u64,
 }
 
 impl Forwarder {
-    /// Forwards what comes out of `ring`.
-    pub fn new(ring: RingBuf<MapData>) -> Self {
+    /// Forwards what comes out of these rings, in the order of `kernel_abi::ring`.
+    pub fn new(rings: [RingBuf<MapData>; 2]) -> Self {
         Self {
-            ring,
+            rings,
+            round: None,
+            left_behind: false,
             records: Vec::with_capacity(MAX_BATCH_BYTES),
-            frame: Vec::with_capacity(MAX_BATCH_BYTES),
-            waiting: None,
+            outbox: VecDeque::new(),
+            spare: Vec::with_capacity(MAX_BATCH_BYTES),
             forwarded: 0,
+            shed: 0,
         }
     }
 
-    /// The ring, to be polled.
-    pub fn ring(&self) -> &RingBuf<MapData> {
-        &self.ring
+    /// The rings, to be polled.
+    pub fn rings(&self) -> &[RingBuf<MapData>; 2] {
+        &self.rings
     }
 
-    /// Records sent so far.
-    pub fn forwarded(&self) -> u64 {
-        self.forwarded
+    /// Records sent so far, and records that came when nobody wanted them.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.forwarded, self.shed)
     }
 
-    /// Sends what waits and then what the ring holds; `progress` tells the time
-    /// (CLOCK_BOOTTIME, ns) and how many records the kernel has lost by then.
+    /// Whether messages wait to be sent.
+    pub fn is_waiting(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Whether a round is under way.
+    pub fn is_in_round(&self) -> bool {
+        self.round.is_some()
+    }
+
+    /// Whether another round should begin at once.
+    pub fn has_more(&self) -> bool {
+        self.left_behind
+    }
+
+    /// Begins a round at `until`, CLOCK_BOOTTIME in ns; its end is told if it takes anything, or if
+    /// `is_told`.
+    pub fn begin(&mut self, until: u64, is_told: bool) {
+        self.left_behind = false;
+        self.round = Some(Round { until, ring: 0, is_told });
+    }
+
+    /// Sends what waits, and then what the round takes; `dropped` tells how many records each ring
+    /// has lost.
     ///
     /// # Errors
-    /// When the socket fails or the ring's contents are not records.
+    /// When the socket fails or a ring's contents are not records.
     pub fn forward(
         &mut self,
         to: &Channel,
-        progress: impl Fn() -> (u64, u64),
+        dropped: impl Fn() -> [u64; 2],
     ) -> Result<Progress, ForwardError> {
         for _ in 0..BATCHES_A_TURN {
             match self.flush(to)? {
                 Progress::Idle => {}
                 stopped => return Ok(stopped),
             }
-            let count = self.fill()?;
-            if count == 0 {
-                return Ok(Progress::Idle);
+            let Some(round) = &mut self.round else { return Ok(Progress::Idle) };
+            let until = round.until;
+            let Some(ring) = self.rings.get_mut(round.ring) else {
+                let is_told = round.is_told;
+                self.round = None;
+                if is_told {
+                    self.message(&LoaderMessage::Drained { until, dropped: dropped() })?;
+                }
+                continue;
+            };
+            let (count, end) = fill(ring, until, &mut self.records)?;
+            // The other ring is drained in time, woken or not.
+            self.left_behind |= end == End::Later && round.ring == ring::ALERT;
+            round.ring += usize::from(end != End::Full);
+            if count > 0 {
+                round.is_told = true;
+                let message = LoaderMessage::Events { records: &self.records };
+                encode(&message, &mut self.spare).map_err(ForwardError::Frame)?;
+                self.outbox.push_back((std::mem::take(&mut self.spare), count));
             }
-            let (now, dropped) = progress();
-            let message = LoaderMessage::Events { now, dropped, records: &self.records };
-            encode(&message, &mut self.frame).map_err(ForwardError::Frame)?;
-            self.waiting = Some(count);
         }
         Ok(Progress::More)
     }
 
-    /// Sends `message` unless something else waits.
+    /// Has `message` sent by the next [`Self::forward`].
     ///
     /// # Errors
-    /// When the socket fails.
-    pub fn message(
-        &mut self,
-        to: &Channel,
-        message: &LoaderMessage<'_>,
-    ) -> Result<Progress, ForwardError> {
-        match self.flush(to)? {
-            Progress::Idle => {}
-            stopped => return Ok(stopped),
-        }
-        encode(message, &mut self.frame).map_err(ForwardError::Frame)?;
-        self.waiting = Some(0);
-        self.flush(to)
+    /// When it cannot be encoded.
+    pub fn message(&mut self, message: &LoaderMessage<'_>) -> Result<(), ForwardError> {
+        let mut frame = Vec::new();
+        encode(message, &mut frame).map_err(ForwardError::Frame)?;
+        self.outbox.push_back((frame, 0));
+        Ok(())
     }
 
     fn flush(&mut self, to: &Channel) -> Result<Progress, ForwardError> {
-        let Some(count) = self.waiting else { return Ok(Progress::Idle) };
-        match to.send(&self.frame).map_err(ForwardError::Channel)? {
-            Sent::Done => {
-                self.forwarded += count;
-                self.waiting = None;
-                Ok(Progress::Idle)
+        while let Some((frame, count)) = self.outbox.front() {
+            match to.send(frame).map_err(ForwardError::Channel)? {
+                Sent::Done => {
+                    self.forwarded += count;
+                    if let Some((frame, _)) = self.outbox.pop_front() {
+                        self.spare = frame;
+                    }
+                }
+                Sent::WouldBlock => return Ok(Progress::Blocked),
+                Sent::Closed => return Ok(Progress::Closed),
             }
-            Sent::WouldBlock => Ok(Progress::Blocked),
-            Sent::Closed => Ok(Progress::Closed),
         }
+        Ok(Progress::Idle)
     }
 
-    /// Moves one batch out of the ring; returns how many records it has.
-    fn fill(&mut self) -> Result<u64, ForwardError> {
-        self.records.clear();
-        let mut count = 0;
-        while count < MAX_BATCH_RECORDS && self.records.len() + MAX_RECORD_BYTES <= MAX_BATCH_BYTES
-        {
-            let Some(item) = self.ring.next() else { break };
-            if item.len() < size_of::<RecordHeader>() || item.len() > MAX_RECORD_BYTES {
-                return Err(ForwardError::NotARecord(item.len()));
+    /// Throws away what waits and what the rings hold: the one it was for is gone.
+    ///
+    /// # Errors
+    /// When a ring's contents are not records.
+    pub fn discard(&mut self) -> Result<(), ForwardError> {
+        self.shed += self.outbox.drain(..).map(|(_, count)| count).sum::<u64>();
+        self.round = None;
+        self.left_behind = false;
+        for ring in &mut self.rings {
+            loop {
+                let (count, _) = fill(ring, u64::MAX, &mut self.records)?;
+                if count == 0 {
+                    break;
+                }
+                self.shed += count;
             }
-            self.records.extend_from_slice(&item);
-            count += 1;
         }
-        Ok(count as u64)
+        Ok(())
     }
+}
+
+/// Why a batch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It is full.
+    Full,
+    /// The ring is empty.
+    Empty,
+    /// What comes next is later than the round.
+    Later,
+}
+
+/// Moves one batch of records from before `until`, and one more, out of `ring`; returns how many
+/// those are.
+fn fill(
+    ring: &mut RingBuf<MapData>,
+    until: u64,
+    records: &mut Vec<u8>,
+) -> Result<(u64, End), ForwardError> {
+    records.clear();
+    let mut count = 0;
+    while count < MAX_BATCH_RECORDS && records.len() + MAX_RECORD_BYTES <= MAX_BATCH_BYTES {
+        let Some(item) = ring.next() else { return Ok((count as u64, End::Empty)) };
+        if item.len() < size_of::<RecordHeader>() || item.len() > MAX_RECORD_BYTES {
+            return Err(ForwardError::NotARecord(item.len()));
+        }
+        records.extend_from_slice(&item);
+        count += 1;
+        // A record begins with its time.
+        let time = item.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+        if time > until {
+            return Ok((count as u64, End::Later));
+        }
+    }
+    Ok((count as u64, End::Full))
 }

@@ -1,7 +1,7 @@
 //! The object's programs: to which tracepoint each belongs, and what it is needed for.
 
 use sentinel_ipc::{
-    frame::KindSet,
+    frame::{KindSet, Limit},
     kernel_abi::{kind::*, ring_completion, stage},
 };
 
@@ -115,6 +115,21 @@ pub fn is_needed(name: &str, kinds: KindSet) -> bool {
         return syscall_table::has(kinds);
     }
     REPORTS.iter().any(|report| report.name == name && report.kinds.meets(kinds))
+}
+
+/// What a kernel that has `reporting` cannot tell of `kinds`.
+pub fn limits(reporting: &[&str], kinds: KindSet) -> Vec<Limit> {
+    let without = |hook| !reporting.contains(&hook);
+    let mut limits = Vec::new();
+    if OF_PATHS.meets(kinds) && without("inode_set_ctime_to_ts") {
+        limits.push(Limit::FilesOfPathCalls);
+    }
+    if OF_RINGS.meets(kinds) && without(RING) {
+        limits.push(Limit::IoUring);
+    } else if OF_RINGS.meets(kinds) && without(RING_BEGINS) {
+        limits.push(Limit::SilentIoUring);
+    }
+    limits
 }
 
 /// Value of the object's constant `RING_COMPLETION`.

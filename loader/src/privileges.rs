@@ -44,6 +44,16 @@ pub const ALLOWED: &[AllowedCall] = &[
     },
     AllowedCall::always(libc::SYS_write, "messages on standard error"),
     AllowedCall::always(libc::SYS_getpid, "its own process id, for the enforcer"),
+    AllowedCall::always(libc::SYS_getsid, "canaries"),
+    AllowedCall::always(libc::SYS_accept4, "the next analyzer"),
+    AllowedCall {
+        number: libc::SYS_getsockopt,
+        when: When::ArgumentIs(
+            2,
+            &[libc::SO_PEERCRED.cast_unsigned(), libc::SO_TYPE.cast_unsigned()],
+        ),
+        reason: "who the next analyzer is",
+    },
 ];
 
 /// Gives up everything. All programs are loaded and the sockets open; nothing has been read.

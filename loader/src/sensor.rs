@@ -8,8 +8,8 @@ use aya::{
     programs::{BtfTracePoint, ProgramError, tp_btf::BtfTracePointLinkId},
 };
 use sentinel_ipc::{
-    file_class::BUILT_IN,
-    frame::{Counters, Identity, KindSet},
+    file_class::{self, BUILT_IN},
+    frame::{Counters, Identity, KindSet, Limit, Subscription},
     kernel_abi::{self, class, control, kind},
 };
 
@@ -129,7 +129,7 @@ impl Sensor {
     ///
     /// # Errors
     /// When the kernel lacks something or refuses.
-    pub fn load(scope: &Scope) -> Result<(Self, RingBuf<MapData>), SensorError> {
+    pub fn load(scope: &Scope) -> Result<(Self, [RingBuf<MapData>; 2]), SensorError> {
         scope::check_pid_namespace().map_err(SensorError::Scope)?;
         let kernel = offsets::btf_of_this_kernel().map_err(SensorError::Offsets)?;
         let offsets = offsets::of(&kernel).map_err(SensorError::Offsets)?;
@@ -159,7 +159,10 @@ impl Sensor {
         let classes = map_classes(&ebpf)?;
         let counters = typed(take(&mut ebpf, "COUNTERS")?, "COUNTERS")?;
         let facts = typed(take(&mut ebpf, "PROCESS_FACTS")?, "PROCESS_FACTS")?;
-        let ring = typed(take(&mut ebpf, "EVENTS")?, "EVENTS")?;
+        let rings = [
+            typed(take(&mut ebpf, "ALERT")?, "ALERT")?,
+            typed(take(&mut ebpf, "TELEMETRY")?, "TELEMETRY")?,
+        ];
         let (everything, cgroup) = match scope {
             Scope::Everything => (1, 0),
             Scope::Tree(_) => (0, 0),
@@ -185,7 +188,7 @@ impl Sensor {
         // aya learns the number of CPUs from /sys at the first read, and keeps it.
         sensor.counters()?;
         sensor.set_kinds(KindSet::default())?;
-        Ok((sensor, ring))
+        Ok((sensor, rings))
     }
 
     /// Never report `tgid`.
@@ -224,20 +227,48 @@ impl Sensor {
         self.fall_silent()
     }
 
-    /// Attaches what reports `kinds`; returns the names of all hooks that are attached.
+    /// Reports what `subscription` asks for, and nothing else: attaches what that needs and detaches
+    /// what it does not.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn report(&mut self, kinds: KindSet) -> Result<Vec<&'static str>, SensorError> {
+    pub fn subscribe(&mut self, subscription: &Subscription) -> Result<(), SensorError> {
+        let kinds = if subscription.reporting { subscription.kinds } else { KindSet::default() };
         self.set_kinds(kinds)?;
-        self.set_control(&[(control::REPORTING, 1)])?;
+        self.set_control(&[
+            (control::CLASSES, u64::from(subscription.classes & !file_class::bit(0))),
+            (control::REPORTING, u64::from(subscription.reporting)),
+        ])?;
+        self.attach_for(kinds)
+    }
+
+    /// Attaches the reporting tracepoints that `kinds` need, and detaches the others.
+    fn attach_for(&mut self, kinds: KindSet) -> Result<(), SensorError> {
+        let (kept, idle) = std::mem::take(&mut self.attached)
+            .into_iter()
+            .partition(|(name, _)| hooks::is_needed(name, kinds));
+        self.attached = kept;
+        for (name, link) in idle {
+            program(&mut self.ebpf, name)?.detach(link).map_err(refused(name))?;
+        }
         for name in self.reporting.clone() {
-            if hooks::is_needed(name, kinds) {
+            let is_attached = self.attached.iter().any(|(attached, _)| *attached == name);
+            if hooks::is_needed(name, kinds) && !is_attached {
                 self.attach(name)?;
             }
         }
+        Ok(())
+    }
+
+    /// Names of all tracepoints that are attached.
+    pub fn hooks(&self) -> Vec<&'static str> {
         let reporting = self.attached.iter().map(|(name, _)| *name);
-        Ok(hooks::SCOPE.into_iter().chain(reporting).collect())
+        hooks::SCOPE.into_iter().chain(reporting).collect()
+    }
+
+    /// What this kernel cannot tell of `kinds`.
+    pub fn limits(&self, kinds: KindSet) -> Vec<Limit> {
+        hooks::limits(&self.reporting, kinds)
     }
 
     fn attach(&mut self, name: &'static str) -> Result<(), SensorError> {
@@ -291,7 +322,7 @@ impl Sensor {
         Ok(())
     }
 
-    /// Totals over all CPUs; `forwarded` is left at 0.
+    /// Totals over all CPUs of what the kernel counts.
     ///
     /// # Errors
     /// When the map cannot be read.
@@ -301,11 +332,11 @@ impl Sensor {
         Ok(values.iter().fold(Counters::default(), |sum, cpu| Counters {
             seen: sum.seen + cpu.0.seen,
             passed: sum.passed + cpu.0.passed,
-            emitted: sum.emitted + cpu.0.emitted,
-            dropped: sum.dropped + cpu.0.dropped,
+            emitted: add(sum.emitted, cpu.0.emitted),
+            dropped: add(sum.dropped, cpu.0.dropped),
             unreadable: sum.unreadable + cpu.0.unreadable,
             untracked: sum.untracked + cpu.0.untracked,
-            forwarded: 0,
+            ..Counters::default()
         }))
     }
 
@@ -314,12 +345,14 @@ impl Sensor {
     /// # Errors
     /// When the kernel refuses.
     pub fn fall_silent(&mut self) -> Result<(), SensorError> {
-        for (name, link) in std::mem::take(&mut self.attached) {
-            program(&mut self.ebpf, name)?.detach(link).map_err(refused(name))?;
-        }
+        self.set_control(&[(control::REPORTING, 0)])?;
         self.set_kinds(KindSet::default())?;
-        self.set_control(&[(control::REPORTING, 0)])
+        self.attach_for(KindSet::default())
     }
+}
+
+fn add(one: [u64; 2], other: [u64; 2]) -> [u64; 2] {
+    [one[0] + other[0], one[1] + other[1]]
 }
 
 /// Puts the programs that others hand on to into their places. The maps have to live as long as

@@ -1,4 +1,4 @@
-//! The loader's life: load, wait for the analyzer, attach, forward until either side ends.
+//! The loader's life: load, wait for an analyzer, attach what it asks for, forward until it ends.
 
 use std::{
     fmt, io,
@@ -6,13 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mio::{Events, Interest, Poll, Token, unix::SourceFd};
+use mio::{Events, Interest, Poll, Registry, Token, unix::SourceFd};
+use nix::unistd::{Uid, getsid};
 use sentinel_ipc::{
     channel::{Channel, ChannelError, Received},
     clock,
     confinement::{self, ConfinementError, Sandbox},
     diagnostics::tell,
-    frame::{AnalyzerMessage, Clock, Counters, KindSet, LoaderMessage, PROTOCOL_VERSION, decode},
+    endpoint::Endpoint,
+    frame::{
+        AnalyzerMessage, Clock, Counters, LoaderMessage, PROTOCOL_VERSION, Subscription, decode,
+    },
+    kernel_abi::kind,
 };
 
 use crate::{
@@ -24,9 +29,15 @@ use crate::{
 };
 
 const ANALYZER: Token = Token(0);
-const RING: Token = Token(1);
-const ENFORCER: Token = Token(2);
+const ALERT: Token = Token(1);
+const TELEMETRY: Token = Token(2);
+const ENFORCER: Token = Token(3);
+const LISTENER: Token = Token(4);
 const HEARTBEAT: Duration = Duration::from_millis(500);
+/// How long telemetry may lie in its ring when nothing else wakes the loader.
+const DRAIN: Duration = Duration::from_millis(100);
+/// Heartbeats from one canary to the next.
+const CANARY_EVERY: u32 = 4;
 
 /// Why the loader ended.
 #[derive(Debug)]
@@ -73,132 +84,241 @@ impl From<ForwardError> for SessionError {
 }
 
 /// What the analyzer may say next.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Nothing said yet.
     AwaitingHello,
-    /// Attached and forwarding.
-    Streaming,
+    /// It may subscribe.
+    Serving,
     /// Detached; what is left is being sent.
     Stopping,
     /// The last message is being sent.
     Finishing,
 }
 
-/// Runs until the analyzer says stop or goes away.
+/// Runs until the analyzer says stop or goes away; if another may come, for ever.
 ///
 /// # Errors
-/// When the sensor cannot run or the analyzer misbehaves.
+/// When the sensor cannot run or the only analyzer misbehaves.
 pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     confinement::own_signal_mask().map_err(SessionError::Confinement)?;
-    let open = |which, stream: &dyn AsFd| {
-        Channel::duplicate(stream).map_err(|error| SessionError::Socket(which, error))
-    };
-    let channel = open("standard input", &io::stdin())?;
-    let enforcer = open("standard output", &io::stdout())?;
-    let launcher = channel.peer().map_err(|error| SessionError::Socket("its peer", error))?.pid();
+    let socket = |which, error| SessionError::Socket(which, error);
+    let copy = |stream: &dyn AsFd| stream.as_fd().try_clone_to_owned().map_err(ChannelError::Io);
+    let mut analyzers = copy(&io::stdin())
+        .and_then(Endpoint::new)
+        .map_err(|error| socket("standard input", error))?;
+    let enforcer =
+        Channel::duplicate(&io::stdout()).map_err(|error| socket("standard output", error))?;
+    let user = confinement::account("sentinel").map_err(SessionError::Confinement)?.uid;
     confinement::close_standard_streams().map_err(SessionError::Confinement)?;
-    let (mut sensor, ring) = Sensor::load(&arguments.scope)?;
+    let (mut sensor, rings) = Sensor::load(&arguments.scope)?;
     sensor.exclude(std::process::id());
-    if let Ok(launcher) = u32::try_from(launcher) {
-        sensor.exclude(launcher);
-    }
+    // The peer of a pair is there already; nothing of it may be seen while the scope is set up.
+    let first = if analyzers.is_listening() { None } else { accept(&mut analyzers, user, &sensor) };
     sensor.follow_scope()?;
     sensor.learn_files()?;
     let sandbox = privileges::drop_privileges().map_err(SessionError::Confinement)?;
     if sandbox == Sandbox::Partial {
         tell("sentinel-loader: this kernel's landlock closes the file system only");
     }
-    Session {
-        channel,
+    let polling = |error| SessionError::System("epoll", error);
+    let poll = Poll::new().map_err(polling)?;
+    let mut session = Session {
+        analyzers,
+        user,
+        conversation: None,
+        unattended_since: None,
         enforcer: Some(IdentityService::new(enforcer)),
         sensor,
-        forwarder: Forwarder::new(ring),
-        state: State::AwaitingHello,
+        forwarder: Forwarder::new(rings),
+        registry: poll.registry().try_clone().map_err(polling)?,
+    };
+    if let Some(channel) = first {
+        session.converse(channel)?;
     }
-    .run()
+    session.run(poll)
+}
+
+/// The next analyzer, if there is one.
+fn accept(analyzers: &mut Endpoint, user: Uid, sensor: &Sensor) -> Option<Channel> {
+    let channel = match analyzers.next(user) {
+        Ok(channel) => channel?,
+        Err(error) => {
+            tell(&format!("sentinel-loader: a connection is refused: {error}"));
+            return None;
+        }
+    };
+    let pid = channel.peer().ok().and_then(|peer| u32::try_from(peer.pid()).ok());
+    pid.into_iter().for_each(|pid| sensor.exclude(pid));
+    Some(channel)
+}
+
+/// What there is while an analyzer is there.
+struct Conversation {
+    channel: Channel,
+    state: State,
+    /// Whether it asked for canaries.
+    canary_wanted: bool,
+    canaries: u64,
+    beats: u32,
+    next_beat: Instant,
+    /// The round under way ends with a heartbeat.
+    beat_follows: bool,
+    next_drain: Instant,
 }
 
 struct Session {
-    channel: Channel,
+    analyzers: Endpoint,
+    /// The user that analyzers have.
+    user: Uid,
+    conversation: Option<Conversation>,
+    /// When the last analyzer went; CLOCK_BOOTTIME, ns.
+    unattended_since: Option<u64>,
     /// `None` once the enforcer is gone; watching goes on.
     enforcer: Option<IdentityService>,
     sensor: Sensor,
     forwarder: Forwarder,
-    state: State,
+    registry: Registry,
 }
 
 impl Session {
-    fn run(mut self) -> Result<(), SessionError> {
+    fn run(mut self, mut poll: Poll) -> Result<(), SessionError> {
         let polling = |error| SessionError::System("epoll", error);
-        let mut poll = Poll::new().map_err(polling)?;
-        let socket = self.channel.as_raw_fd();
-        let ring = self.forwarder.ring().as_raw_fd();
-        let both_ways = Interest::READABLE | Interest::WRITABLE;
-        let registry = poll.registry();
-        registry.register(&mut SourceFd(&socket), ANALYZER, both_ways).map_err(polling)?;
-        registry.register(&mut SourceFd(&ring), RING, Interest::READABLE).map_err(polling)?;
-        if let Some(enforcer) = &self.enforcer {
-            let socket = enforcer.channel().as_raw_fd();
-            let source = &mut SourceFd(&socket);
-            registry.register(source, ENFORCER, Interest::READABLE).map_err(polling)?;
-        }
+        self.register_all().map_err(polling)?;
         let mut events = Events::with_capacity(8);
-        let mut next_heartbeat = Instant::now();
         let mut busy = false;
         loop {
-            let timeout = if busy {
-                Duration::ZERO
-            } else {
-                next_heartbeat.saturating_duration_since(Instant::now())
-            };
-            match poll.poll(&mut events, Some(timeout)) {
+            match poll.poll(&mut events, self.timeout(busy)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result.map_err(polling)?,
             }
-            if self.read_messages()? {
-                return Ok(());
-            }
             self.serve_enforcer();
-            let progress = match self.state {
-                // Nobody has asked for events yet.
-                State::AwaitingHello => Progress::Idle,
-                State::Streaming | State::Stopping | State::Finishing => {
-                    let progress = || {
-                        let dropped = self.sensor.counters().map_or(0, |counters| counters.dropped);
-                        (clock::boot_ns().unwrap_or(0), dropped)
-                    };
-                    self.forwarder.forward(&self.channel, progress)?
+            if self.conversation.is_none()
+                && let Some(channel) = accept(&mut self.analyzers, self.user, &self.sensor)
+            {
+                self.converse(channel)?;
+            }
+            let woken = events.iter().any(|event| matches!(event.token(), ALERT | TELEMETRY));
+            let progress = match self.turn(woken || busy) {
+                Err(SessionError::Protocol(what)) if self.analyzers.is_listening() => {
+                    tell(&format!("sentinel-loader: the analyzer broke the protocol: {what}"));
+                    Progress::Closed
                 }
+                result => result?,
             };
-            match (self.state, progress) {
-                (_, Progress::Closed) => return Ok(()),
-                (State::Stopping, Progress::Idle) => match self.finish()? {
-                    Progress::Blocked => {}
-                    Progress::Idle | Progress::More | Progress::Closed => return Ok(()),
-                },
-                (State::Finishing, Progress::Idle) => return Ok(()),
-                (State::Streaming, Progress::Idle | Progress::More)
-                    if Instant::now() >= next_heartbeat =>
-                {
-                    let (clock, counters) = (wall_and_boot()?, self.counters()?);
-                    if self
-                        .forwarder
-                        .message(&self.channel, &LoaderMessage::Heartbeat { clock, counters })?
-                        == Progress::Closed
-                    {
-                        return Ok(());
-                    }
+            if progress == Progress::Closed {
+                if !self.analyzers.is_listening() {
+                    return Ok(());
                 }
-                (
-                    State::AwaitingHello | State::Streaming | State::Stopping | State::Finishing,
-                    Progress::Idle | Progress::More | Progress::Blocked,
-                ) => {}
+                self.part()?;
             }
-            busy = progress == Progress::More;
-            if Instant::now() >= next_heartbeat {
-                next_heartbeat = Instant::now() + HEARTBEAT;
+            // Whoever has waited at the listening socket is not announced again.
+            busy = matches!(progress, Progress::More | Progress::Closed);
+        }
+    }
+
+    fn register_all(&self) -> io::Result<()> {
+        let readable =
+            |fd: i32, token| self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE);
+        for (ring, token) in self.forwarder.rings().iter().zip([ALERT, TELEMETRY]) {
+            readable(ring.as_raw_fd(), token)?;
+        }
+        if let Some(enforcer) = &self.enforcer {
+            readable(enforcer.channel().as_raw_fd(), ENFORCER)?;
+        }
+        self.analyzers.listener().map_or(Ok(()), |listener| readable(listener, LISTENER))
+    }
+
+    fn timeout(&self, busy: bool) -> Option<Duration> {
+        if busy {
+            return Some(Duration::ZERO);
+        }
+        let conversation = self.conversation.as_ref()?;
+        // Before it says something, and while the socket is full, only it can get things going.
+        if conversation.state != State::Serving || self.forwarder.is_waiting() {
+            return None;
+        }
+        let next = conversation.next_beat.min(conversation.next_drain);
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    /// Begins to talk to an analyzer.
+    fn converse(&mut self, channel: Channel) -> Result<(), SessionError> {
+        let both_ways = Interest::READABLE | Interest::WRITABLE;
+        self.registry
+            .register(&mut SourceFd(&channel.as_raw_fd()), ANALYZER, both_ways)
+            .map_err(|error| SessionError::System("epoll", error))?;
+        let now = Instant::now();
+        self.conversation = Some(Conversation {
+            channel,
+            state: State::AwaitingHello,
+            canary_wanted: false,
+            canaries: 0,
+            beats: 0,
+            next_beat: now,
+            beat_follows: false,
+            next_drain: now,
+        });
+        Ok(())
+    }
+
+    /// The analyzer is gone, and another one may come.
+    fn part(&mut self) -> Result<(), SessionError> {
+        self.conversation = None;
+        self.sensor.fall_silent()?;
+        self.forwarder.discard()?;
+        self.unattended_since = Some(wall_and_boot()?.boot_ns);
+        Ok(())
+    }
+
+    /// Reads what the analyzer said and sends what there is for it.
+    fn turn(&mut self, woken: bool) -> Result<Progress, SessionError> {
+        if self.conversation.is_none() {
+            return Ok(Progress::Idle);
+        }
+        if self.read_messages()? {
+            return Ok(Progress::Closed);
+        }
+        let Some(conversation) = &mut self.conversation else { return Ok(Progress::Idle) };
+        if !self.forwarder.is_in_round()
+            && matches!(conversation.state, State::Serving | State::Stopping)
+        {
+            let now = Instant::now();
+            if now >= conversation.next_beat {
+                conversation.beat(now);
             }
+            let due = conversation.beat_follows || now >= conversation.next_drain;
+            if woken || due || conversation.state == State::Stopping {
+                conversation.next_drain = now + DRAIN;
+                self.forwarder.begin(wall_and_boot()?.boot_ns, conversation.beat_follows);
+            }
+        }
+        let dropped = || self.sensor.counters().map_or([0; 2], |counters| counters.dropped);
+        let progress = self.forwarder.forward(&conversation.channel, dropped)?;
+        if progress != Progress::Idle {
+            return Ok(progress);
+        }
+        self.conclude()
+    }
+
+    /// A round has ended, or there was none: says what comes after it.
+    fn conclude(&mut self) -> Result<Progress, SessionError> {
+        let counters = self.counters()?;
+        let Some(conversation) = &mut self.conversation else { return Ok(Progress::Idle) };
+        match conversation.state {
+            State::Serving if std::mem::take(&mut conversation.beat_follows) => {
+                let (clock, canaries) = (wall_and_boot()?, conversation.canaries);
+                self.forwarder.message(&LoaderMessage::Heartbeat { clock, counters, canaries })?;
+                Ok(Progress::More)
+            }
+            State::Stopping => {
+                conversation.state = State::Finishing;
+                self.forwarder.message(&LoaderMessage::Finished { counters })?;
+                Ok(Progress::More)
+            }
+            State::Finishing => Ok(Progress::Closed),
+            State::Serving if self.forwarder.has_more() => Ok(Progress::More),
+            State::AwaitingHello | State::Serving => Ok(Progress::Idle),
         }
     }
 
@@ -213,68 +333,90 @@ impl Session {
         }
     }
 
-    /// Handles what the analyzer sent; true when it is gone.
+    /// Handles what the analyzer sent; true when it is gone. While answers wait to be sent nothing
+    /// more is read, so that they stay few.
     fn read_messages(&mut self) -> Result<bool, SessionError> {
-        loop {
+        while let Some(conversation) = &mut self.conversation
+            && !self.forwarder.is_waiting()
+        {
             let broken = |error: &dyn fmt::Display| SessionError::Protocol(error.to_string());
-            let message = match self.channel.receive().map_err(|error| broken(&error))? {
+            let message = match conversation.channel.receive().map_err(|error| broken(&error))? {
                 Received::WouldBlock => return Ok(false),
                 Received::Closed => return Ok(true),
                 Received::Frame(frame) => decode(frame).map_err(|error| broken(&error))?,
             };
-            match (self.state, message) {
-                (State::AwaitingHello, AnalyzerMessage::Hello { version, kinds }) => {
+            match (conversation.state, message) {
+                (State::AwaitingHello, AnalyzerMessage::Hello { version }) => {
                     if version != PROTOCOL_VERSION {
                         return Err(SessionError::Protocol(format!(
                             "it speaks version {version}, this loader {PROTOCOL_VERSION}; install \
                              both from one package"
                         )));
                     }
-                    if !kinds.is_sound() {
-                        let what = "it asks for kinds of events that do not exist".into();
-                        return Err(SessionError::Protocol(what));
-                    }
-                    self.start(kinds)?;
+                    conversation.state = State::Serving;
+                    self.forwarder.message(&LoaderMessage::Ready {
+                        version: PROTOCOL_VERSION,
+                        clock: wall_and_boot()?,
+                        unattended_since: self.unattended_since.take(),
+                    })?;
                 }
-                (State::Streaming, AnalyzerMessage::Stop) => {
+                (State::Serving, AnalyzerMessage::Subscribe(subscription)) => {
+                    conversation.canary_wanted =
+                        subscription.reporting && subscription.kinds.has(kind::CANARY);
+                    self.subscribe(&subscription)?;
+                }
+                (State::Serving, AnalyzerMessage::TakeSnapshot) => {}
+                (State::Serving, AnalyzerMessage::Stop) => {
+                    conversation.state = State::Stopping;
                     self.sensor.fall_silent()?;
-                    self.state = State::Stopping;
                 }
                 (
-                    State::Streaming | State::Stopping | State::Finishing,
+                    State::Serving | State::Stopping | State::Finishing,
                     AnalyzerMessage::Hello { .. },
                 ) => {
                     return Err(SessionError::Protocol("a second hello".into()));
                 }
                 (
                     State::AwaitingHello | State::Stopping | State::Finishing,
-                    AnalyzerMessage::Stop,
+                    AnalyzerMessage::Subscribe(_)
+                    | AnalyzerMessage::TakeSnapshot
+                    | AnalyzerMessage::Stop,
                 ) => {
-                    return Err(SessionError::Protocol("a stop while nothing runs".into()));
+                    return Err(SessionError::Protocol("a message out of turn".into()));
                 }
             }
         }
+        Ok(false)
     }
 
-    fn start(&mut self, kinds: KindSet) -> Result<(), SessionError> {
-        let hooks = self.sensor.report(kinds)?;
-        self.state = State::Streaming;
-        let ready =
-            LoaderMessage::Ready { version: PROTOCOL_VERSION, hooks, clock: wall_and_boot()? };
-        // The first frame on an empty socket: it always fits, unless the analyzer is gone, which
-        // the next look at the socket finds.
-        let _sent = self.forwarder.message(&self.channel, &ready)?;
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<Progress, SessionError> {
-        let counters = self.counters()?;
-        self.state = State::Finishing;
-        Ok(self.forwarder.message(&self.channel, &LoaderMessage::Finished { counters })?)
+    fn subscribe(&mut self, subscription: &Subscription) -> Result<(), SessionError> {
+        if !subscription.kinds.is_sound() {
+            let what = "it asks for kinds of events that do not exist".into();
+            return Err(SessionError::Protocol(what));
+        }
+        self.sensor.subscribe(subscription)?;
+        let (hooks, limits) = (self.sensor.hooks(), self.sensor.limits(subscription.kinds));
+        let number = subscription.number;
+        Ok(self.forwarder.message(&LoaderMessage::Subscribed { number, hooks, limits })?)
     }
 
     fn counters(&self) -> Result<Counters, SessionError> {
-        Ok(Counters { forwarded: self.forwarder.forwarded(), ..self.sensor.counters()? })
+        let (forwarded, shed) = self.forwarder.totals();
+        Ok(Counters { forwarded, shed, ..self.sensor.counters()? })
+    }
+}
+
+impl Conversation {
+    /// It is time for a heartbeat, and now and then for a canary.
+    fn beat(&mut self, now: Instant) {
+        self.next_beat = now + HEARTBEAT;
+        self.beat_follows = true;
+        if self.canary_wanted && self.beats.is_multiple_of(CANARY_EVERY) {
+            // The call itself is what the sensor is to see.
+            let _own = getsid(None);
+            self.canaries += 1;
+        }
+        self.beats = self.beats.wrapping_add(1);
     }
 }
 

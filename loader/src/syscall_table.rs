@@ -80,6 +80,7 @@ const X86_64: &[(u16, &[usize])] = &[
     (BPF, &[321]),
     (LOAD_MODULE, &[175]),
     (USERFAULTFD, &[323]),
+    (CANARY, &[124]), // getsid
 ];
 
 /// Numbers that only x32 has (the same file); the others are the native ones.

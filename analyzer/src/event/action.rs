@@ -1,8 +1,8 @@
 //! What an event can be about.
 
 use super::{
-    CredentialsChange, Descriptor, DescriptorCall, Exec, File, Path, Paths, ProcessId, SocketEnds,
-    Target, Traffic,
+    CredentialsChange, Descriptor, DescriptorCall, Exec, File, Path, Paths, ProcessId, Running,
+    SocketEnds, Target, Traffic,
 };
 
 /// What happened.
@@ -44,6 +44,28 @@ pub enum Action {
         /// The cgroup's v2 id.
         cgroup_id: u64,
     },
+    /// A process was found running by a snapshot.
+    Running(Box<Running>),
+    /// A pipe or socket that a process was found to have open.
+    Held {
+        /// Its number.
+        number: u32,
+        /// What it refers to.
+        descriptor: Descriptor,
+        /// Inode of the unix socket at its other end.
+        peer: Option<u64>,
+        /// Whether it closes on exec.
+        close_on_exec: bool,
+    },
+    /// The cgroup of a process that was found running.
+    CgroupFound {
+        /// Its v2 id.
+        id: u64,
+        /// Its path within the hierarchy.
+        path: Option<Path>,
+    },
+    /// The loader's own call, made so that it arrives here.
+    Canary,
     /// A TCP socket begins to connect.
     TcpConnecting {
         /// Its ends.

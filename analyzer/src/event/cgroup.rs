@@ -8,6 +8,10 @@ pub(super) fn made(record: &CgroupRecord) -> Result<Action, RecordError> {
     Ok(Action::CgroupMade { id: record.id, path: path(record)? })
 }
 
+pub(super) fn found(record: &CgroupRecord) -> Result<Action, RecordError> {
+    Ok(Action::CgroupFound { id: record.id, path: path(record)? })
+}
+
 pub(super) fn removed(record: &CgroupRecord) -> Result<Action, RecordError> {
     Ok(Action::CgroupRemoved { id: record.id, path: path(record)? })
 }

@@ -34,6 +34,8 @@ pub struct File {
 pub enum FileCall {
     /// open(2) and its kin.
     Open,
+    /// None: a snapshot found it open.
+    Held,
     /// memfd_create(2).
     Memfd {
         /// `MFD_*`.
@@ -94,7 +96,8 @@ pub(super) fn action(call: FileCall, record: &FileRecord) -> Result<Action, Reco
         // One in an io_uring's own table has no number, and its result is 0.
         FileCall::Open if header.flags & flag::IO_URING != 0 && object.is_none() => None,
         FileCall::Open | FileCall::Memfd { .. } => u32::try_from(header.result).ok(),
-        FileCall::Map { .. }
+        FileCall::Held
+        | FileCall::Map { .. }
         | FileCall::Fchmod { .. }
         | FileCall::Ftruncate { .. }
         | FileCall::LoadModule { .. } => number(first),

@@ -17,6 +17,7 @@ mod object;
 mod path;
 mod process;
 mod record;
+mod running;
 mod traffic;
 
 pub use action::Action;
@@ -29,6 +30,7 @@ pub use object::{Descriptor, Object, ObjectId, SocketEnds};
 pub use path::{Origin, Path};
 pub use process::{Addressee, Target};
 pub use record::{RecordError, take};
+pub use running::Running;
 pub use traffic::{Traffic, TrafficReport};
 
 /// Highest errno + 1 (include/linux/err.h, `MAX_ERRNO`).

@@ -3,15 +3,15 @@
 use std::fmt;
 
 use sentinel_ipc::kernel_abi::{
-    CgroupRecord, CredentialsRecord, DescriptorRecord, ExecRecord, FileRecord, ForkRecord, NO_CALL,
-    NameRecord, PathRecord, RecordHeader, SocketRecord, TargetRecord, TrafficRecord, abi, flag,
-    kind,
+    CgroupRecord, CredentialsRecord, DescriptorRecord, ExecRecord, FileRecord, ForkRecord,
+    HeldRecord, NO_CALL, NameRecord, PathRecord, ProcessRecord, RecordHeader, SocketRecord,
+    TargetRecord, TrafficRecord, abi, flag, kind,
 };
 use zerocopy::FromBytes;
 
 use super::{
     Abi, Action, DescriptorCall, Event, FileCall, PathCall, ProcessId, SystemCall, argument::low,
-    cgroup, credentials, descriptor, exec, file, naming, process, traffic,
+    cgroup, credentials, descriptor, exec, file, naming, process, running, traffic,
 };
 
 /// Why bytes are no record.
@@ -86,6 +86,7 @@ pub fn take(bytes: &[u8]) -> Result<(Event, &[u8]), RecordError> {
 fn plain(header: &RecordHeader) -> Option<Action> {
     Some(match header.kind {
         kind::EXIT => Action::Exit,
+        kind::CANARY => Action::Canary,
         kind::SET_DESCRIPTOR_FLAGS => descriptor::set_flags(header),
         kind::CLOSE => descriptor::close(header),
         kind::CLOSE_RANGE => descriptor::close_range(header),
@@ -118,6 +119,10 @@ fn longer<'a>(header: &RecordHeader, bytes: &'a [u8]) -> Result<(Action, &'a [u8
         kind::CGROUP_MADE => as_type(bytes, |record: &CgroupRecord| cgroup::made(record)),
         kind::CGROUP_REMOVED => as_type(bytes, |record: &CgroupRecord| cgroup::removed(record)),
         kind::CGROUP_MOVED => on_target(cgroup::moved),
+        kind::CGROUP_FOUND => as_type(bytes, |record: &CgroupRecord| cgroup::found(record)),
+        kind::PROCESS => as_type(bytes, |record: &ProcessRecord| running::process(record)),
+        kind::HELD => as_type(bytes, |record: &HeldRecord| running::held(record)),
+        kind::HELD_FILE => on_file(FileCall::Held),
         kind::TCP_CONNECTING => {
             as_type(bytes, |record: &SocketRecord| Ok(process::tcp_connecting(record)))
         }

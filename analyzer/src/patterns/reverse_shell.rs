@@ -23,20 +23,35 @@ mod dialogue;
 
 use std::{
     cmp::Ordering,
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
+    rc::Rc,
 };
 
 use dialogue::Dialogues;
+use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
 
 use super::{Finding, Rule, Verdicts};
 use crate::{
     alert::{Engine, Severity},
     descriptor_table::{DescriptorTable, OpenObject, StdioConnection},
     event::{Action, DescriptorCall, Event, ObjectId, ProcessId},
-    process_table::{Process, ProcessTable},
+    process_table::{Image, Process, ProcessTable},
     program::Program,
     step::{Deed, Step},
 };
+
+/// What the rule looks at, beside fork, exec and exit.
+pub const NEEDS: KindSet = KindSet::of(&[
+    kind::SOCKET,
+    kind::CONNECT,
+    kind::ACCEPT,
+    kind::DUP,
+    kind::CLOSE,
+    kind::CLOSE_RANGE,
+    kind::PIPE,
+    kind::SOCKETPAIR,
+    kind::RECEIVED,
+]);
 
 /// The rule's name and number.
 pub static RULE: Rule = Rule { name: "reverse_shell", mitre: "T1059", engine: Engine::Patterns };
@@ -61,7 +76,7 @@ struct Armed {
 /// The rule's state: bounded by the processes that live.
 #[derive(Debug, Default)]
 pub struct ReverseShell {
-    armed: HashMap<ProcessId, Armed>,
+    armed: BTreeMap<ProcessId, Armed>,
     dialogues: Dialogues,
     reported: HashMap<ObjectId, Reported>,
     reported_in_order: VecDeque<ObjectId>,
@@ -81,6 +96,7 @@ impl ReverseShell {
         let Some(process) = processes.get(event.process) else { return };
         match &event.action {
             Action::Exec(_) => self.exec(event, process, processes, verdicts),
+            Action::Running(_) => self.running(event, process, processes, verdicts),
             Action::Exit => {
                 self.armed.remove(&event.process);
                 self.dialogues.forget(event.process);
@@ -146,12 +162,7 @@ impl ReverseShell {
             self.command_of(parent, process, own.as_ref(), &step, verdicts);
         }
         if let Some(stdio) = &own {
-            let severity = match process.program() {
-                Program::Shell { reads_input: true }
-                | Program::Interpreter { reads_input: true } => Some(Severity::Critical),
-                Program::Shell { reads_input: false } => Some(Severity::High),
-                Program::Interpreter { reads_input: false } | Program::Other => None,
-            };
+            let severity = at_work_on_a_connection(process.program());
             if severity == Some(Severity::High) && stdio.object.connected_out() {
                 // Nobody handed it this connection: its first command makes it worse.
                 let connection = stdio.object.id;
@@ -162,6 +173,31 @@ impl ReverseShell {
                 let message = "started with its input and output on the connection";
                 self.report(process, stdio, severity, message, &step, verdicts);
             }
+        }
+    }
+
+    /// A snapshot found the process: what its program was started with counts as at its start.
+    fn running(
+        &mut self,
+        event: &Event,
+        process: &Process,
+        processes: &ProcessTable,
+        verdicts: &mut Verdicts,
+    ) {
+        let is_new = process.image.as_ref().is_some_and(|image| image.started == event.timestamp);
+        if !is_new {
+            return;
+        }
+        let (path, command_line) = words(process);
+        let deed = Deed::Running { path, command_line };
+        let step = Step { timestamp: event.timestamp, process: process.id, deed };
+        let own = process.descriptors.borrow().stdio_connection();
+        if let Some(parent) = process.parent().and_then(|parent| processes.get(parent)) {
+            self.command_of(parent, process, own.as_ref(), &step, verdicts);
+        }
+        if let (Some(stdio), Some(severity)) = (&own, at_work_on_a_connection(process.program())) {
+            let message = "was running already, with its input and output on the connection";
+            self.report(process, stdio, severity, message, &step, verdicts);
         }
     }
 
@@ -339,11 +375,25 @@ fn name(process: &Process) -> String {
     format!("{path} (pid {})", process.id.tgid)
 }
 
+/// How bad it is that a program has a connection as its input and output from its start.
+fn at_work_on_a_connection(program: Program) -> Option<Severity> {
+    match program {
+        Program::Shell { reads_input: true } | Program::Interpreter { reads_input: true } => {
+            Some(Severity::Critical)
+        }
+        Program::Shell { reads_input: false } => Some(Severity::High),
+        Program::Interpreter { reads_input: false } | Program::Other => None,
+    }
+}
+
+/// Path and command line of the process's program.
+fn words(process: &Process) -> (String, String) {
+    let words = |image: &Rc<Image>| (image.path.clone(), image.command_line.clone());
+    process.image.as_ref().map(words).unwrap_or_default()
+}
+
 fn exec_step(event: &Event, process: &Process) -> Step {
-    let (path, command_line) = process
-        .image
-        .as_ref()
-        .map_or_else(Default::default, |image| (image.path.clone(), image.command_line.clone()));
+    let (path, command_line) = words(process);
     let deed = Deed::Exec { path, command_line };
     Step { timestamp: event.timestamp, process: process.id, deed }
 }

@@ -1,0 +1,98 @@
+//! What a snapshot found: processes that began before, and what they hold.
+
+use sentinel_ipc::kernel_abi::{HeldRecord, ProcessRecord, flag};
+
+use super::{
+    Action, Exec, ProcessId, RecordError,
+    argument::low,
+    credentials::credentials,
+    exec::{front, terminated},
+    object::{descriptor, object},
+    path::{spanned, until_nul},
+};
+use crate::escape::escape;
+
+/// A process that was running when a snapshot came to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Running {
+    /// Its program, as far as that can still be told: no environment, and no script's own path.
+    pub program: Exec,
+    /// Its parent.
+    pub parent: Option<ProcessId>,
+}
+
+pub(super) fn process(record: &ProcessRecord) -> Result<Action, RecordError> {
+    let truncated = record.header.flags & flag::TRUNCATED != 0;
+    let argv = front(&record.argv, record.argv_length, "argv_length")?;
+    let parent = ProcessId { tgid: record.parent_tgid, start_time: record.parent_start_time };
+    let program = Exec {
+        object: object(&record.executable),
+        path: spanned(&record.span, &record.path, truncated)?,
+        arguments: terminated(argv).map(<[u8]>::to_vec).collect(),
+        truncated,
+        comm: escape(until_nul(&record.comm)),
+        stdio: record.stdio.map(|found| descriptor(&found, false)),
+        calling_thread: record.header.tgid,
+        after: credentials(&record.credentials),
+        ..Exec::default()
+    };
+    let parent = (parent.start_time != 0).then_some(parent);
+    Ok(Action::Running(Box::new(Running { program, parent })))
+}
+
+pub(super) fn held(record: &HeldRecord) -> Result<Action, RecordError> {
+    let [number, ..] = record.header.argument;
+    let found = descriptor(&record.descriptor, false).ok_or(RecordError::Field("descriptor"))?;
+    Ok(Action::Held {
+        number: low(number),
+        descriptor: found,
+        peer: (record.peer != 0).then_some(record.peer),
+        close_on_exec: record.header.flags & flag::CLOSE_ON_EXEC != 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use sentinel_ipc::kernel_abi::{kind, origin};
+    use zerocopy::FromZeros;
+
+    use super::*;
+    use crate::event::fixture;
+
+    #[test]
+    fn a_running_process_tells_what_can_still_be_known() {
+        let mut record = ProcessRecord::new_zeroed();
+        record.header = fixture::header(kind::PROCESS);
+        record.path[503..].copy_from_slice(b"/bin/bash");
+        (record.span.start, record.span.length, record.span.origin) = (503, 9, origin::KERNEL);
+        record.argv[..8].copy_from_slice(b"bash\0-i\0");
+        record.argv_length = 8;
+        (record.parent_tgid, record.parent_start_time) = (3, 4);
+        (record.stdio[0].object.mode, record.stdio[0].object.inode) = (0o140_777, 5);
+        let Ok(Action::Running(running)) = fixture::action(&record) else { panic!() };
+        assert_eq!(running.program.path_bytes(), b"/bin/bash");
+        assert_eq!(running.program.arguments, [&b"bash"[..], b"-i"]);
+        assert!(running.program.stdio[0].is_some() && running.program.stdio[1].is_none());
+        assert_eq!(running.parent, Some(ProcessId { tgid: 3, start_time: 4 }));
+        record.parent_start_time = 0;
+        let Ok(Action::Running(running)) = fixture::action(&record) else { panic!() };
+        assert_eq!(running.parent, None);
+        record.argv_length = 513;
+        assert_eq!(fixture::action(&record), Err(RecordError::Field("argv_length")));
+    }
+
+    #[test]
+    fn what_is_held_tells_its_peer() {
+        let mut record = HeldRecord::new_zeroed();
+        record.header = fixture::header(kind::HELD);
+        record.header.argument[0] = 7;
+        record.header.flags = flag::CLOSE_ON_EXEC;
+        assert_eq!(fixture::action(&record), Err(RecordError::Field("descriptor")));
+        (record.descriptor.object.mode, record.descriptor.socket.family) = (0o140_777, 1);
+        record.peer = 9;
+        let Ok(Action::Held { number, peer, close_on_exec, .. }) = fixture::action(&record) else {
+            panic!()
+        };
+        assert_eq!((number, peer, close_on_exec), (7, Some(9), true));
+    }
+}

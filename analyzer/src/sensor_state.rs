@@ -1,0 +1,232 @@
+//! Whether the sensor can be believed: what it lost, whether its canaries arrive, when nobody
+//! listened. Each of these is told as an alert of the engine `sensor`.
+
+use std::{collections::VecDeque, time::Duration};
+
+use sentinel_ipc::kernel_abi::ring;
+
+use crate::{
+    alert::{Engine, Severity},
+    event::ProcessId,
+    patterns::{Finding, Rule},
+};
+
+static LOSS: Rule = Rule { name: "sensor_loss", mitre: "T1562.006", engine: Engine::Sensor };
+static BLIND: Rule = Rule { name: "sensor_blind", mitre: "T1562.006", engine: Engine::Sensor };
+static SIGHT: Rule = Rule { name: "sensor_sees_again", mitre: "T1562.006", engine: Engine::Sensor };
+static GAP: Rule = Rule { name: "sensor_gap", mitre: "T1562.006", engine: Engine::Sensor };
+
+static SILENCE: Rule = Rule { name: "sensor_silent", mitre: "T1562.006", engine: Engine::Sensor };
+
+/// From one alert about losses to the next, ns.
+const LOSS_INTERVAL: u64 = 10_000_000_000;
+/// Losses that are remembered one by one; older ones are added to the oldest of them.
+const MAX_LOSSES: usize = 1024;
+
+/// What is known of the sensor.
+#[derive(Debug, Default)]
+pub struct SensorState {
+    losses: Losses,
+    /// Losses that no alert has told yet, by ring.
+    untold: [u64; 2],
+    told_at: Option<u64>,
+    /// Canaries that arrived since their makers' last word, and how many it said there were.
+    canaries_seen: u64,
+    canaries_made: u64,
+    is_blind: bool,
+}
+
+impl SensorState {
+    /// By `now` (CLOCK_BOOTTIME, ns) each ring has lost so many records in total: says so, at once
+    /// the first time and at intervals from then on.
+    pub fn lost(&mut self, now: u64, totals: [u64; 2], findings: &mut Vec<Finding>) {
+        let new = self.losses.note(now, totals);
+        for (untold, new) in self.untold.iter_mut().zip(new) {
+            *untold += new;
+        }
+        let is_due = self.told_at.is_none_or(|then| now.saturating_sub(then) >= LOSS_INTERVAL);
+        if self.untold == [0; 2] || !is_due {
+            return;
+        }
+        self.told_at = Some(now);
+        let [alert, telemetry] = std::mem::take(&mut self.untold);
+        let severity = if alert > 0 { Severity::High } else { Severity::Warning };
+        let message = format!(
+            "{} events were lost ({alert} of those that verdicts rest on): they came faster than \
+             they could be taken; alerts whose time this touches say so",
+            alert + telemetry
+        );
+        findings.push(finding(&LOSS, severity, message));
+    }
+
+    /// Events that were or may have been lost after `start` (CLOCK_BOOTTIME, ns).
+    pub fn lost_since(&self, start: u64) -> u64 {
+        self.losses.since(start)
+    }
+
+    /// Events lost in total.
+    pub fn lost_in_total(&self) -> u64 {
+        self.losses.totals.iter().sum()
+    }
+
+    /// A canary has arrived.
+    pub fn canary(&mut self) {
+        self.canaries_seen += 1;
+    }
+
+    /// So many canaries have been made in total, and what was emitted before has arrived: says so if
+    /// one is missing, once, and if they arrive again.
+    pub fn canaries_made(&mut self, made: u64, findings: &mut Vec<Finding>) {
+        let new = made.saturating_sub(std::mem::replace(&mut self.canaries_made, made));
+        let seen = std::mem::take(&mut self.canaries_seen);
+        if new == 0 {
+            self.canaries_seen = seen;
+            return;
+        }
+        let was_blind = std::mem::replace(&mut self.is_blind, seen < new);
+        if self.is_blind && !was_blind {
+            let lost = self.losses.totals.get(ring::ALERT).copied().unwrap_or(0);
+            let message = format!(
+                "the sensor does not see what it must see: its own test call did not arrive; \
+                 somebody has detached or changed its programs or maps, or it drowns in events \
+                 ({lost} lost of those that verdicts rest on); restart the loader"
+            );
+            findings.push(finding(&BLIND, Severity::Critical, message));
+        } else if was_blind && !self.is_blind {
+            let message = "the sensor's test calls arrive again; what happened meanwhile was not \
+                           seen";
+            findings.push(finding(&SIGHT, Severity::Warning, message.to_owned()));
+        }
+    }
+
+    /// Nobody listened to the loader from `since` to `until`, CLOCK_BOOTTIME in ns.
+    pub fn unattended(&mut self, since: u64, until: u64, findings: &mut Vec<Finding>) {
+        let ms = until.saturating_sub(since) / 1_000_000;
+        let message = format!(
+            "nobody analyzed events for {}.{:03} s, until now; what is running now is known from a \
+             snapshot",
+            ms / 1000,
+            ms % 1000
+        );
+        findings.push(finding(&GAP, Severity::Warning, message));
+    }
+}
+
+/// The loader has said nothing for so long.
+pub fn silent(silence: Duration) -> Finding {
+    let message = format!(
+        "the loader has said nothing for {} s, and so nothing is seen: it is stopped or starved; \
+         look at its process",
+        silence.as_secs()
+    );
+    finding(&SILENCE, Severity::Critical, message)
+}
+
+fn finding(rule: &'static Rule, severity: Severity, message: String) -> Finding {
+    let process = ProcessId { tgid: 0, start_time: 0 };
+    let (steps, remote, repeat) = (Vec::new(), None, false);
+    Finding { rule, severity, process, message, steps, remote, repeat }
+}
+
+/// When events were lost.
+#[derive(Debug, Default)]
+struct Losses {
+    totals: [u64; 2],
+    /// When a loss was noticed (CLOCK_BOOTTIME, ns) and how many events it was, oldest first.
+    noticed: VecDeque<(u64, u64)>,
+}
+
+impl Losses {
+    /// Notes totals; returns what is new in them.
+    fn note(&mut self, now: u64, totals: [u64; 2]) -> [u64; 2] {
+        let mut new = totals;
+        for (new, known) in new.iter_mut().zip(self.totals) {
+            *new = new.saturating_sub(known);
+        }
+        if new == [0; 2] {
+            return new;
+        }
+        self.totals = totals;
+        self.noticed.push_back((now, new.iter().sum()));
+        if self.noticed.len() > MAX_LOSSES
+            && let Some((_, oldest)) = self.noticed.pop_front()
+            && let Some((_, next)) = self.noticed.front_mut()
+        {
+            *next += oldest;
+        }
+        new
+    }
+
+    /// Events that were or may have been lost after `start`.
+    fn since(&self, start: u64) -> u64 {
+        self.noticed.iter().rev().take_while(|(when, _)| *when >= start).map(|(_, lost)| lost).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(findings: &[Finding]) -> Vec<&str> {
+        findings.iter().map(|finding| finding.rule.name).collect()
+    }
+
+    #[test]
+    fn a_gap_counts_what_was_lost_in_its_window() {
+        let mut losses = Losses::default();
+        losses.note(10, [0, 0]);
+        losses.note(20, [0, 5]);
+        losses.note(30, [0, 5]);
+        losses.note(40, [7, 5]);
+        assert_eq!(losses.since(0), 12);
+        assert_eq!(losses.since(20), 12);
+        assert_eq!(losses.since(21), 7);
+        assert_eq!(losses.since(41), 0);
+    }
+
+    #[test]
+    fn memory_of_losses_is_bounded_and_loses_none() {
+        let mut losses = Losses::default();
+        for loss in 1..=5000 {
+            losses.note(loss, [loss, 0]);
+        }
+        assert_eq!(losses.noticed.len(), MAX_LOSSES);
+        assert_eq!(losses.since(0), 5000);
+    }
+
+    #[test]
+    fn a_loss_is_told_at_once_and_then_at_intervals_and_none_is_left_out() {
+        let mut state = SensorState::default();
+        let mut findings = Vec::new();
+        state.lost(1, [0, 0], &mut findings);
+        assert!(findings.is_empty());
+        state.lost(2, [0, 3], &mut findings);
+        assert_eq!((findings.len(), findings[0].severity), (1, Severity::Warning));
+        assert!(findings[0].message.starts_with("3 events"), "{}", findings[0].message);
+        state.lost(3, [1, 4], &mut findings);
+        assert_eq!(findings.len(), 1);
+        state.lost(2 + LOSS_INTERVAL, [1, 4], &mut findings);
+        assert_eq!((findings.len(), findings[1].severity), (2, Severity::High));
+        assert!(findings[1].message.starts_with("2 events"), "{}", findings[1].message);
+        state.lost(3 * LOSS_INTERVAL, [1, 4], &mut findings);
+        assert_eq!((findings.len(), state.lost_in_total()), (2, 5));
+    }
+
+    #[test]
+    fn a_canary_that_is_missing_is_told_once_until_one_arrives() {
+        let mut state = SensorState::default();
+        let mut findings = Vec::new();
+        state.canary();
+        state.canaries_made(1, &mut findings);
+        assert!(findings.is_empty());
+        state.canaries_made(2, &mut findings);
+        state.canaries_made(3, &mut findings);
+        assert_eq!(names(&findings), ["sensor_blind"]);
+        state.canary();
+        state.canaries_made(3, &mut findings);
+        state.canaries_made(4, &mut findings);
+        assert_eq!(names(&findings), ["sensor_blind", "sensor_sees_again"]);
+        state.canaries_made(5, &mut findings);
+        assert_eq!(names(&findings).last(), Some(&"sensor_blind"));
+    }
+}

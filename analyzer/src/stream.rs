@@ -1,0 +1,196 @@
+//! From the loader's messages to alerts. What comes out depends on what comes in alone, so that a
+//! recorded stream gives the same alerts again.
+
+use sentinel_ipc::frame::{Clock, Counters, LoaderMessage};
+
+use crate::{
+    alert::Alert,
+    analysis::Analysis,
+    event::{self, Event, RecordError},
+    merge::Merge,
+};
+
+/// From one snapshot to the next, ns.
+const SNAPSHOT_INTERVAL: u64 = 5_000_000_000;
+
+/// A snapshot whose last part has come.
+#[derive(Debug, Clone, Copy)]
+struct Whole {
+    begun: u64,
+    /// Time of its last record.
+    last: u64,
+}
+
+/// The analysis of one loader's messages.
+#[derive(Debug, Default)]
+pub struct Stream {
+    analysis: Analysis,
+    merge: Merge,
+    counters: Counters,
+    processed: u64,
+    /// Time of the last record of a snapshot.
+    snapshot_reached: u64,
+    /// A snapshot that is complete, until all of it has been followed.
+    whole: Option<Whole>,
+    refresh: Refresh,
+}
+
+/// When another snapshot is due.
+#[derive(Debug, Default)]
+struct Refresh {
+    /// When the last one was asked for; CLOCK_BOOTTIME, ns.
+    asked_at: u64,
+    /// Losses in total at that time, and at the last heartbeat.
+    lost_then: u64,
+    lost_lately: u64,
+    /// Processes met without their fork since then.
+    strangers: usize,
+    is_due: bool,
+}
+
+impl Refresh {
+    /// After losses, when they are over, and after meeting strangers; not too often.
+    fn consider(&mut self, now: u64, lost: u64, strangers: usize) {
+        self.strangers += strangers;
+        let is_quiet = std::mem::replace(&mut self.lost_lately, lost) == lost;
+        let is_needed = (lost > self.lost_then && is_quiet) || self.strangers > 0;
+        if is_needed && now.saturating_sub(self.asked_at) >= SNAPSHOT_INTERVAL {
+            (self.asked_at, self.lost_then, self.strangers) = (now, lost, 0);
+            self.is_due = true;
+        }
+    }
+}
+
+impl Stream {
+    /// A stream whose analysis keeps notes, if `debug`.
+    pub fn new(debug: bool) -> Self {
+        Self { analysis: Analysis::new(debug), ..Self::default() }
+    }
+
+    /// Follows a message.
+    ///
+    /// # Errors
+    /// When it holds something that is no record; what came before has been followed.
+    pub fn follow(
+        &mut self,
+        message: &LoaderMessage<'_>,
+        alerts: &mut Vec<Alert>,
+    ) -> Result<(), RecordError> {
+        match message {
+            LoaderMessage::Ready { clock, unattended_since, .. } => {
+                self.ready(*clock, *unattended_since, alerts);
+            }
+            LoaderMessage::Subscribed { .. } => {}
+            LoaderMessage::Events { records } => {
+                self.hold_all(records)?;
+                while self.merge.is_full() {
+                    let early = self.merge.relieve();
+                    self.follow_all(early, alerts);
+                }
+            }
+            LoaderMessage::Drained { until, dropped } => {
+                self.analysis.sensor(*until, alerts, |sensor, findings| {
+                    sensor.lost(*until, *dropped, findings);
+                });
+                let events = self.merge.release(*until);
+                self.follow_all(events, alerts);
+                self.settle(*until);
+            }
+            LoaderMessage::Snapshot { begun, records, is_last, is_cut } => {
+                self.snapshot_reached = self.snapshot_reached.max(self.hold_all(records)?);
+                if *is_last && !is_cut {
+                    self.whole = Some(Whole { begun: *begun, last: self.snapshot_reached });
+                }
+            }
+            LoaderMessage::Heartbeat { clock, counters, canaries } => {
+                self.heartbeat(*clock, counters, *canaries, alerts);
+            }
+            LoaderMessage::Finished { counters } => {
+                self.counters = *counters;
+                let events = self.merge.release(u64::MAX);
+                self.follow_all(events, alerts);
+            }
+        }
+        Ok(())
+    }
+
+    fn ready(&mut self, clock: Clock, unattended_since: Option<u64>, alerts: &mut Vec<Alert>) {
+        self.analysis.set_wall_offset(clock.wall_offset_ns);
+        // The first snapshot is asked for anyway.
+        self.refresh.asked_at = clock.boot_ns;
+        if let Some(since) = unattended_since {
+            self.analysis.sensor(clock.boot_ns, alerts, |sensor, findings| {
+                sensor.unattended(since, clock.boot_ns, findings);
+            });
+        }
+    }
+
+    fn heartbeat(
+        &mut self,
+        Clock { boot_ns, wall_offset_ns }: Clock,
+        counters: &Counters,
+        canaries: u64,
+        alerts: &mut Vec<Alert>,
+    ) {
+        self.counters = *counters;
+        self.analysis.set_wall_offset(wall_offset_ns);
+        self.analysis.sensor(boot_ns, alerts, |sensor, findings| {
+            sensor.canaries_made(canaries, findings);
+        });
+        self.analysis.time(boot_ns, alerts);
+        let strangers = self.analysis.take_strangers();
+        self.refresh.consider(boot_ns, self.analysis.lost(), strangers);
+    }
+
+    /// Takes all records; returns the latest time among them.
+    fn hold_all(&mut self, records: &[u8]) -> Result<u64, RecordError> {
+        let (mut rest, mut latest) = (records, 0);
+        while !rest.is_empty() {
+            let (event, next) = event::take(rest)?;
+            latest = latest.max(event.timestamp);
+            self.merge.hold(event);
+            rest = next;
+        }
+        Ok(latest)
+    }
+
+    fn follow_all(&mut self, events: Vec<Event>, alerts: &mut Vec<Alert>) {
+        for event in events {
+            self.analysis.event(&event, alerts);
+            self.processed += 1;
+        }
+    }
+
+    /// Ends a snapshot once all of it has been followed.
+    fn settle(&mut self, until: u64) {
+        if let Some(whole) = self.whole.take_if(|whole| whole.last <= until) {
+            self.analysis.settle(whole.begun);
+            self.analysis.take_strangers();
+        }
+    }
+
+    /// Whether another snapshot should be asked for; says so once.
+    pub fn take_snapshot_wish(&mut self) -> bool {
+        std::mem::take(&mut self.refresh.is_due)
+    }
+
+    /// The loader's counters as it told them last.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Events that were followed.
+    pub fn processed(&self) -> u64 {
+        self.processed
+    }
+
+    /// Events that came too late to be in order.
+    pub fn late(&self) -> u64 {
+        self.merge.late()
+    }
+
+    /// What it is all about.
+    pub fn analysis(&mut self) -> &mut Analysis {
+        &mut self.analysis
+    }
+}

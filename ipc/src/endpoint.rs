@@ -1,0 +1,131 @@
+//! Where a peer comes from: a connected socket, or a listening one, to which it may come again.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use nix::{
+    errno::Errno,
+    sys::socket::{SockFlag, accept4, getsockopt, sockopt},
+    unistd::Uid,
+};
+
+use crate::channel::{Channel, ChannelError};
+
+/// A socket that was inherited.
+pub enum Endpoint {
+    /// Connected to the only peer there will be; `None` once it was taken.
+    Connected(Option<Channel>),
+    /// Peers connect to it.
+    Listening(OwnedFd),
+}
+
+impl Endpoint {
+    /// Takes over a `SOCK_SEQPACKET` socket, which is listening or connected.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn new(socket: OwnedFd) -> Result<Self, ChannelError> {
+        if getsockopt(&socket, sockopt::AcceptConn) == Ok(true) {
+            Ok(Self::Listening(Channel::checked(socket)?))
+        } else {
+            Ok(Self::Connected(Some(Channel::new(socket)?)))
+        }
+    }
+
+    /// The next peer, if there is one; only one with this user id is let in over a listening socket.
+    /// (The credentials of a pair's peer are those of its creator, who chose both ends.)
+    ///
+    /// # Errors
+    /// When somebody else came, or the system refuses; another may come after that.
+    pub fn next(&mut self, user: Uid) -> Result<Option<Channel>, ChannelError> {
+        let listener = match self {
+            Self::Connected(channel) => return Ok(channel.take()),
+            Self::Listening(listener) => listener,
+        };
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = match accept4(listener.as_raw_fd(), flags) {
+            #[expect(unsafe_code, reason = "nix gives accepted sockets as bare numbers")]
+            // SAFETY: accept4 has just made it, and nobody else knows it.
+            Ok(socket) => unsafe { OwnedFd::from_raw_fd(socket) },
+            Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNABORTED) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
+        let channel = Channel::new(socket)?;
+        let peer = channel.peer()?;
+        if peer.uid() == user.as_raw() {
+            Ok(Some(channel))
+        } else {
+            Err(ChannelError::Stranger(peer.uid()))
+        }
+    }
+
+    /// Whether another peer may come after the present one.
+    pub fn is_listening(&self) -> bool {
+        matches!(self, Self::Listening(_))
+    }
+
+    /// The listening socket, to be polled.
+    pub fn listener(&self) -> Option<i32> {
+        match self {
+            Self::Connected(_) => None,
+            Self::Listening(listener) => Some(listener.as_raw_fd()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::{
+        AddressFamily, Backlog, SockType, UnixAddr, bind, connect, listen, socket,
+    };
+
+    use super::*;
+    use crate::channel::{Received, Sent};
+
+    fn listening(directory: &tempfile::TempDir) -> (Endpoint, UnixAddr) {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+        let address = UnixAddr::new(&directory.path().join("socket")).unwrap();
+        bind(listener.as_raw_fd(), &address).unwrap();
+        listen(&listener, Backlog::new(4).unwrap()).unwrap();
+        (Endpoint::new(listener).unwrap(), address)
+    }
+
+    fn connected(address: &UnixAddr) -> Channel {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+        connect(socket.as_raw_fd(), address).unwrap();
+        Channel::new(socket).unwrap()
+    }
+
+    #[test]
+    fn peers_come_one_after_the_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut endpoint, address) = listening(&directory);
+        assert!(endpoint.is_listening());
+        assert!(endpoint.next(Uid::current()).unwrap().is_none());
+        for word in [b"one", b"two"] {
+            let peer = connected(&address);
+            let mut ours = endpoint.next(Uid::current()).unwrap().unwrap();
+            assert_eq!(peer.send(word).unwrap(), Sent::Done);
+            assert_eq!(ours.receive().unwrap(), Received::Frame(word));
+        }
+    }
+
+    #[test]
+    fn another_user_is_not_let_in() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut endpoint, address) = listening(&directory);
+        let _peer = connected(&address);
+        let somebody = Uid::from_raw(Uid::current().as_raw() + 1);
+        assert!(matches!(endpoint.next(somebody), Err(ChannelError::Stranger(_))));
+    }
+
+    #[test]
+    fn a_pair_has_one_peer() {
+        let (_ours, theirs) = Channel::raw_pair().unwrap();
+        let mut endpoint = Endpoint::new(theirs).unwrap();
+        assert!(!endpoint.is_listening());
+        assert!(endpoint.next(Uid::current()).unwrap().is_some());
+        assert!(endpoint.next(Uid::current()).unwrap().is_none());
+    }
+}

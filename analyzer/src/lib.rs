@@ -7,6 +7,7 @@
 
 pub mod alert;
 pub mod analysis;
+pub mod capture;
 pub mod cgroups;
 pub mod command_line;
 pub mod console;

@@ -12,8 +12,7 @@ use nix::sys::{
     socket::{MsgFlags, send as send_raw},
 };
 use sentinel_ipc::frame::{
-    AnalyzerMessage, KillMessage, KindSet, MAX_FRAME_BYTES, PROTOCOL_VERSION, Refusal, Target,
-    Verdict,
+    AnalyzerMessage, KillMessage, MAX_FRAME_BYTES, PROTOCOL_VERSION, Refusal, Target, Verdict,
 };
 use sentinel_tests::{
     bed::Bed,
@@ -262,10 +261,7 @@ fn the_wrong_version_or_order_breaks_the_protocol_from_the_start() {
     let mut rig = Rig::start_silent(&bed);
     rig.tell_enforcer(&KillMessage::Hello { version: PROTOCOL_VERSION + 1 });
     assert_eq!(rig.enforcer_says(), None);
-    rig.tell_loader(&AnalyzerMessage::Hello {
-        version: PROTOCOL_VERSION + 1,
-        kinds: KindSet::all(),
-    });
+    rig.tell_loader(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION + 1 });
     assert!(rig.loader_hangs_up());
     let mut rig = Rig::start_silent(&bed);
     let target = Target { tgid: std::process::id(), start_time: 1 };

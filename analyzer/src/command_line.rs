@@ -19,7 +19,28 @@ pub enum Command {
     /// Start sensor and engines in the foreground, for a trial.
     #[command(after_help = EXAMPLES)]
     Run(RunArguments),
+    /// Write what the sensor sees to a file, while detecting as `run` does.
+    #[command(after_help = RECORD_EXAMPLES)]
+    Record(RecordArguments),
+    /// Feed recorded files to the same engines. Needs no privilege.
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArguments),
 }
+
+const RECORD_EXAMPLES: &str = "\
+Examples:
+  sudo sentinel record -o attack.cap --duration=60
+  sudo sentinel record -o build.cap --attach-pid=$$
+
+A capture holds command lines, paths and addresses: keep it as you keep logs.";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  sentinel replay attack.cap
+  sentinel replay attack.cap --alerts=alerts.json
+
+Exit status: 0 when all was replayed, 1 when a file is damaged or none (what came before that was
+used), 2 when an option is wrong.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,9 +52,9 @@ Examples:
 Exit status: 0 when it ended as asked, 1 when it cannot run or the sensor was lost, 2 when an option
 is wrong.";
 
-/// Options of `sentinel run`.
-#[derive(Debug, Args)]
-pub struct RunArguments {
+/// What to watch, and how long.
+#[derive(Debug, Clone, Args)]
+pub struct WatchArguments {
     /// Stop after S seconds [default: on Ctrl-C]
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     pub duration: Option<u64>,
@@ -50,6 +71,54 @@ pub struct RunArguments {
     /// Watch only processes in the subtree of this cgroup v2 directory
     #[arg(long, value_name = "PATH")]
     pub scope_cgroup: Option<PathBuf>,
+}
+
+/// Options of `sentinel record`.
+#[derive(Debug, Args)]
+pub struct RecordArguments {
+    /// The file to write; one that exists is not replaced
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+
+    #[command(flatten)]
+    watch: WatchArguments,
+}
+
+impl RecordArguments {
+    /// The run that is recorded: it detects and never kills.
+    pub fn as_run(&self) -> RunArguments {
+        RunArguments {
+            watch: self.watch.clone(),
+            enable_grimoire: false,
+            grimoire_enforce: false,
+            grimoire_log: None,
+            grimoire_debug: false,
+        }
+    }
+}
+
+/// Options of `sentinel replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArguments {
+    /// Captures, each a stream of its own; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// Append alerts to this file, as JSON lines
+    #[arg(long, value_name = "PATH")]
+    pub alerts: Option<PathBuf>,
+
+    /// Tell on standard error how rules get on
+    #[arg(long)]
+    pub grimoire_debug: bool,
+}
+
+/// Options of `sentinel run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// What to watch, and how long.
+    #[command(flatten)]
+    pub watch: WatchArguments,
 
     /// Look for attack patterns [default: on when no engine is named]
     #[arg(long, help_heading = "Patterns")]
@@ -72,12 +141,12 @@ pub struct RunArguments {
 impl RunArguments {
     /// How long to run, if that is limited.
     pub fn limit(&self) -> Option<Duration> {
-        self.duration.map(Duration::from_secs)
+        self.watch.duration.map(Duration::from_secs)
     }
 
     /// The scope in words.
     pub fn scope(&self) -> String {
-        match (self.attach_pid, &self.scope_cgroup) {
+        match (self.watch.attach_pid, &self.watch.scope_cgroup) {
             (Some(pid), _) => format!("process {pid} and its descendants"),
             (None, Some(path)) => format!("cgroup {}", path.display()),
             (None, None) => "all processes but Sentinel's own".to_owned(),
@@ -93,7 +162,10 @@ mod tests {
 
     fn run(arguments: &[&str]) -> Result<RunArguments, clap::Error> {
         let words = ["sentinel", "run"].iter().chain(arguments);
-        CommandLine::try_parse_from(words).map(|CommandLine { command: Command::Run(run) }| run)
+        CommandLine::try_parse_from(words).map(|line| match line.command {
+            Command::Run(run) => run,
+            other => panic!("{other:?}"),
+        })
     }
 
     #[test]
@@ -103,8 +175,8 @@ mod tests {
 
     #[test]
     fn values_stand_behind_a_space_or_an_equals_sign() {
-        assert_eq!(run(&["--duration=60"]).unwrap().duration, Some(60));
-        assert_eq!(run(&["--duration", "60"]).unwrap().duration, Some(60));
+        assert_eq!(run(&["--duration=60"]).unwrap().watch.duration, Some(60));
+        assert_eq!(run(&["--duration", "60"]).unwrap().watch.duration, Some(60));
     }
 
     #[test]

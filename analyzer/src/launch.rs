@@ -69,14 +69,19 @@ pub struct Launched {
     pub patterns_log: Option<JsonLog>,
 }
 
+/// Whether the caller may start anything at all.
+///
+/// # Errors
+/// When it is not root.
+pub fn check_root() -> Result<(), LaunchError> {
+    if geteuid().is_root() { Ok(()) } else { Err(LaunchError::NotRoot) }
+}
+
 /// Opens everything and starts the other two.
 ///
 /// # Errors
 /// When something is missing; nothing runs then.
 pub fn launch(arguments: &RunArguments) -> Result<Launched, LaunchError> {
-    if !geteuid().is_root() {
-        return Err(LaunchError::NotRoot);
-    }
     let patterns_log = arguments
         .grimoire_log
         .as_deref()
@@ -98,10 +103,10 @@ pub fn launch(arguments: &RunArguments) -> Result<Launched, LaunchError> {
 }
 
 fn loader_arguments(arguments: &RunArguments) -> Vec<OsString> {
-    if let Some(pid) = arguments.attach_pid {
+    if let Some(pid) = arguments.watch.attach_pid {
         return vec![format!("--attach-pid={pid}").into()];
     }
-    let Some(path) = &arguments.scope_cgroup else { return Vec::new() };
+    let Some(path) = &arguments.watch.scope_cgroup else { return Vec::new() };
     let mut argument = OsString::from("--scope-cgroup=");
     argument.push(std::path::absolute(path).unwrap_or_else(|_| path.clone()));
     vec![argument]
@@ -112,7 +117,7 @@ fn enforcer_arguments(arguments: &RunArguments) -> Vec<OsString> {
     if arguments.grimoire_enforce {
         given.push("--enforce".into());
     }
-    if arguments.attach_pid.is_some() || arguments.scope_cgroup.is_some() {
+    if arguments.watch.attach_pid.is_some() || arguments.watch.scope_cgroup.is_some() {
         given.push("--only-in-scope".into());
     }
     given

@@ -24,6 +24,8 @@ pub mod patterns;
 pub mod privileges;
 pub mod process_table;
 pub mod program;
+pub mod recording;
+pub mod replay;
 pub mod sensor_state;
 pub mod session;
 pub mod step;

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -9,13 +10,20 @@ use clap::Parser;
 use sentinel_analyzer::{
     command_line::{Command, CommandLine, RunArguments},
     console::Console,
-    launch, privileges, session,
+    launch, privileges,
+    recording::Recording,
+    replay,
+    session::{self, Setup},
 };
 use sentinel_ipc::confinement::{self, Sandbox};
 
 fn main() -> ExitCode {
-    let CommandLine { command: Command::Run(arguments) } = CommandLine::parse();
-    match run(&arguments) {
+    let done = match CommandLine::parse().command {
+        Command::Run(arguments) => run(&arguments, None),
+        Command::Record(arguments) => run(&arguments.as_run(), Some(&arguments.output)),
+        Command::Replay(arguments) => replay::run(&arguments, Console::new()).map_err(Into::into),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Not eprintln!, which panics when standard error is closed.
@@ -25,10 +33,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &RunArguments) -> Result<(), Box<dyn std::error::Error>> {
+/// Runs all three processes; keeps what the loader says in `capture`, if that is given.
+fn run(
+    arguments: &RunArguments,
+    capture: Option<&PathBuf>,
+) -> Result<(), Box<dyn std::error::Error>> {
     confinement::close_inherited_descriptors()?;
     confinement::close_standard_input()?;
     let signals = session::signals()?;
+    launch::check_root()?;
+    let subscription =
+        if capture.is_some() { session::whole_subscription() } else { session::subscription() };
+    let recording =
+        capture.map(|path| Recording::create(path, arguments.scope(), subscription)).transpose()?;
     let launched = launch::launch(arguments)?;
     let console = Console::new();
     let (account, sandbox) = privileges::drop_privileges()?;
@@ -42,6 +59,10 @@ fn run(arguments: &RunArguments) -> Result<(), Box<dyn std::error::Error>> {
     if sandbox == Sandbox::Partial {
         notes.push("this kernel's landlock closes the file system only".to_owned());
     }
-    session::run(arguments, launched, &signals, console, notes)?;
+    if let Some(recording) = &recording {
+        notes.push(format!("records into {}", recording.path().display()));
+    }
+    let setup = Setup { subscription, recording, notes };
+    session::run(arguments, launched, &signals, console, setup)?;
     Ok(())
 }

@@ -172,7 +172,8 @@ impl ProcessTable {
         process.heard_of = process.heard_of.max(event.timestamp);
         match &event.action {
             Action::Running(running) => self.running(event, running),
-            Action::Held { number, descriptor, close_on_exec, .. } => {
+            Action::Held { descriptor: None, .. } => {}
+            Action::Held { number, descriptor: Some(descriptor), close_on_exec, .. } => {
                 let mut descriptors = process.descriptors.borrow_mut();
                 descriptors.hold(event, *number, descriptor, *close_on_exec);
             }

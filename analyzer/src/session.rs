@@ -21,7 +21,7 @@ use sentinel_ipc::{
     clock,
     frame::{
         AnalyzerMessage, Counters, KindSet, Limit, LoaderMessage, Mode, PROTOCOL_VERSION, Refusal,
-        Selection, Subscription, Verdict, decode, encode,
+        Subscription, Verdict, decode, encode,
     },
     kernel_abi::kind,
 };
@@ -34,6 +34,7 @@ use crate::{
     delivery::Delivery,
     enforcement::Enforcement,
     launch::Launched,
+    recording::Recording,
     sensor_state,
     stream::Stream,
 };
@@ -159,7 +160,27 @@ pub fn signals() -> Result<SignalFd, SessionError> {
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(refused)
 }
 
-/// Runs until a signal, the time limit, or the loader's end. `notes` are for the banner.
+/// What a session is for, beside what the command line says.
+pub struct Setup {
+    /// What the loader is asked for.
+    pub subscription: Subscription,
+    /// Where its frames are kept.
+    pub recording: Option<Recording>,
+    /// What the operator should know, for the banner.
+    pub notes: Vec<String>,
+}
+
+/// What the engines need to be told.
+pub fn subscription() -> Subscription {
+    Subscription::to(analysis::NEEDS.with(KindSet::of(&[kind::CANARY])))
+}
+
+/// All there is to tell, but for files that are of no class.
+pub fn whole_subscription() -> Subscription {
+    Subscription::to(KindSet::all().without(KindSet::of(&[kind::OPEN_ANY])))
+}
+
+/// Runs until a signal, the time limit, or the loader's end.
 ///
 /// # Errors
 /// When it ended otherwise than asked.
@@ -168,7 +189,7 @@ pub fn run(
     launched: Launched,
     signals: &SignalFd,
     console: Console,
-    notes: Vec<String>,
+    setup: Setup,
 ) -> Result<(), SessionError> {
     let Launched { loader, mut loader_process, enforcer, mut enforcer_process, patterns_log } =
         launched;
@@ -180,13 +201,6 @@ pub fn run(
             None
         }
     };
-    let subscription = Subscription {
-        number: 1,
-        reporting: true,
-        kinds: analysis::NEEDS.with(KindSet::of(&[kind::CANARY])),
-        classes: u32::MAX,
-        selection: Selection::All,
-    };
     let mut session = Session {
         loader,
         state: State::AwaitingReady,
@@ -195,15 +209,16 @@ pub fn run(
         scope: arguments.scope(),
         enforce: arguments.grimoire_enforce,
         enforcement,
-        subscription,
+        subscription: setup.subscription,
         hooks: Vec::new(),
         limits: Vec::new(),
-        notes,
+        notes: setup.notes,
         banner_shown: false,
         deadline: Instant::now() + START_LIMIT,
         heard_at: Instant::now(),
         is_silent: false,
         stream: Stream::new(arguments.grimoire_debug),
+        recording: setup.recording,
         delivery,
         totals: None,
         last_status: (Instant::now(), 0),
@@ -221,10 +236,11 @@ pub fn run(
     if let Err(SessionError::LoaderLost(reason)) = &mut ended {
         *reason = how;
     }
+    let recorded = session.recording.take().map_or(Ok(()), Recording::finish);
     if !matches!(ended, Err(SessionError::LoaderFailed)) {
         session.summarize();
     }
-    ended
+    ended.and(recorded.map_err(SessionError::Recording))
 }
 
 struct Session {
@@ -248,6 +264,7 @@ struct Session {
     heard_at: Instant,
     is_silent: bool,
     stream: Stream,
+    recording: Option<Recording>,
     delivery: Delivery,
     totals: Option<Counters>,
     last_status: (Instant, u64),
@@ -331,6 +348,9 @@ impl Session {
             let message = decode(frame).map_err(|error| broken(&error))?;
             self.state = self.state.after(&message)?;
             self.heard_at = Instant::now();
+            if let Some(recording) = &mut self.recording {
+                recording.write(frame).map_err(SessionError::Recording)?;
+            }
             let followed = self.stream.follow(&message, &mut alerts);
             let next = match message {
                 LoaderMessage::Ready { .. } => Some(AnalyzerMessage::Subscribe(self.subscription)),
@@ -341,6 +361,9 @@ impl Session {
                     Some(AnalyzerMessage::TakeSnapshot)
                 }
                 LoaderMessage::Heartbeat { .. } => {
+                    if let Some(recording) = &mut self.recording {
+                        recording.flush().map_err(SessionError::Recording)?;
+                    }
                     self.stream.take_snapshot_wish().then_some(AnalyzerMessage::TakeSnapshot)
                 }
                 LoaderMessage::Finished { counters } => {

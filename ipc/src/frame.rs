@@ -49,6 +49,14 @@ pub struct Subscription {
     pub selection: Selection,
 }
 
+impl Subscription {
+    /// To these kinds, from all processes in the scope and about files of all classes.
+    pub const fn to(kinds: KindSet) -> Self {
+        let (number, reporting) = (0, true);
+        Self { number, reporting, kinds, classes: u32::MAX, selection: Selection::All }
+    }
+}
+
 /// A part of the scope that the operator gave the loader, which nothing widens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Selection {

@@ -40,6 +40,12 @@ impl KindSet {
         Self(self.0 | other.0)
     }
 
+    /// What is in this one and not in the other.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether the two have something in common.
     pub const fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0

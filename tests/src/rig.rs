@@ -16,7 +16,7 @@ use sentinel_ipc::{
     channel::{Channel, Received, Sent},
     frame::{
         AnalyzerMessage, KillMessage, KindSet, LoaderMessage, Mode, OutcomeMessage,
-        PROTOCOL_VERSION, Target, Verdict, decode, encode,
+        PROTOCOL_VERSION, Subscription, Target, Verdict, decode, encode,
     },
 };
 
@@ -59,10 +59,8 @@ impl Rig {
         self.tell_enforcer(&KillMessage::Hello { version: PROTOCOL_VERSION });
         let ready = OutcomeMessage::Ready { version: PROTOCOL_VERSION, mode: Mode::Enforce };
         assert_eq!(self.enforcer_says(), Some(ready));
-        self.tell_loader(&AnalyzerMessage::Hello {
-            version: PROTOCOL_VERSION,
-            kinds: KindSet::all(),
-        });
+        self.tell_loader(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION });
+        self.tell_loader(&AnalyzerMessage::Subscribe(Subscription::to(KindSet::all())));
         let limit = Instant::now() + PATIENCE;
         while !self.hear_loader() {
             assert!(Instant::now() < limit, "the loader does not get ready");
@@ -260,7 +258,8 @@ impl Rig {
         let mut ready = false;
         while let Ok(Received::Frame(frame)) = self.loader.receive() {
             match decode(frame).expect("a message") {
-                LoaderMessage::Ready { .. } => ready = true,
+                LoaderMessage::Ready { .. } => {}
+                LoaderMessage::Subscribed { .. } => ready = true,
                 LoaderMessage::Events { records, .. } => {
                     let mut rest = records;
                     while !rest.is_empty() {
@@ -272,7 +271,10 @@ impl Rig {
                         rest = next;
                     }
                 }
-                LoaderMessage::Heartbeat { .. } | LoaderMessage::Finished { .. } => {}
+                LoaderMessage::Drained { .. }
+                | LoaderMessage::Snapshot { .. }
+                | LoaderMessage::Heartbeat { .. }
+                | LoaderMessage::Finished { .. } => {}
             }
         }
         ready

@@ -10,11 +10,14 @@ use std::{
 use sentinel_analyzer::event;
 use sentinel_ipc::{
     channel::{Channel, Received, Sent},
-    frame::{AnalyzerMessage, Counters, KindSet, LoaderMessage, PROTOCOL_VERSION, decode, encode},
+    frame::{
+        AnalyzerMessage, Counters, KindSet, LoaderMessage, PROTOCOL_VERSION, Subscription, decode,
+        encode,
+    },
     kernel_abi::{
         CgroupRecord, CredentialsRecord, DescriptorRecord, ExecRecord, FileRecord, ForkRecord,
-        NameRecord, Object, PathRecord, RecordHeader, SocketRecord, Span, TargetRecord,
-        TrafficRecord, kind,
+        HeldRecord, NameRecord, Object, PathRecord, ProcessRecord, RecordHeader, SocketRecord,
+        Span, TargetRecord, TrafficRecord, kind,
     },
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -84,7 +87,10 @@ fn bytes_of(of: u16) -> usize {
     match of {
         kind::FORK => size_of::<ForkRecord>(),
         kind::EXEC => size_of::<ExecRecord>(),
-        kind::CGROUP_MADE | kind::CGROUP_REMOVED => size_of::<CgroupRecord>(),
+        kind::CGROUP_MADE | kind::CGROUP_REMOVED | kind::CGROUP_FOUND => size_of::<CgroupRecord>(),
+        kind::PROCESS => size_of::<ProcessRecord>(),
+        kind::HELD => size_of::<HeldRecord>(),
+        kind::HELD_FILE => size_of::<FileRecord>(),
         kind::TCP_CONNECTING => size_of::<SocketRecord>(),
         kind::SOCKET..=kind::DUP | kind::PIPE | kind::SOCKETPAIR | kind::RECEIVED | kind::SETNS => {
             size_of::<DescriptorRecord>()
@@ -125,9 +131,12 @@ struct Source {
     loader: Child,
     scope: PathBuf,
     records: Vec<Record>,
-    dropped: u64,
+    /// Records that the round under way has not yet put in order.
+    round: Vec<Record>,
+    dropped: [u64; 2],
     counters: Counters,
     heartbeats: u32,
+    canaries: u64,
     ready: bool,
 }
 
@@ -196,7 +205,7 @@ impl Tap {
             };
             if new.iter().rev().any(|record| is_end(&record)) {
                 self.records = new.to_vec();
-                assert_eq!(source.dropped, 0, "records were lost");
+                assert_eq!(source.dropped, [0; 2], "records were lost");
                 return;
             }
             drop(source);
@@ -255,15 +264,15 @@ impl Source {
             loader,
             scope,
             records: Vec::new(),
-            dropped: 0,
+            round: Vec::new(),
+            dropped: [0; 2],
             counters: Counters::default(),
             heartbeats: 0,
+            canaries: 0,
             ready: false,
         };
-        let mut frame = Vec::new();
-        let hello = AnalyzerMessage::Hello { version: PROTOCOL_VERSION, kinds };
-        encode(&hello, &mut frame).expect("a frame");
-        assert_eq!(source.channel.send(&frame).expect("a socket"), Sent::Done);
+        source.say(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION });
+        source.say(&AnalyzerMessage::Subscribe(Subscription::to(kinds)));
         let limit = Instant::now() + PATIENCE;
         while !source.ready {
             source.hear_all();
@@ -271,6 +280,12 @@ impl Source {
             std::thread::sleep(Duration::from_millis(5));
         }
         source
+    }
+
+    fn say(&self, message: &AnalyzerMessage) {
+        let mut frame = Vec::new();
+        encode(message, &mut frame).expect("a frame");
+        assert_eq!(self.channel.send(&frame).expect("a socket"), Sent::Done);
     }
 
     fn hear_all(&mut self) {
@@ -281,21 +296,28 @@ impl Source {
                 Received::Frame(frame) => frame,
             };
             match decode(frame).expect("a message") {
-                LoaderMessage::Ready { .. } => self.ready = true,
-                LoaderMessage::Heartbeat { counters, .. } => {
+                LoaderMessage::Ready { .. } => {}
+                LoaderMessage::Subscribed { .. } => self.ready = true,
+                LoaderMessage::Heartbeat { counters, canaries, .. } => {
                     self.counters = counters;
+                    self.canaries = canaries;
                     self.heartbeats += 1;
                 }
                 LoaderMessage::Finished { .. } => panic!("the loader finished"),
-                LoaderMessage::Events { records, dropped, .. } => {
+                LoaderMessage::Drained { dropped, .. } => {
                     self.dropped = dropped;
+                    // As the analyzer does: in order of time, those of one time as they came.
+                    self.round.sort_by_key(|record| record.header.timestamp);
+                    self.records.append(&mut self.round);
+                }
+                LoaderMessage::Events { records } | LoaderMessage::Snapshot { records, .. } => {
                     let mut rest = records;
                     while !rest.is_empty() {
                         let (_, after) = event::take(rest).expect("the analyzer understands it");
                         let bytes = &rest[..rest.len() - after.len()];
                         let (header, _) = RecordHeader::read_from_prefix(bytes).expect("a header");
                         assert_eq!(bytes.len(), bytes_of(header.kind));
-                        self.records.push(Record { header, bytes: bytes.into() });
+                        self.round.push(Record { header, bytes: bytes.into() });
                         rest = after;
                     }
                 }

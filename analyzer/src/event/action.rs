@@ -50,8 +50,8 @@ pub enum Action {
     Held {
         /// Its number.
         number: u32,
-        /// What it refers to.
-        descriptor: Descriptor,
+        /// What it refers to; `None` if it was closed meanwhile.
+        descriptor: Option<Descriptor>,
         /// Inode of the unix socket at its other end.
         peer: Option<u64>,
         /// Whether it closes on exec.

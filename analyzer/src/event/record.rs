@@ -121,7 +121,7 @@ fn longer<'a>(header: &RecordHeader, bytes: &'a [u8]) -> Result<(Action, &'a [u8
         kind::CGROUP_MOVED => on_target(cgroup::moved),
         kind::CGROUP_FOUND => as_type(bytes, |record: &CgroupRecord| cgroup::found(record)),
         kind::PROCESS => as_type(bytes, |record: &ProcessRecord| running::process(record)),
-        kind::HELD => as_type(bytes, |record: &HeldRecord| running::held(record)),
+        kind::HELD => as_type(bytes, |record: &HeldRecord| Ok(running::held(record))),
         kind::HELD_FILE => on_file(FileCall::Held),
         kind::TCP_CONNECTING => {
             as_type(bytes, |record: &SocketRecord| Ok(process::tcp_connecting(record)))

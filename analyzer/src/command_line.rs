@@ -89,10 +89,8 @@ impl RecordArguments {
     pub fn as_run(&self) -> RunArguments {
         RunArguments {
             watch: self.watch.clone(),
-            enable_grimoire: false,
+            engines: EngineArguments::default(),
             grimoire_enforce: false,
-            grimoire_log: None,
-            grimoire_debug: false,
         }
     }
 }
@@ -120,14 +118,22 @@ pub struct RunArguments {
     #[command(flatten)]
     pub watch: WatchArguments,
 
-    /// Look for attack patterns [default: on when no engine is named]
-    #[arg(long, help_heading = "Patterns")]
-    pub enable_grimoire: bool,
+    /// Which engines look.
+    #[command(flatten)]
+    pub engines: EngineArguments,
 
     /// End the process behind a critical alert, after the enforcer has made sure who it is;
     /// GRIMOIRE_ENFORCE=0 in the environment keeps it from doing so
     #[arg(long, help_heading = "Patterns")]
     pub grimoire_enforce: bool,
+}
+
+/// Which engines look, and where they say what they found.
+#[derive(Debug, Clone, Default, Args)]
+pub struct EngineArguments {
+    /// Look for attack patterns [default: on when no engine is named]
+    #[arg(long, help_heading = "Patterns")]
+    pub enable_grimoire: bool,
 
     /// Append alerts of the pattern engine to this file, as JSON lines
     #[arg(long, value_name = "PATH", help_heading = "Patterns")]
@@ -136,6 +142,20 @@ pub struct RunArguments {
     /// Tell on standard error how rules get on
     #[arg(long, help_heading = "Patterns")]
     pub grimoire_debug: bool,
+}
+
+/// Options of `sentinel-analyzer`.
+#[derive(Debug, Parser)]
+#[command(name = "sentinel-analyzer", version)]
+#[command(about = "Analyzes what a running sentinel-loader sees; started by its service")]
+pub struct ServiceArguments {
+    /// The socket at which the loader waits
+    #[arg(long, value_name = "PATH", default_value = "/run/sentinel/loader.sock")]
+    pub loader: PathBuf,
+
+    /// Which engines look.
+    #[command(flatten)]
+    pub engines: EngineArguments,
 }
 
 impl RunArguments {

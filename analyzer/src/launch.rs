@@ -59,12 +59,10 @@ impl std::error::Error for LaunchError {}
 pub struct Launched {
     /// Connection to the loader.
     pub loader: Channel,
-    /// The loader's process.
-    pub loader_process: Child,
-    /// Connection to the enforcer.
-    pub enforcer: Channel,
-    /// The enforcer's process.
-    pub enforcer_process: Child,
+    /// The loader's process, if it is this one's child.
+    pub loader_process: Option<Child>,
+    /// Connection to the enforcer, and its process.
+    pub enforcer: Option<(Channel, Child)>,
     /// Log of the pattern engine.
     pub patterns_log: Option<JsonLog>,
 }
@@ -83,6 +81,7 @@ pub fn check_root() -> Result<(), LaunchError> {
 /// When something is missing; nothing runs then.
 pub fn launch(arguments: &RunArguments) -> Result<Launched, LaunchError> {
     let patterns_log = arguments
+        .engines
         .grimoire_log
         .as_deref()
         .map(JsonLog::open)
@@ -99,7 +98,8 @@ pub fn launch(arguments: &RunArguments) -> Result<Launched, LaunchError> {
         enforcers_analyzer,
         enforcers_loader,
     )?;
-    Ok(Launched { loader, loader_process, enforcer, enforcer_process, patterns_log })
+    let (loader_process, enforcer) = (Some(loader_process), Some((enforcer, enforcer_process)));
+    Ok(Launched { loader, loader_process, enforcer, patterns_log })
 }
 
 fn loader_arguments(arguments: &RunArguments) -> Vec<OsString> {

@@ -27,6 +27,7 @@ pub mod program;
 pub mod recording;
 pub mod replay;
 pub mod sensor_state;
+pub mod service;
 pub mod session;
 pub mod step;
 pub mod stream;

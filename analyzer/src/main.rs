@@ -13,7 +13,7 @@ use sentinel_analyzer::{
     launch, privileges,
     recording::Recording,
     replay,
-    session::{self, Setup},
+    session::{self, Setup, Watched},
 };
 use sentinel_ipc::confinement::{self, Sandbox};
 
@@ -63,6 +63,6 @@ fn run(
         notes.push(format!("records into {}", recording.path().display()));
     }
     let setup = Setup { subscription, recording, notes };
-    session::run(arguments, launched, &signals, console, setup)?;
+    session::run(Watched::of(arguments), launched, &signals, console, setup)?;
     Ok(())
 }

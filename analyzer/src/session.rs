@@ -160,6 +160,30 @@ pub fn signals() -> Result<SignalFd, SessionError> {
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(refused)
 }
 
+/// What is watched, and what for.
+pub struct Watched {
+    /// The scope in words.
+    pub scope: String,
+    /// How long, if that is limited.
+    pub limit: Option<Duration>,
+    /// Whether critical alerts are to be enforced.
+    pub enforce: bool,
+    /// Whether to tell how rules get on.
+    pub debug: bool,
+}
+
+impl Watched {
+    /// As the command line says.
+    pub fn of(arguments: &RunArguments) -> Self {
+        Self {
+            scope: arguments.scope(),
+            limit: arguments.limit(),
+            enforce: arguments.grimoire_enforce,
+            debug: arguments.engines.grimoire_debug,
+        }
+    }
+}
+
 /// What a session is for, beside what the command line says.
 pub struct Setup {
     /// What the loader is asked for.
@@ -185,17 +209,17 @@ pub fn whole_subscription() -> Subscription {
 /// # Errors
 /// When it ended otherwise than asked.
 pub fn run(
-    arguments: &RunArguments,
+    watched: Watched,
     launched: Launched,
     signals: &SignalFd,
     console: Console,
     setup: Setup,
 ) -> Result<(), SessionError> {
-    let Launched { loader, mut loader_process, enforcer, mut enforcer_process, patterns_log } =
-        launched;
+    let Launched { loader, mut loader_process, enforcer, patterns_log } = launched;
     let mut delivery = Delivery::new(console, patterns_log);
-    let enforcement = match Enforcement::greet(enforcer) {
-        Ok(enforcement) => Some(enforcement),
+    let (enforcer, mut enforcer_process) = enforcer.unzip();
+    let enforcement = match enforcer.map(Enforcement::greet).transpose() {
+        Ok(enforcement) => enforcement,
         Err(error) => {
             delivery.tell(&error);
             None
@@ -205,9 +229,9 @@ pub fn run(
         loader,
         state: State::AwaitingReady,
         started: Instant::now(),
-        limit: arguments.limit(),
-        scope: arguments.scope(),
-        enforce: arguments.grimoire_enforce,
+        limit: watched.limit,
+        scope: watched.scope,
+        enforce: watched.enforce,
         enforcement,
         subscription: setup.subscription,
         hooks: Vec::new(),
@@ -217,7 +241,7 @@ pub fn run(
         deadline: Instant::now() + START_LIMIT,
         heard_at: Instant::now(),
         is_silent: false,
-        stream: Stream::new(arguments.grimoire_debug),
+        stream: Stream::new(watched.debug),
         recording: setup.recording,
         delivery,
         totals: None,
@@ -231,8 +255,8 @@ pub fn run(
     // Both end when their sockets do; the loader takes the programs in the kernel with it.
     let _closed = shutdown(session.loader.as_raw_fd(), Shutdown::Both);
     session.enforcement = None;
-    let how = await_end(&mut loader_process);
-    await_end(&mut enforcer_process);
+    let how = loader_process.as_mut().map_or_else(|| "it closed its socket".into(), await_end);
+    enforcer_process.as_mut().map(await_end);
     if let Err(SessionError::LoaderLost(reason)) = &mut ended {
         *reason = how;
     }

@@ -3,14 +3,15 @@
 use std::{
     fmt, io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::Path,
 };
 
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
     sys::socket::{
-        AddressFamily, MsgFlags, SockFlag, SockType, UnixCredentials, getsockopt, recv, send,
-        socketpair, sockopt,
+        AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials, connect,
+        getsockopt, recv, send, socket, socketpair, sockopt,
     },
 };
 
@@ -94,6 +95,17 @@ impl Channel {
     pub fn raw_pair() -> Result<(OwnedFd, OwnedFd), ChannelError> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?)
+    }
+
+    /// Connects to the `SOCK_SEQPACKET` socket at `path`.
+    ///
+    /// # Errors
+    /// What socket(2) or connect(2) says.
+    pub fn connect(path: &Path) -> Result<Self, ChannelError> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+        connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+        Self::new(socket)
     }
 
     /// Takes over a connected socket.

@@ -31,8 +31,8 @@ impl Endpoint {
         }
     }
 
-    /// The next peer, if there is one; only one with this user id is let in over a listening socket.
-    /// (The credentials of a pair's peer are those of its creator, who chose both ends.)
+    /// The next peer, if there is one; only root and `user` are let in over a listening socket. (The
+    /// credentials of a pair's peer are those of its creator, who chose both ends.)
     ///
     /// # Errors
     /// When somebody else came, or the system refuses; another may come after that.
@@ -51,7 +51,7 @@ impl Endpoint {
         };
         let channel = Channel::new(socket)?;
         let peer = channel.peer()?;
-        if peer.uid() == user.as_raw() {
+        if is_let_in(Uid::from_raw(peer.uid()), user) {
             Ok(Some(channel))
         } else {
             Err(ChannelError::Stranger(peer.uid()))
@@ -70,6 +70,10 @@ impl Endpoint {
             Self::Listening(listener) => Some(listener.as_raw_fd()),
         }
     }
+}
+
+fn is_let_in(peer: Uid, user: Uid) -> bool {
+    peer.is_root() || peer == user
 }
 
 #[cfg(test)]
@@ -112,12 +116,10 @@ mod tests {
     }
 
     #[test]
-    fn another_user_is_not_let_in() {
-        let directory = tempfile::tempdir().unwrap();
-        let (mut endpoint, address) = listening(&directory);
-        let _peer = connected(&address);
-        let somebody = Uid::from_raw(Uid::current().as_raw() + 1);
-        assert!(matches!(endpoint.next(somebody), Err(ChannelError::Stranger(_))));
+    fn only_root_and_one_user_are_let_in() {
+        let [one, other] = [7, 8].map(Uid::from_raw);
+        assert!(is_let_in(one, one) && is_let_in(Uid::from_raw(0), one));
+        assert!(!is_let_in(other, one) && !is_let_in(one, Uid::from_raw(0)));
     }
 
     #[test]

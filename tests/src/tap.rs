@@ -137,7 +137,8 @@ struct Source {
     counters: Counters,
     heartbeats: u32,
     canaries: u64,
-    ready: bool,
+    /// The number of the last subscription that was answered, and the hooks that it brought.
+    subscribed: Option<(u32, Vec<String>)>,
 }
 
 impl Tap {
@@ -234,6 +235,47 @@ impl Tap {
         }
     }
 
+    /// Asks for `subscription`, without waiting for the answer.
+    ///
+    /// # Panics
+    /// When the loader ended.
+    pub fn ask_for(&self, subscription: Subscription) {
+        lock(&self.source).say(&AnalyzerMessage::Subscribe(subscription));
+    }
+
+    /// Waits until the subscription of this number is in force; returns the hooks that are attached.
+    ///
+    /// # Panics
+    /// When the loader ended.
+    pub fn await_subscription(&self, number: u32) -> Vec<String> {
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            let mut source = lock(&self.source);
+            source.hear_all();
+            if let Some((answered, hooks)) = &source.subscribed
+                && *answered == number
+            {
+                return hooks.clone();
+            }
+            drop(source);
+            assert!(Instant::now() < limit, "subscription {number} is not answered");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The loader's process id.
+    pub fn loader(&self) -> u32 {
+        lock(&self.source).loader.id()
+    }
+
+    /// Forgets everything so far.
+    pub fn forget(&mut self) {
+        let mut source = lock(&self.source);
+        source.hear_all();
+        self.skipped = source.records.len();
+        self.records.clear();
+    }
+
     /// Everything so far; other tests' processes may be among it.
     pub fn records(&self) -> &[Record] {
         &self.records
@@ -269,12 +311,12 @@ impl Source {
             counters: Counters::default(),
             heartbeats: 0,
             canaries: 0,
-            ready: false,
+            subscribed: None,
         };
         source.say(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION });
         source.say(&AnalyzerMessage::Subscribe(Subscription::to(kinds)));
         let limit = Instant::now() + PATIENCE;
-        while !source.ready {
+        while source.subscribed.is_none() {
             source.hear_all();
             assert!(Instant::now() < limit, "the loader does not get ready");
             std::thread::sleep(Duration::from_millis(5));
@@ -297,7 +339,10 @@ impl Source {
             };
             match decode(frame).expect("a message") {
                 LoaderMessage::Ready { .. } => {}
-                LoaderMessage::Subscribed { .. } => self.ready = true,
+                LoaderMessage::Subscribed { number, hooks, .. } => {
+                    let hooks = hooks.into_iter().map(str::to_owned).collect();
+                    self.subscribed = Some((number, hooks));
+                }
                 LoaderMessage::Heartbeat { counters, canaries, .. } => {
                     self.counters = counters;
                     self.canaries = canaries;

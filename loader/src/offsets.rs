@@ -24,6 +24,8 @@ const OPTIONAL: &[(&str, &str)] = &[
     ("io_accept", "file_slot"),
     ("io_socket", "file_slot"),
     ("io_close", "fd"),
+    // Where unix sockets are a module.
+    ("unix_sock", "peer"),
 ];
 
 /// Why the offsets could not be had.
@@ -72,8 +74,9 @@ pub fn btf_of_this_kernel() -> Result<Btf, OffsetsError> {
 /// When it lacks a field that the object cannot do without.
 pub fn of(btf: &Btf) -> Result<Offsets, OffsetsError> {
     let mut offsets = [NO_SUCH_FIELD; FIELD_COUNT];
-    for (slot, (structure, path)) in offsets.iter_mut().zip(KERNEL_FIELDS) {
-        match btf.offset(structure, path) {
+    for (slot, (structure, paths)) in offsets.iter_mut().zip(KERNEL_FIELDS) {
+        let path = paths.first().copied().unwrap_or_default();
+        match paths.iter().find_map(|path| btf.offset(structure, path)) {
             Some(offset) => *slot = offset,
             None if OPTIONAL.contains(&(structure, path)) => {}
             None => return Err(OffsetsError::Missing(structure, path)),

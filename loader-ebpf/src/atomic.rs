@@ -25,3 +25,23 @@ pub unsafe fn exchange(to: *mut u64, value: u64) -> u64 {
     }
     exchanged
 }
+
+/// Sets those bits of `*to` that `bits` has.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+pub unsafe fn set(to: *mut u64, bits: u64) {
+    // SAFETY: as for `add`.
+    unsafe { asm!("lock *(u64 *)({to} + 0) |= {bits}", to = in(reg) to, bits = in(reg) bits) };
+}
+
+/// Leaves those bits of `*to` only that `mask` has.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+pub unsafe fn keep(to: *mut u64, mask: u64) {
+    // SAFETY: as for `add`.
+    unsafe { asm!("lock *(u64 *)({to} + 0) &= {mask}", to = in(reg) to, mask = in(reg) mask) };
+}

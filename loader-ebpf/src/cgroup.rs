@@ -10,7 +10,10 @@ use crate::{
     emit::{Facts, header, scratch, send},
     facts,
     kernel::{Address, Task, copy_kernel_string, current_ids},
-    scope::{cgroup_id, class_of, count, in_scope_cgroup, is_reported, is_wanted, set_class},
+    scope::{
+        add_class, cgroup_id, class_of, count, is_in_scope, is_reported, is_wanted, membership,
+        take_class,
+    },
 };
 
 /// `TP_PROTO(struct cgroup *dst_cgrp, const char *path, struct task_struct *task, bool threadgroup)`;
@@ -20,24 +23,19 @@ pub fn cgroup_attach_task(context: BtfTracePointContext) -> i32 {
     count(|counters| counters.seen += 1);
     let task = Task::from_argument(context.arg(2));
     let tgid = task.tgid();
-    if let Some(inside) = in_scope_cgroup(task) {
-        let class = class_of(tgid);
-        let moved = match (inside, class & class::IN_SCOPE != 0) {
-            (true, _) => class | class::IN_SCOPE,
-            (false, true) => (class & !class::IN_SCOPE) | class::LEFT_SCOPE,
-            (false, false) => class,
-        };
-        if moved != class {
-            set_class(tgid, moved);
-        }
+    let class = class_of(tgid);
+    let moved = membership(task).apply(class);
+    let lost = class & !moved;
+    if moved != class {
+        take_class(tgid, lost);
+        add_class(tgid, (moved & !class) | if lost == 0 { 0 } else { class::LEFT_SCOPE });
     }
     // Once for a process, not once for each of its threads.
     if task.read::<u32>(Field::TaskPid) != tgid {
         return 0;
     }
-    let reported = is_reported(class_of(tgid));
-    facts::note_move(task, reported);
-    if reported && is_wanted(kind::CGROUP_MOVED) {
+    facts::note_move(task, is_in_scope(moved));
+    if is_reported(moved) && is_wanted(kind::CGROUP_MOVED) {
         count(|counters| counters.passed += 1);
         let argument = [cgroup_id(task.cgroup()), 0, 0];
         let record = TargetRecord {

@@ -23,9 +23,14 @@ use crate::{
     facts, inode_change,
     kernel::{Address, Task, copy_kernel, copy_kernel_string, copy_user, current_ids},
     path::{Location, walk},
-    scope::{cgroup_id, class_of, count, in_scope_cgroup, is_reported, is_reporting, set_class},
+    scope::{
+        cgroup_id, class_of, count, is_in_scope, is_reported, is_reporting, membership, set_class,
+    },
     traffic,
 };
+
+/// What a child has from its parent.
+const INHERITED: u8 = class::IN_SCOPE | class::SELECTED | class::TAINTED;
 
 /// `TP_PROTO(struct task_struct *parent, struct task_struct *child)`; runs before the child does.
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -43,17 +48,13 @@ pub fn sched_process_fork(context: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn new_process(tgid: u32, child: Task, child_tgid: u32) {
     let parents = class_of(tgid);
-    let mut inherited = parents & (class::IN_SCOPE | class::TAINTED);
     // CLONE_INTO_CGROUP puts a child elsewhere than its parent.
-    if let Some(inside) = in_scope_cgroup(child) {
-        inherited = (parents & class::TAINTED) | if inside { class::IN_SCOPE } else { 0 };
-    }
+    let inherited = membership(child).apply(parents & INHERITED);
     set_class(child_tgid, inherited);
-    if !is_reported(parents) && !is_reported(inherited) {
-        return;
+    if is_in_scope(parents) || is_in_scope(inherited) {
+        facts::note_fork(tgid, child, child_tgid);
     }
-    facts::note_fork(tgid, child, child_tgid);
-    if !is_reporting() {
+    if !is_reporting() || !is_reported(parents) && !is_reported(inherited) {
         return;
     }
     count(|counters| counters.passed += 1);
@@ -81,13 +82,14 @@ fn new_process(tgid: u32, child: Task, child_tgid: u32) {
 pub fn sched_process_exec(context: BtfTracePointContext) -> i32 {
     count(|counters| counters.seen += 1);
     let (tgid, _) = current_ids();
-    if !is_reported(class_of(tgid)) {
+    let class = class_of(tgid);
+    if !is_in_scope(class) {
         return 0;
     }
     let binprm = Address(context.arg(2));
     let old_tid: u32 = context.arg(1);
     // Once: it may change at any time.
-    let reporting = is_reporting();
+    let reporting = is_reporting() && is_reported(class);
     if reporting {
         count(|counters| counters.passed += 1);
         if let Some(record) = scratch::<ExecRecord>() {
@@ -130,7 +132,7 @@ fn fill_exec(record: *mut ExecRecord, binprm: Address, old_tid: u32, tgid: u32) 
     let task = Task::current();
     copy_kernel(comm, COMM_BYTES as u32, task.address_of(Field::TaskComm));
     let memory = task.follow(Field::TaskMm);
-    let (argv_length, argv_flags) = copy_argv(argv, memory);
+    let (argv_length, argv_flags) = copy_argv(argv, memory, copy_user);
     let filename = binprm.follow(Field::BinprmFilename);
     let given_length = copy_kernel_string(given, GIVEN_BYTES as u32, filename) as u16;
     let is_script = binprm.follow(Field::BinprmInterpreter) != filename;
@@ -159,15 +161,20 @@ fn fill_exec(record: *mut ExecRecord, binprm: Address, old_tid: u32, tgid: u32) 
     }
 }
 
-/// Copies the argument vector of the new program; returns its bytes, and [`flag::TRUNCATED`] or 0.
+/// Copies the argument vector that is in `memory` by `copy`; returns its bytes, and [`flag::TRUNCATED`]
+/// or 0.
 #[inline(always)]
-fn copy_argv(to: *mut u8, memory: Address) -> (u16, u16) {
+pub fn copy_argv(
+    to: *mut u8,
+    memory: Address,
+    copy: impl FnOnce(*mut u8, u32, u64) -> bool,
+) -> (u16, u16) {
     let start: u64 = memory.read(Field::MmArgStart);
     let end: u64 = memory.read(Field::MmArgEnd);
     let length = end.wrapping_sub(start);
     let kept = if length > ARGV_BYTES as u64 { ARGV_BYTES as u64 } else { length };
     let kept = core::hint::black_box(kept) & (2 * ARGV_BYTES as u64 - 1);
-    if kept > ARGV_BYTES as u64 || !copy_user(to, kept as u32, start) {
+    if kept > ARGV_BYTES as u64 || !copy(to, kept as u32, start) {
         return (0, flag::TRUNCATED);
     }
     (kept as u16, if length > ARGV_BYTES as u64 { flag::TRUNCATED } else { 0 })

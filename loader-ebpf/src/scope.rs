@@ -1,4 +1,5 @@
-//! Which processes are reported: a class byte for each tgid, a scope cgroup, our own excluded.
+//! Which processes are reported: a class byte for each tgid, the cgroups of the operator's scope and
+//! of the analyzer's selection in it, our own excluded.
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
@@ -11,7 +12,10 @@ use sentinel_ipc::{
     kernel_fields::Field,
 };
 
-use crate::kernel::{Address, Task};
+use crate::{
+    atomic,
+    kernel::{Address, Task, forget},
+};
 
 /// Eight class bytes an entry: a byte for every possible tgid, in 4 MiB.
 #[map]
@@ -42,8 +46,15 @@ pub fn count(change: impl FnOnce(&mut SensorCounters)) {
 #[inline(always)]
 fn class_byte(tgid: u32) -> Option<*mut u8> {
     let entry = PROCESS_CLASS.get_ptr_mut(tgid >> 3)?;
-    // SAFETY: tgid & 7 < 8, the entry's size. A byte of its own, so no other CPU's update is lost.
+    // SAFETY: tgid & 7 < 8, the entry's size.
     Some(unsafe { entry.cast::<u8>().add((tgid & 7) as usize) })
+}
+
+/// The word that the byte of `tgid` is in, and the byte's place in it, in bits.
+#[inline(always)]
+fn class_word(tgid: u32) -> Option<(*mut u64, u32)> {
+    const { assert!(cfg!(target_endian = "little"), "where a byte is in its word") };
+    Some((PROCESS_CLASS.get_ptr_mut(tgid >> 3)?.cast(), (tgid & 7) * 8))
 }
 
 /// Class of `tgid`; 0 if it has none.
@@ -53,12 +64,30 @@ pub fn class_of(tgid: u32) -> u8 {
     class_byte(tgid).map_or(0, |byte| unsafe { byte.read() })
 }
 
-/// Sets the class of `tgid`.
+/// Sets the class of `tgid`, of which nobody else changes anything: it begins or has ended.
 #[inline(always)]
 pub fn set_class(tgid: u32, value: u8) {
     if let Some(byte) = class_byte(tgid) {
         // SAFETY: a live map value.
         unsafe { byte.write(value) };
+    }
+}
+
+/// Adds bits to the class of `tgid`; other CPUs may change others at the same time.
+#[inline(always)]
+pub fn add_class(tgid: u32, bits: u8) {
+    if let Some((word, place)) = class_word(tgid) {
+        // SAFETY: a live map value of eight bytes; the kernel aligns it.
+        unsafe { atomic::set(word, (bits as u64) << place) };
+    }
+}
+
+/// Takes bits from the class of `tgid`, as [`add_class`] adds them.
+#[inline(always)]
+pub fn take_class(tgid: u32, bits: u8) {
+    if let Some((word, place)) = class_word(tgid) {
+        // SAFETY: as in `add_class`.
+        unsafe { atomic::keep(word, !((bits as u64) << place)) };
     }
 }
 
@@ -70,11 +99,17 @@ pub fn control_value(slot: u32) -> u64 {
     unsafe { (&raw const CONTROL).cast::<u64>().add(slot as usize).read_volatile() }
 }
 
+/// Whether a process of this class is in the operator's scope, and so known to the enforcer.
+#[inline(always)]
+pub fn is_in_scope(class: u8) -> bool {
+    class & class::OWN == 0
+        && (class & class::IN_SCOPE != 0 || control_value(control::SCOPE_IS_EVERYTHING) != 0)
+}
+
 /// Whether events of a process of this class are wanted.
 #[inline(always)]
 pub fn is_reported(class: u8) -> bool {
-    class & class::OWN == 0
-        && (class & class::IN_SCOPE != 0 || control_value(control::SCOPE_IS_EVERYTHING) != 0)
+    is_in_scope(class) && (class & class::SELECTED != 0 || control_value(control::SELECTION) == 0)
 }
 
 /// Whether `tgid` or one it descends from has opened a secret.
@@ -86,7 +121,7 @@ pub fn is_tainted(tgid: u32) -> bool {
 /// `tgid` has opened a secret.
 #[inline(always)]
 pub fn taint(tgid: u32) {
-    set_class(tgid, class_of(tgid) | class::TAINTED);
+    add_class(tgid, class::TAINTED);
 }
 
 /// Whether events are asked for at all.
@@ -109,25 +144,61 @@ pub fn is_wanted_class(class: u32) -> bool {
     control_value(control::CLASSES) & file_class::bit(class) as u64 != 0
 }
 
-/// Whether a scope cgroup is set, and then whether `task` is in its subtree.
+/// Where a task's cgroup puts it.
+#[derive(Clone, Copy)]
+pub struct Membership {
+    /// The bits of [`class`] that its cgroup decides.
+    decided: u8,
+    /// Those of them that it gives.
+    given: u8,
+}
+
+impl Membership {
+    /// `class` after the cgroup's decision.
+    #[inline(always)]
+    pub fn apply(self, class: u8) -> u8 {
+        (class & !self.decided) | self.given
+    }
+
+    /// What the cgroup says about one bit of [`class`]; `None` if it does not decide it.
+    #[inline(always)]
+    pub fn has(self, bit: u8) -> Option<bool> {
+        (self.decided & bit != 0).then_some(self.given & bit != 0)
+    }
+}
+
+/// Whether `task` is in the subtrees of the cgroups that are set for scope and selection. One walk for
+/// both, which the verifier takes once, because what is known of the numbers in it is forgotten.
 #[inline(always)]
-pub fn in_scope_cgroup(task: Task) -> Option<bool> {
-    let wanted = control_value(control::SCOPE_CGROUP);
-    if wanted == 0 {
-        return None;
+pub fn membership(task: Task) -> Membership {
+    let scope = control_value(control::SCOPE_CGROUP);
+    let selection = control_value(control::SELECTION_CGROUP);
+    if scope | selection == 0 {
+        return Membership { decided: 0, given: 0 };
     }
     let mut cgroup = task.cgroup();
+    let unknown = cgroup.0;
+    let decided = forget(bits(scope != 0, selection != 0) as usize, unknown) as u8;
+    let scope = forget(scope as usize, unknown) as u64;
+    let selection = forget(selection as usize, unknown) as u64;
+    let mut met = 0;
     for _ in 0..MAX_CGROUP_DEPTH {
         if cgroup.is_null() {
-            return Some(false);
+            break;
         }
-        if cgroup_id(cgroup) == wanted {
-            return Some(true);
-        }
+        let id = cgroup_id(cgroup);
+        met = forget((met | bits(id == scope, id == selection)) as usize, id) as u8;
         // `self` is the first member of struct cgroup, so a parent's css is the parent itself.
         cgroup = cgroup.follow(Field::CgroupParent);
     }
-    Some(true)
+    let too_deep = !cgroup.is_null();
+    Membership { decided, given: (met | bits(too_deep, too_deep)) & decided }
+}
+
+/// Those bits of [`class`] that are true.
+#[inline(always)]
+fn bits(in_scope: bool, selected: bool) -> u8 {
+    in_scope as u8 * class::IN_SCOPE | selected as u8 * class::SELECTED
 }
 
 /// Cgroup v2 id of the cgroup at `cgroup`.

@@ -15,6 +15,7 @@ pub const S_IFMT: u32 = 0o170_000;
 pub const S_IFSOCK: u32 = 0o140_000;
 pub const S_IFLNK: u32 = 0o120_000;
 pub const S_IFREG: u32 = 0o100_000;
+pub const S_IFIFO: u32 = 0o010_000;
 pub const S_IFDIR: u32 = 0o040_000;
 pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
@@ -34,7 +35,7 @@ const NO_SOCKET: Socket = Socket {
     remote_address: [0; 16],
 };
 
-/// The current task's descriptor table.
+/// A task's descriptor table.
 #[derive(Clone, Copy)]
 pub struct Table {
     table: Address,
@@ -42,9 +43,16 @@ pub struct Table {
 }
 
 impl Table {
+    /// The current task's.
     #[inline(always)]
     pub fn current() -> Self {
-        let files = Task::current().follow(Field::TaskFiles);
+        Self::of(Task::current())
+    }
+
+    /// That of `task`; empty once it has ended.
+    #[inline(always)]
+    pub fn of(task: Task) -> Self {
+        let files = task.follow(Field::TaskFiles);
         Self {
             table: files.follow(Field::FilesTable),
             shared: files.read::<i32>(Field::FilesCount) > 1,

@@ -1,7 +1,7 @@
 //! What the kernel knows of each reported process, kept so that a pid can be told from another
 //! process with the same number.
 
-use aya_ebpf::{macros::map, maps::HashMap};
+use aya_ebpf::{bindings::BPF_NOEXIST, macros::map, maps::HashMap};
 use sentinel_ipc::{
     kernel_abi::{Credentials, Object, PROCESS_FACTS_ENTRIES, ProcessFacts},
     kernel_fields::Field,
@@ -29,7 +29,7 @@ fn facts_of(task: Task, start_time: u64, executable: Object) -> ProcessFacts {
         cgroup_id: cgroup_id(task.cgroup()),
         executable,
         credentials: credentials::of(task),
-        uid: current_uid(),
+        uid: task.follow(Field::TaskCred).read(Field::CredUid),
         kernel_thread: (task.read::<u32>(Field::TaskFlags) & KERNEL_THREAD != 0) as u32,
     }
 }
@@ -81,6 +81,12 @@ pub unsafe fn note_credentials(tgid: u32, from: *const Credentials) {
     }
 }
 
+/// A snapshot has found a process. What a hook has noted of it meanwhile is newer and stays.
+#[inline(always)]
+pub fn note_found(tgid: u32, facts: &ProcessFacts) {
+    let _known = PROCESS_FACTS.insert(&tgid, facts, BPF_NOEXIST as u64);
+}
+
 /// Start of the process, ns since boot; 0 if it is not known.
 #[inline(always)]
 pub fn start_time_of(tgid: u32) -> u64 {
@@ -99,9 +105,7 @@ pub fn note_move(task: Task, reported: bool) {
     } else if reported {
         let file = task.follow(Field::TaskMm).follow(Field::MmExecutable);
         let executable = if file.is_null() { NO_OBJECT } else { object_of(file) };
-        let mut facts = facts_of(task, task.start_time(), executable);
-        // The mover's own is what `facts_of` takes.
-        facts.uid = facts.credentials.uid[0];
+        let facts = facts_of(task, task.start_time(), executable);
         let _noted = PROCESS_FACTS.insert(&tgid, &facts, 0);
     }
 }

@@ -41,8 +41,9 @@ static FIRST_FILES: HashMap<ObjectKey, u32> = HashMap::with_max_entries(FILE_CLA
 #[map]
 static CLASS_KEYS: PerCpuArray<Keys> = PerCpuArray::with_max_entries(1, 0);
 
+/// The keys of one classification.
 #[repr(C)]
-struct Keys {
+pub struct Keys {
     /// A component, and zeros.
     single: [u64; NAME_WORDS * 2],
     /// A component, and the one below it.
@@ -97,9 +98,24 @@ pub fn is_secret(class: u32) -> bool {
     class & SECRET != 0
 }
 
-/// Class of the file at `location` whose path is `path`; 0 if it has none.
+/// Class of the file at `location` whose path is `path`; 0 if it has none. For programs that run with
+/// preemption off.
 #[inline(always)]
 pub fn classify(object: &Object, location: Location, path: *const u8, span: Span) -> u32 {
+    let Some(keys) = CLASS_KEYS.get_ptr_mut(0) else { return 0 };
+    // SAFETY: a live map value of this CPU, used by one program at a time.
+    classify_with(unsafe { &mut *keys }, object, location, path, span)
+}
+
+/// [`classify`], with the caller's own room for the keys.
+#[inline(always)]
+pub fn classify_with(
+    keys: &mut Keys,
+    object: &Object,
+    location: Location,
+    path: *const u8,
+    span: Span,
+) -> u32 {
     if object.mode & S_IFMT != S_IFREG {
         return 0;
     }
@@ -107,9 +123,6 @@ pub fn classify(object: &Object, location: Location, path: *const u8, span: Span
     if known != 0 {
         return known;
     }
-    let Some(keys) = CLASS_KEYS.get_ptr_mut(0) else { return 0 };
-    // SAFETY: a live map value of this CPU, used by one program at a time.
-    let keys = unsafe { &mut *keys };
     let private = ((object.mode & READABLE_FOR_ALL) >> 2 ^ 1) as u64;
     let mut found = Found { class: 0, any: 0, private };
     by_names(location, keys, &mut found);

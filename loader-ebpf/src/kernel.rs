@@ -122,6 +122,12 @@ impl Task {
         self.follow(Field::TaskCgroups).follow(Field::CssSetDefaultCgroup)
     }
 
+    /// Whether a thread of its process has not begun to end.
+    #[inline(always)]
+    pub fn has_live_group(self) -> bool {
+        self.follow(Field::TaskSignal).read::<i32>(Field::SignalLive) > 0
+    }
+
     /// Where the task's own memory of `field` lies, for helpers that copy it.
     #[inline(always)]
     pub fn address_of(self, field: Field) -> Address {
@@ -150,6 +156,17 @@ pub fn copy_kernel_string(to: *mut u8, length: u32, from: Address) -> u32 {
 pub fn copy_user(to: *mut u8, length: u32, from: u64) -> bool {
     // SAFETY: the verifier proves `to`; the helper accepts only user addresses that are mapped.
     unsafe { helpers::bpf_probe_read_user(to.cast(), length, from as *const c_void) == 0 }
+}
+
+/// Copies `length` bytes from the memory of `task`; false if they cannot be read. Sleeps while they are
+/// brought in, so only a program that may sleep can do it.
+#[inline(always)]
+pub fn copy_user_of(task: Task, to: *mut u8, length: u32, from: u64) -> bool {
+    // SAFETY: as for `copy_user`; the verifier knows the task's type.
+    unsafe {
+        let (to, task) = (to.cast::<c_void>(), task.0.cast_mut().cast());
+        helpers::bpf_copy_from_user_task(to, length, from as *const c_void, task, 0) == 0
+    }
 }
 
 /// Copies a NUL-terminated string of at most `length` bytes from the current process's memory;

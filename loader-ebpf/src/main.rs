@@ -5,7 +5,8 @@
 //! `credentials` (what is it?) → `emit` (ring), or `traffic` (added up). The object has no policy:
 //! what is monitored stands in maps that the loader writes. `kernel` is the only file that reads
 //! kernel memory; the verifier proves its accesses, so each SAFETY comment there says what else must
-//! hold.
+//! hold. What began before is told by `snapshot` (processes) and `held` (what they have open) when the
+//! loader reads them, to it alone.
 //!
 //! For the host this is an empty program, so that workspace-wide commands work.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
@@ -16,6 +17,8 @@ mod atomic;
 mod call;
 #[cfg(target_arch = "bpf")]
 mod cgroup;
+#[cfg(target_arch = "bpf")]
+mod cgroup_path;
 #[cfg(target_arch = "bpf")]
 mod credentials;
 #[cfg(target_arch = "bpf")]
@@ -33,11 +36,15 @@ mod file_calls;
 #[cfg(target_arch = "bpf")]
 mod file_class;
 #[cfg(target_arch = "bpf")]
+mod held;
+#[cfg(target_arch = "bpf")]
 mod inode_change;
 #[cfg(target_arch = "bpf")]
 mod io_uring;
 #[cfg(target_arch = "bpf")]
 mod kernel;
+#[cfg(target_arch = "bpf")]
+mod marking;
 #[cfg(target_arch = "bpf")]
 mod message;
 #[cfg(target_arch = "bpf")]
@@ -54,6 +61,8 @@ mod received;
 mod registers;
 #[cfg(target_arch = "bpf")]
 mod scope;
+#[cfg(target_arch = "bpf")]
+mod snapshot;
 #[cfg(target_arch = "bpf")]
 mod syscall;
 #[cfg(target_arch = "bpf")]

@@ -13,4 +13,5 @@ pub mod process_class;
 pub mod scope;
 pub mod sensor;
 pub mod session;
+pub mod snapshot;
 pub mod syscall_table;

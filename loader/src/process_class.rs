@@ -69,10 +69,14 @@ impl ProcessClasses {
         }
     }
 
-    /// Makes `tgid` a process of no class.
-    pub fn clear(&self, tgid: u32) {
-        if let Some(byte) = self.byte(tgid) {
-            byte.store(0, Ordering::Relaxed);
+    /// Takes bits from the classes of all processes. Takes milliseconds.
+    pub fn take_from_all(&self, bits: u8) {
+        for tgid in 0..PROCESS_CLASS_ENTRIES * 8 {
+            if let Some(byte) =
+                self.byte(tgid).filter(|byte| byte.load(Ordering::Relaxed) & bits != 0)
+            {
+                byte.fetch_and(!bits, Ordering::Relaxed);
+            }
         }
     }
 }

@@ -9,8 +9,8 @@ use aya::{
 };
 use sentinel_ipc::{
     file_class::{self, BUILT_IN},
-    frame::{Counters, Identity, KindSet, Limit, Subscription},
-    kernel_abi::{self, class, control, kind},
+    frame::{Counters, Identity, KindSet, Limit, Selection, Subscription},
+    kernel_abi::{self, class, control, kind, pass},
 };
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     offsets::{self, OffsetsError},
     process_class::ProcessClasses,
     scope::{self, ScopeError},
+    snapshot::{self, Snapshot, Tasks},
     syscall_table,
 };
 
@@ -39,6 +40,8 @@ pub enum SensorError {
     Mapping(io::Error),
     /// A program of this name is refused.
     Program(&'static str, ProgramError),
+    /// An iterator cannot be read.
+    Iterator(io::Error),
     /// The object and this program do not belong together.
     Mismatch(&'static str),
 }
@@ -60,6 +63,7 @@ impl fmt::Display for SensorError {
                     first_line(error)
                 )
             }
+            Self::Iterator(error) => write!(to, "what is running cannot be read: {error}"),
             Self::Mismatch(name) => write!(to, "the eBPF object has no {name} of the right kind"),
         }
     }
@@ -88,6 +92,10 @@ fn first_line(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// Runs of the iterator that mark processes, at the most: each that changes something is followed by
+/// another one, for the children of those that it marked.
+const MAX_MARKING_RUNS: u32 = 1000;
+
 /// The loaded object. Dropping it detaches and unloads everything.
 pub struct Sensor {
     ebpf: Ebpf,
@@ -102,6 +110,8 @@ pub struct Sensor {
     attached: Vec<(&'static str, BtfTracePointLinkId)>,
     scope: Scope,
     everything: bool,
+    /// The iterator over tasks that this kernel takes.
+    tasks: Tasks,
     /// What the object's variable of that name holds.
     control: kernel_abi::Control,
 }
@@ -154,6 +164,7 @@ impl Sensor {
                 loaded.map_err(refused(stage.name))?;
             }
         }
+        let tasks = snapshot::load(&mut ebpf, &btf)?;
         let stages = fill_stages(&mut ebpf)?;
         file_classes::write(&mut ebpf, BUILT_IN)?;
         let classes = map_classes(&ebpf)?;
@@ -179,6 +190,7 @@ impl Sensor {
             attached: Vec::new(),
             scope,
             everything: everything == 1,
+            tasks,
             control: kernel_abi::Control::default(),
         };
         sensor.set_control(&[
@@ -196,8 +208,7 @@ impl Sensor {
         self.classes.add(tgid, class::OWN);
     }
 
-    /// Attaches what keeps the scope true, and marks the processes that are in it already. Needs
-    /// /proc or the cgroup file system.
+    /// Attaches what keeps the scope true, and marks the processes that are in it already.
     ///
     /// # Errors
     /// When the kernel refuses, or the process to attach to has ended.
@@ -205,9 +216,60 @@ impl Sensor {
         for name in hooks::SCOPE {
             program(&mut self.ebpf, name)?.attach().map_err(refused(name))?;
         }
-        // What happens while the list is read is caught by reading it again.
-        self.mark_scope()?;
-        self.mark_scope()
+        match self.scope {
+            Scope::Everything => Ok(()),
+            Scope::Cgroup(_) => self.mark(pass::MARK_SCOPE, 0),
+            Scope::Tree(root) => {
+                self.mark(pass::MARK_SCOPE, root)?;
+                if self.classes.get(root) & class::IN_SCOPE == 0 {
+                    return Err(SensorError::Scope(ScopeError::NoProcess(root)));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Reports from now on only processes that are in `selection` as well as in the scope. A selection
+    /// that names nothing that exists is no error, for it may have ended just now: it is empty, and nothing
+    /// is reported. While it changes, the whole scope is selected, so that no event of it gets lost.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn select(&mut self, selection: Selection) -> Result<(), SensorError> {
+        self.set_control(&[(control::SELECTION, 0), (control::SELECTION_CGROUP, 0)])?;
+        self.classes.take_from_all(class::SELECTED);
+        let (cgroup, root) = match selection {
+            Selection::All => return Ok(()),
+            Selection::Cgroup(id) => (id, 0),
+            Selection::Tree(root) => (0, root),
+        };
+        self.set_control(&[(control::SELECTION_CGROUP, cgroup)])?;
+        self.mark(pass::MARK_SELECTION, root)?;
+        self.set_control(&[(control::SELECTION, 1)])
+    }
+
+    /// Begins to tell what is running, of what is reported. Hooks have to be attached before, so that
+    /// nothing falls between the two.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn snapshot(&mut self) -> Result<Snapshot, SensorError> {
+        Snapshot::new(&mut self.ebpf, self.tasks)
+    }
+
+    /// Whether snapshots tell the arguments of processes.
+    pub fn tells_arguments(&self) -> bool {
+        self.tasks == Tasks::WithArguments
+    }
+
+    /// Has an iterator mark processes until nothing changes any more: those in the subtree of the cgroup
+    /// that is set or, without one, `root` and what descends from it.
+    fn mark(&mut self, pass: u64, root: u32) -> Result<(), SensorError> {
+        self.set_control(&[(control::PASS, pass), (control::MARK_ROOT, u64::from(root))])?;
+        let mut runs = (0..MAX_MARKING_RUNS).map(|_| snapshot::run(&mut self.ebpf, self.tasks));
+        let end = runs.find(|changes| !matches!(changes, Ok(1..)));
+        self.set_control(&[(control::PASS, pass::DESCRIBE), (control::MARK_ROOT, 0)])?;
+        end.unwrap_or(Ok(0)).map(|_| ())
     }
 
     /// Has the kernel learn the files that the rules name, by having it see them opened. Needs to
@@ -305,21 +367,6 @@ impl Sensor {
             kernel_thread: facts.kernel_thread != 0,
             in_scope: class & class::OWN == 0 && (self.everything || class & class::IN_SCOPE != 0),
         })
-    }
-
-    fn mark_scope(&self) -> Result<(), SensorError> {
-        let members = match &self.scope {
-            Scope::Everything => Vec::new(),
-            Scope::Tree(root) => scope::tree(*root).map_err(SensorError::Scope)?,
-            Scope::Cgroup(path) => scope::cgroup_members(path),
-        };
-        for tgid in members {
-            self.classes.add(tgid, class::IN_SCOPE);
-            if !scope::is_running(tgid) {
-                self.classes.clear(tgid);
-            }
-        }
-        Ok(())
     }
 
     /// Totals over all CPUs of what the kernel counts.

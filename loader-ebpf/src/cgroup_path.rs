@@ -1,0 +1,60 @@
+//! The path of a cgroup within the hierarchy, by walking its nodes in kernfs towards the root.
+
+use sentinel_ipc::{
+    kernel_abi::{PATH_BYTES, Span, flag, origin},
+    kernel_fields::Field,
+};
+
+use crate::{
+    kernel::{Address, copy_kernel, copy_kernel_string, forget},
+    path::{NAME_MAX, Written},
+};
+
+/// Levels that a walk takes at the most.
+const MAX_LEVELS: usize = 64;
+/// Room for one name and its NUL.
+pub type Name = [u8; NAME_MAX + 1];
+
+/// Writes the path of `cgroup` to the end of the first `PATH_BYTES` of `buffer`, which must have 256
+/// writable bytes more, as for [`crate::path::walk`]. Kernfs keeps no lengths, so each name goes through
+/// `name` first.
+#[inline(always)]
+pub fn write(cgroup: Address, name: &mut Name, buffer: *mut u8) -> Written {
+    let mut node = cgroup.follow(Field::CgroupKernfsNode);
+    let mut start = PATH_BYTES;
+    let mut flags = flag::TRUNCATED;
+    for _ in 0..MAX_LEVELS {
+        start = forget(start, node.0) & (2 * PATH_BYTES - 1);
+        let parent = node.follow(Field::KernfsNodeParent);
+        if parent.is_null() {
+            flags = 0;
+            break;
+        }
+        let from = node.follow(Field::KernfsNodeName);
+        let length = copy_kernel_string(name.as_mut_ptr(), name.len() as u32, from) as usize;
+        let length = forget(length, node.0) & NAME_MAX;
+        let name_start = core::hint::black_box(start.wrapping_sub(length + 1));
+        if name_start >= PATH_BYTES {
+            break;
+        }
+        // As in `path::walk`.
+        let name_start = core::hint::black_box(name_start) & (PATH_BYTES - 1);
+        let length = core::hint::black_box(length) & NAME_MAX;
+        // SAFETY: name_start < PATH_BYTES, so the slash and at most 255 bytes more fit.
+        unsafe { buffer.add(name_start).write(b'/') };
+        let from = Address(name.as_ptr() as u64);
+        // SAFETY: as above.
+        copy_kernel(unsafe { buffer.add(name_start + 1) }, length as u32, from);
+        start = name_start;
+        node = parent;
+    }
+    if start >= PATH_BYTES {
+        // SAFETY: within the buffer.
+        unsafe { buffer.add(PATH_BYTES - 1).write(b'/') };
+        start = PATH_BYTES - 1;
+    }
+    let start = forget(start, node.0) as u16;
+    let length = PATH_BYTES as u16 - start;
+    let flags = forget(flags as usize, node.0) as u16;
+    Written { span: Span { start, length, origin: origin::KERNEL, reserved: 0 }, flags }
+}

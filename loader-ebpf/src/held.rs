@@ -1,0 +1,130 @@
+//! What running processes have open when the loader asks: an iterator over descriptors, of the same kind
+//! as that of [`crate::snapshot`].
+
+use sentinel_ipc::{
+    kernel_abi::{FileRecord, HeldRecord, Object, flag, kind},
+    kernel_fields::Field,
+};
+
+use crate::{
+    descriptor::{S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK, Table, describe, object_of},
+    file_class,
+    kernel::{Address, Task, has, offset},
+    path::{Location, walk},
+    scope::{class_of, is_reported, taint},
+    snapshot::{Meta, Output, Workspace, header, stands_for_process},
+};
+
+const AF_UNIX: u16 = 1;
+/// As in `file_calls`.
+const ACCESS_MODE: u32 = 0o3;
+const WRITE_ONLY: u32 = 0o1;
+const PATH_ONLY: u32 = 0o10_000_000;
+
+/// `struct bpf_iter__task_file` (kernel/bpf/task_iter.c).
+#[repr(C)]
+pub struct FileContext {
+    meta: *const Meta,
+    task: *const u8,
+    number: u32,
+    file: *const u8,
+}
+
+/// Tells sockets, pipes and files of a class.
+#[unsafe(link_section = "iter/held")]
+#[unsafe(no_mangle)]
+pub extern "C" fn held(context: *const FileContext) -> i32 {
+    // SAFETY: the context that the kernel gives to iterators over descriptors.
+    let (output, task, number, file) = unsafe {
+        let context = &*context;
+        (Output::of(context.meta), context.task, context.number, context.file)
+    };
+    // Null when the kernel has come to the end.
+    if task.is_null() || file.is_null() {
+        return 0;
+    }
+    let task = Task::from_argument(task);
+    if !is_reported(class_of(task.tgid())) || !stands_for_process(task) {
+        return 0;
+    }
+    let file = Address(file as u64);
+    let mode: u16 = file.follow(Field::FileInode).read(Field::InodeMode);
+    match mode as u32 & S_IFMT {
+        S_IFSOCK | S_IFIFO => tell_channel(output, task, number, file),
+        S_IFREG => tell_file(output, task, number, file),
+        _ => {}
+    }
+    0
+}
+
+/// The bits in [`flag`] that hold for the descriptor `number`.
+#[inline(always)]
+fn flags_of(task: Task, number: u32) -> u16 {
+    Table::of(task).flags(number) & flag::CLOSE_ON_EXEC
+}
+
+/// Tells a socket or pipe.
+#[inline(always)]
+fn tell_channel(output: Output, task: Task, number: u32, file: Address) {
+    let Some(workspace) = Workspace::get() else { return };
+    let record = workspace.record::<HeldRecord>();
+    let flags = flags_of(task, number);
+    // SAFETY: the workspace has room for this type, all of which is written.
+    unsafe {
+        (&raw mut (*record).header).write(header(task, kind::HELD, flags, number as u64));
+        describe(file, &raw mut (*record).descriptor);
+        (&raw mut (*record).peer).write(peer_of(file));
+    }
+    output.write(record);
+}
+
+/// Inode of the unix socket at the other end of the socket `file`; 0 if there is none, or nobody has
+/// accepted it yet.
+#[inline(always)]
+fn peer_of(file: Address) -> u64 {
+    let sock = file.follow(Field::FilePrivateData).follow(Field::SocketSock);
+    if !has(Field::UnixSockPeer) || sock.read::<u16>(Field::SockFamily) != AF_UNIX {
+        return 0;
+    }
+    let socket = sock.follow(Field::UnixSockPeer).follow(Field::SockSocket);
+    if socket.is_null() {
+        return 0;
+    }
+    // Both are members of the same `struct socket_alloc`.
+    let outer = socket.0.wrapping_sub(offset(Field::SocketAllocSocket) as u64);
+    let inode = Address(outer.wrapping_add(offset(Field::SocketAllocInode) as u64));
+    inode.read(Field::InodeNumber)
+}
+
+/// Tells a regular file if it is of a class, with what the opening of a secret leads to.
+#[inline(always)]
+fn tell_file(output: Output, task: Task, number: u32, file: Address) {
+    let Some(workspace) = Workspace::get() else { return };
+    let record = workspace.record::<FileRecord>();
+    let object: Object = object_of(file);
+    let location = Location::of_file(file);
+    // SAFETY: the workspace has room for this type and what the walk asks for.
+    let path = unsafe { (&raw mut (*record).path).cast::<u8>() };
+    let written = walk(location, path);
+    let keys = &mut workspace.keys;
+    let class = file_class::classify_with(keys, &object, location, path, written.span);
+    if class == 0 {
+        return;
+    }
+    let open_flags: u32 = file.read(Field::FileFlags);
+    let reads = open_flags & ACCESS_MODE != WRITE_ONLY && open_flags & PATH_ONLY == 0;
+    if file_class::is_secret(class) && reads && file_class::has_content(&object) {
+        file_class::learn(&object, class);
+        taint(task.tgid());
+    }
+    let flags = flags_of(task, number) | written.flags;
+    // SAFETY: the record's own fields.
+    unsafe {
+        (&raw mut (*record).header).write(header(task, kind::HELD_FILE, flags, number as u64));
+        (&raw mut (*record).object).write(object);
+        (&raw mut (*record).span).write(written.span);
+        (&raw mut (*record).class).write(class);
+        (&raw mut (*record).open_flags).write(open_flags);
+    }
+    output.write(record);
+}

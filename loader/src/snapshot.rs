@@ -1,0 +1,246 @@
+//! What is running, as records: read from the kernel's iterators, piece by piece.
+
+use std::{
+    fs::File,
+    io::{self, ErrorKind, Read},
+    mem::offset_of,
+};
+
+use aya::{Btf, Ebpf, programs::Iter};
+use sentinel_ipc::kernel_abi::{RecordHeader, record_bytes};
+
+use crate::sensor::SensorError;
+
+/// Bytes that a snapshot tells at the most.
+pub const MAX_SNAPSHOT_BYTES: usize = 32 << 20;
+/// Of these, what the processes may take, so that there is room for what they hold.
+const MAX_PROCESS_BYTES: usize = MAX_SNAPSHOT_BYTES / 4 * 3;
+/// Bytes of a read(2). The kernel collects 32 KiB (`bpf_seq_read`) and hands over what fits: with room
+/// for all of it, these are whole records.
+const PIECE_BYTES: usize = 64 << 10;
+/// A run that only marks: so often the kernel may ask to be read again without having told anything,
+/// which it does every million tasks.
+const MAX_READS: u32 = 1 << 16;
+
+/// The iterator over descriptors.
+const HELD: &str = "held";
+
+/// The iterator over tasks, of which one is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tasks {
+    /// May sleep, and so reads arguments.
+    WithArguments,
+    /// For kernels where it may not.
+    Briefly,
+}
+
+impl Tasks {
+    fn name(self) -> &'static str {
+        match self {
+            Self::WithArguments => "running",
+            Self::Briefly => "running_briefly",
+        }
+    }
+}
+
+/// Loads the iterators.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn load(ebpf: &mut Ebpf, btf: &Btf) -> Result<Tasks, SensorError> {
+    let mut load = |name: &'static str, over: &str| {
+        let refused = |error| SensorError::Program(name, error);
+        program(ebpf, name)?.load(over, btf).map_err(refused)
+    };
+    load(HELD, "task_file")?;
+    // Whatever the first one is refused for, the second one shows whether it is more than that.
+    let tasks = Tasks::WithArguments;
+    if load(tasks.name(), "task").is_ok() {
+        return Ok(tasks);
+    }
+    let tasks = Tasks::Briefly;
+    load(tasks.name(), "task").map(|()| tasks)
+}
+
+/// Runs the iterator over tasks for what it does; returns how many bytes it wrote.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn run(ebpf: &mut Ebpf, tasks: Tasks) -> Result<usize, SensorError> {
+    let mut file = open(ebpf, tasks.name())?;
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut written = 0;
+    for _ in 0..MAX_READS {
+        match read(&mut file, &mut piece)? {
+            Some(0) => return Ok(written),
+            Some(bytes) => written += bytes,
+            None => {}
+        }
+    }
+    Ok(written)
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Iter, SensorError> {
+    let program = ebpf.program_mut(name).ok_or(SensorError::Mismatch(name))?;
+    program.try_into().map_err(|error| SensorError::Program(name, error))
+}
+
+/// A file that tells what the iterator `name` says, once. What it is attached by ends with it.
+fn open(ebpf: &mut Ebpf, name: &'static str) -> Result<File, SensorError> {
+    let refused = |error| SensorError::Program(name, error);
+    let program = program(ebpf, name)?;
+    let link = program.attach().map_err(refused)?;
+    let link = program.take_link(link).map_err(refused)?;
+    link.into_file().map_err(|error| SensorError::Iterator(io::Error::other(error)))
+}
+
+/// Fills `piece`; `None` when the kernel wants to be asked again.
+fn read(file: &mut File, piece: &mut [u8]) -> Result<Option<usize>, SensorError> {
+    match file.read(piece) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            Ok(None)
+        }
+        Err(error) => Err(SensorError::Iterator(error)),
+    }
+}
+
+/// How far a snapshot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Progress {
+    /// There may be more.
+    More,
+    /// All has been told.
+    Done {
+        /// Or rather all that [`MAX_SNAPSHOT_BYTES`] allow.
+        is_cut: bool,
+    },
+}
+
+/// A snapshot that is being taken.
+///
+/// It is no single moment: each record says when it was made. What happens meanwhile is told by events,
+/// whose hooks have to be attached before.
+pub struct Snapshot {
+    /// What is still to be read, the next one last, and how many bytes there may be by its end.
+    sources: Vec<(File, usize)>,
+    /// What was read last.
+    piece: Vec<u8>,
+    /// Bytes of it that were handed on.
+    taken: usize,
+    /// Bytes that were read in all.
+    total: usize,
+    is_cut: bool,
+}
+
+impl Snapshot {
+    /// Prepares everything and reads nothing yet.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn new(ebpf: &mut Ebpf, tasks: Tasks) -> Result<Self, SensorError> {
+        let running = open(ebpf, tasks.name())?;
+        let held = open(ebpf, HELD)?;
+        let sources = vec![(held, MAX_SNAPSHOT_BYTES), (running, MAX_PROCESS_BYTES)];
+        Ok(Self { sources, piece: Vec::new(), taken: 0, total: 0, is_cut: false })
+    }
+
+    /// Appends whole records to `records`, `room` bytes at the most, which has to be enough for the
+    /// longest of them. Makes one read(2) at the most, which may find nothing.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or what it says is no record.
+    pub fn read(&mut self, records: &mut Vec<u8>, room: usize) -> Result<Progress, SensorError> {
+        if self.taken == self.piece.len() {
+            self.refill()?;
+        }
+        let rest = self.piece.get(self.taken..).unwrap_or_default();
+        let bytes = whole_records(rest, room)?;
+        records.extend_from_slice(rest.get(..bytes).unwrap_or_default());
+        self.taken += bytes;
+        Ok(if self.taken == self.piece.len() && self.sources.is_empty() {
+            Progress::Done { is_cut: self.is_cut }
+        } else {
+            Progress::More
+        })
+    }
+
+    fn refill(&mut self) -> Result<(), SensorError> {
+        self.taken = 0;
+        self.piece.resize(PIECE_BYTES, 0);
+        let read = match self.sources.last_mut() {
+            Some((file, limit)) => read(file, &mut self.piece)?.map(|bytes| (bytes, *limit)),
+            None => None,
+        };
+        let Some((bytes, limit)) = read else {
+            self.piece.clear();
+            return Ok(());
+        };
+        self.piece.truncate(bytes);
+        self.total += bytes;
+        if self.total > limit {
+            self.total -= bytes;
+            self.piece.clear();
+            self.is_cut = true;
+        }
+        if self.piece.is_empty() {
+            self.sources.pop();
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of the whole records that `records` begins with, `room` at the most.
+fn whole_records(records: &[u8], room: usize) -> Result<usize, SensorError> {
+    let mut end = 0;
+    while let Some(rest) = records.get(end..).filter(|rest| !rest.is_empty()) {
+        let bytes = kind_of(rest).and_then(record_bytes).filter(|&bytes| bytes <= rest.len());
+        let bytes = bytes.ok_or(SensorError::Mismatch("record in an iterator's output"))?;
+        if end + bytes > room {
+            break;
+        }
+        end += bytes;
+    }
+    Ok(end)
+}
+
+fn kind_of(record: &[u8]) -> Option<u16> {
+    const AT: usize = offset_of!(RecordHeader, kind);
+    Some(u16::from_ne_bytes(record.get(AT..AT + size_of::<u16>())?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use sentinel_ipc::kernel_abi::{HeldRecord, kind};
+
+    use super::*;
+
+    fn record(kind: u16) -> Vec<u8> {
+        let mut bytes = vec![0; record_bytes(kind).unwrap()];
+        let at = offset_of!(RecordHeader, kind);
+        bytes[at..at + 2].copy_from_slice(&kind.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn records_are_handed_on_whole_as_far_as_there_is_room() {
+        let held = size_of::<HeldRecord>();
+        let process = record(kind::PROCESS);
+        let records = [record(kind::HELD), process.clone(), record(kind::HELD)].concat();
+        assert_eq!(whole_records(&records, usize::MAX).unwrap(), records.len());
+        assert_eq!(whole_records(&records, records.len() - 1).unwrap(), held + process.len());
+        assert_eq!(whole_records(&records, held + 1).unwrap(), held);
+        assert_eq!(whole_records(&records, held - 1).unwrap(), 0);
+        assert_eq!(whole_records(&[], 10).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_is_cut_or_unknown_is_an_error() {
+        let records = record(kind::HELD);
+        assert!(whole_records(&records[..records.len() - 1], usize::MAX).is_err());
+        assert!(whole_records(&records[..10], usize::MAX).is_err());
+        let unknown = vec![0xff; 200];
+        assert!(whole_records(&unknown, usize::MAX).is_err());
+    }
+}

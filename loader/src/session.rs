@@ -15,7 +15,8 @@ use sentinel_ipc::{
     diagnostics::tell,
     endpoint::Endpoint,
     frame::{
-        AnalyzerMessage, Clock, Counters, LoaderMessage, PROTOCOL_VERSION, Subscription, decode,
+        AnalyzerMessage, Clock, Counters, LoaderMessage, MAX_BATCH_BYTES, PROTOCOL_VERSION,
+        Subscription, decode,
     },
     kernel_abi::kind,
 };
@@ -26,6 +27,7 @@ use crate::{
     identity::{IdentityError, IdentityService},
     privileges,
     sensor::{Sensor, SensorError},
+    snapshot::{self, Snapshot},
 };
 
 const ANALYZER: Token = Token(0);
@@ -165,6 +167,16 @@ struct Conversation {
     /// The round under way ends with a heartbeat.
     beat_follows: bool,
     next_drain: Instant,
+    snapshot: Option<Begun>,
+    /// Another snapshot was asked for while one was being taken.
+    snapshot_again: bool,
+}
+
+/// A snapshot that is being taken.
+struct Begun {
+    snapshot: Snapshot,
+    /// CLOCK_BOOTTIME, ns.
+    at: u64,
 }
 
 struct Session {
@@ -258,6 +270,8 @@ impl Session {
             next_beat: now,
             beat_follows: false,
             next_drain: now,
+            snapshot: None,
+            snapshot_again: false,
         });
         Ok(())
     }
@@ -298,7 +312,37 @@ impl Session {
         if progress != Progress::Idle {
             return Ok(progress);
         }
-        self.conclude()
+        let progress = self.conclude()?;
+        if progress != Progress::Idle {
+            return Ok(progress);
+        }
+        self.go_on_with_snapshot()
+    }
+
+    /// Sends the next part of a snapshot, if one is being taken; a round comes between two parts.
+    fn go_on_with_snapshot(&mut self) -> Result<Progress, SessionError> {
+        let Some(conversation) = &mut self.conversation else { return Ok(Progress::Idle) };
+        let Some(Begun { snapshot, at }) = &mut conversation.snapshot else {
+            return Ok(Progress::Idle);
+        };
+        let mut records = Vec::new();
+        let (is_last, is_cut) = match snapshot.read(&mut records, MAX_BATCH_BYTES)? {
+            snapshot::Progress::More => (false, false),
+            snapshot::Progress::Done { is_cut } => (true, is_cut),
+        };
+        let message = LoaderMessage::Snapshot { begun: *at, records: &records, is_last, is_cut };
+        self.forwarder.message(&message)?;
+        if is_last {
+            // Heard of by a heartbeat's round, with which everything in it has been told.
+            conversation.next_beat = Instant::now();
+            conversation.snapshot = if std::mem::take(&mut conversation.snapshot_again) {
+                let snapshot = self.sensor.snapshot()?;
+                Some(Begun { snapshot, at: wall_and_boot()?.boot_ns })
+            } else {
+                None
+            };
+        }
+        Ok(Progress::More)
     }
 
     /// A round has ended, or there was none: says what comes after it.
@@ -365,7 +409,15 @@ impl Session {
                         subscription.reporting && subscription.kinds.has(kind::CANARY);
                     self.subscribe(&subscription)?;
                 }
-                (State::Serving, AnalyzerMessage::TakeSnapshot) => {}
+                (State::Serving, AnalyzerMessage::TakeSnapshot) => {
+                    if conversation.snapshot.is_some() {
+                        conversation.snapshot_again = true;
+                    } else {
+                        let snapshot = self.sensor.snapshot()?;
+                        conversation.snapshot =
+                            Some(Begun { snapshot, at: wall_and_boot()?.boot_ns });
+                    }
+                }
                 (State::Serving, AnalyzerMessage::Stop) => {
                     conversation.state = State::Stopping;
                     self.sensor.fall_silent()?;

@@ -15,9 +15,8 @@ use sentinel_ipc::{
         encode,
     },
     kernel_abi::{
-        CgroupRecord, CredentialsRecord, DescriptorRecord, ExecRecord, FileRecord, ForkRecord,
-        HeldRecord, NameRecord, Object, PathRecord, ProcessRecord, RecordHeader, SocketRecord,
-        Span, TargetRecord, TrafficRecord, kind,
+        CredentialsRecord, DescriptorRecord, ExecRecord, FileRecord, ForkRecord, Object,
+        PathRecord, RecordHeader, Span, TargetRecord, TrafficRecord, kind, record_bytes,
     },
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -84,27 +83,7 @@ impl Record {
 }
 
 fn bytes_of(of: u16) -> usize {
-    match of {
-        kind::FORK => size_of::<ForkRecord>(),
-        kind::EXEC => size_of::<ExecRecord>(),
-        kind::CGROUP_MADE | kind::CGROUP_REMOVED | kind::CGROUP_FOUND => size_of::<CgroupRecord>(),
-        kind::PROCESS => size_of::<ProcessRecord>(),
-        kind::HELD => size_of::<HeldRecord>(),
-        kind::HELD_FILE => size_of::<FileRecord>(),
-        kind::TCP_CONNECTING => size_of::<SocketRecord>(),
-        kind::SOCKET..=kind::DUP | kind::PIPE | kind::SOCKETPAIR | kind::RECEIVED | kind::SETNS => {
-            size_of::<DescriptorRecord>()
-        }
-        kind::OPEN..=kind::LOAD_MODULE_FILE => size_of::<FileRecord>(),
-        kind::SENT | kind::TRAFFIC => size_of::<TrafficRecord>(),
-        kind::RENAME..=kind::CHROOT => size_of::<PathRecord>(),
-        kind::CREDENTIALS => size_of::<CredentialsRecord>(),
-        kind::PTRACE | kind::PROCESS_MEMORY | kind::KILL | kind::CGROUP_MOVED => {
-            size_of::<TargetRecord>()
-        }
-        kind::SET_NAME => size_of::<NameRecord>(),
-        _ => size_of::<RecordHeader>(),
-    }
+    record_bytes(of).unwrap_or_else(|| panic!("kind {of:#x} has no records"))
 }
 
 /// The bytes of `path` that `span` tells.

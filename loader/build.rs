@@ -36,8 +36,12 @@ fn build() -> Result<(), String> {
     let toolchain = toolchain()?;
     let target_dir = out.join("ebpf");
     let architecture = variable("CARGO_CFG_TARGET_ARCH")?;
-    let flags =
-        format!("--cfg=bpf_target_arch=\"{architecture}\"\x1f-Cdebuginfo=2\x1f-Clink-arg=--btf");
+    // The last one has LLVM zero memory with stores. By default bpf-linker has it call a function that
+    // does so byte by byte, which the verifier walks each time.
+    let flags = format!(
+        "--cfg=bpf_target_arch=\"{architecture}\"\x1f-Cdebuginfo=2\x1f-Clink-arg=--btf\
+         \x1f-Clink-arg=--disable-expand-memcpy-in-order"
+    );
     let output = Command::new("rustup")
         .args(["run", &toolchain, "cargo", "build", "--release", "--locked"])
         .args(["--package", "sentinel-loader-ebpf", "--bin", OBJECT])

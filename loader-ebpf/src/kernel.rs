@@ -92,10 +92,11 @@ impl Task {
         unsafe { self.0.add(offset(field)).cast::<T>().read() }
     }
 
-    /// The address that the pointer `field` holds.
+    /// The address that the pointer `field` holds. Not loaded directly: for each such load, verifiers
+    /// since Linux 6.3 search all of the kernel's types, which is most of a load's time.
     #[inline(always)]
     pub fn follow(self, field: Field) -> Address {
-        Address(self.read::<u64>(field))
+        Address(self.0 as u64).follow(field)
     }
 
     /// Thread group id in the initial pid namespace.

@@ -15,9 +15,9 @@ use sentinel_tests::{
 };
 use serde_json::Value;
 
-fn flood(bed: &Bed, seconds: &str) -> Child {
+fn flood(bed: &Bed, arguments: &[&str]) -> Child {
     let mut command = bed.command(compiled("flood"));
-    command.arg(seconds).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
 }
 
 /// A shell that connects out, and its attacker's end.
@@ -56,7 +56,7 @@ fn adds_up(outcome: &Outcome) {
 fn a_shell_in_the_middle_of_a_flood_is_found_and_everything_adds_up() {
     let Some(bed) = Bed::new() else { return };
     let sentinel = Sentinel::start(&bed, &[]);
-    let mut flood = flood(&bed, "10");
+    let mut flood = flood(&bed, &["10"]);
     std::thread::sleep(Duration::from_secs(4));
     reverse_shell(&bed);
     assert!(flood.wait().unwrap().success());
@@ -78,7 +78,8 @@ fn a_loader_that_was_stopped_for_a_second_tells_what_it_missed() {
     let Some(bed) = Bed::new() else { return };
     let sentinel = Sentinel::start(&bed, &[]);
     send(sentinel.loader(), Signal::SIGSTOP);
-    let mut flood = flood(&bed, "1");
+    // More than the ring holds: a record of a close takes 88 bytes of it.
+    let mut flood = flood(&bed, &["1", "150000"]);
     std::thread::sleep(Duration::from_millis(500));
     reverse_shell(&bed);
     assert!(flood.wait().unwrap().success());

@@ -42,8 +42,9 @@ use crate::{
 const LOADER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const ENFORCER: Token = Token(2);
-/// How long the loader may take to load and attach.
-const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long the loader may take to load and attach: it is one second on an idle machine, and a loader
+/// that fails is noticed at once.
+const START_LIMIT: Duration = Duration::from_secs(120);
 /// How long it may take to send what is left after a stop.
 const STOP_LIMIT: Duration = Duration::from_millis(900);
 const STATUS_INTERVAL: Duration = Duration::from_millis(500);

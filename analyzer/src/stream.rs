@@ -157,7 +157,7 @@ impl Stream {
     fn follow_all(&mut self, events: Vec<Event>, alerts: &mut Vec<Alert>) {
         for event in events {
             self.analysis.event(&event, alerts);
-            self.processed += 1;
+            self.processed += u64::from(!event.is_of_snapshot());
         }
     }
 
@@ -179,7 +179,7 @@ impl Stream {
         &self.counters
     }
 
-    /// Events that were followed.
+    /// Events that were followed, without what snapshots found.
     pub fn processed(&self) -> u64 {
         self.processed
     }

@@ -98,6 +98,15 @@ pub struct Event {
 }
 
 impl Event {
+    /// Whether a snapshot found it, and no hook.
+    pub fn is_of_snapshot(&self) -> bool {
+        match &self.action {
+            Action::Running(_) | Action::Held { .. } | Action::CgroupFound { .. } => true,
+            Action::File(file) => file.call == FileCall::Held,
+            _ => false,
+        }
+    }
+
     /// With which errno the call failed; `None` if it did not.
     pub fn errno(&self) -> Option<u32> {
         let errno = self.result.checked_neg().filter(|errno| (1..ERRNO_END).contains(errno))?;

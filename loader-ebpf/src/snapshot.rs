@@ -1,4 +1,4 @@
-//! What is running when the loader asks: an iterator over tasks, whose output only the loader reads, one
+//! What is running when the loader asks: an iterator over tasks. Only the loader reads its output, one
 //! file at a time.
 //!
 //! The kernel runs these programs in the loader's read(2), with preemption on: they use no memory that

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, ErrorKind, Read},
     mem::offset_of,
+    ops::Range,
 };
 
 use aya::{Btf, Ebpf, programs::Iter};
@@ -127,8 +128,8 @@ pub struct Snapshot {
     sources: Vec<(File, usize)>,
     /// What was read last.
     piece: Vec<u8>,
-    /// Bytes of it that were handed on.
-    taken: usize,
+    /// What of it is still to be handed on.
+    waiting: Range<usize>,
     /// Bytes that were read in all.
     total: usize,
     is_cut: bool,
@@ -143,7 +144,8 @@ impl Snapshot {
         let running = open(ebpf, tasks.name())?;
         let held = open(ebpf, HELD)?;
         let sources = vec![(held, MAX_SNAPSHOT_BYTES), (running, MAX_PROCESS_BYTES)];
-        Ok(Self { sources, piece: Vec::new(), taken: 0, total: 0, is_cut: false })
+        let piece = vec![0; PIECE_BYTES];
+        Ok(Self { sources, piece, waiting: 0..0, total: 0, is_cut: false })
     }
 
     /// Appends whole records to `records`, `room` bytes at the most, which has to be enough for the
@@ -152,42 +154,32 @@ impl Snapshot {
     /// # Errors
     /// When the kernel refuses, or what it says is no record.
     pub fn read(&mut self, records: &mut Vec<u8>, room: usize) -> Result<Progress, SensorError> {
-        if self.taken == self.piece.len() {
-            self.refill()?;
+        if self.waiting.is_empty() {
+            self.waiting = 0..self.refill()?;
         }
-        let rest = self.piece.get(self.taken..).unwrap_or_default();
-        let bytes = whole_records(rest, room)?;
-        records.extend_from_slice(rest.get(..bytes).unwrap_or_default());
-        self.taken += bytes;
-        Ok(if self.taken == self.piece.len() && self.sources.is_empty() {
+        let waiting = self.piece.get(self.waiting.clone()).unwrap_or_default();
+        let bytes = whole_records(waiting, room)?;
+        records.extend_from_slice(waiting.get(..bytes).unwrap_or_default());
+        self.waiting.start += bytes;
+        Ok(if self.waiting.is_empty() && self.sources.is_empty() {
             Progress::Done { is_cut: self.is_cut }
         } else {
             Progress::More
         })
     }
 
-    fn refill(&mut self) -> Result<(), SensorError> {
-        self.taken = 0;
-        self.piece.resize(PIECE_BYTES, 0);
-        let read = match self.sources.last_mut() {
-            Some((file, limit)) => read(file, &mut self.piece)?.map(|bytes| (bytes, *limit)),
-            None => None,
-        };
-        let Some((bytes, limit)) = read else {
-            self.piece.clear();
-            return Ok(());
-        };
-        self.piece.truncate(bytes);
-        self.total += bytes;
-        if self.total > limit {
-            self.total -= bytes;
-            self.piece.clear();
-            self.is_cut = true;
-        }
-        if self.piece.is_empty() {
+    /// Reads the next piece; returns how many bytes it has.
+    fn refill(&mut self) -> Result<usize, SensorError> {
+        let Some((file, limit)) = self.sources.last_mut() else { return Ok(0) };
+        let Some(bytes) = read(file, &mut self.piece)? else { return Ok(0) };
+        let fits = self.total + bytes <= *limit;
+        self.is_cut |= !fits;
+        if bytes == 0 || !fits {
             self.sources.pop();
+            return Ok(0);
         }
-        Ok(())
+        self.total += bytes;
+        Ok(bytes)
     }
 }
 

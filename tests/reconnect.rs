@@ -40,6 +40,7 @@ impl Service {
         let (loaders_enforcer, _) = Channel::raw_pair().unwrap();
         let loader = rig::command("sentinel-loader", listener, loaders_enforcer)
             .arg(format!("--scope-cgroup={}", bed.cgroup().display()))
+            .stderr(fs::File::create(bed.path("errors")).unwrap())
             .spawn()
             .unwrap();
         Self { loader, socket: path, log: bed.path("alerts.json") }
@@ -158,6 +159,8 @@ fn one_that_breaks_the_protocol_does_not_take_the_loader_along() {
         stranger.is_some()
     }));
     stranger.unwrap().send(&[0xff; 40]).map(drop).unwrap();
+    let told = || fs::read_to_string(bed.path("errors")).unwrap_or_default();
+    assert!(within(PATIENCE, || told().contains("the analyzer broke the protocol")), "{}", told());
     let analyzer = service.analyzer();
     reverse_shell(&bed)();
     service.finds("reverse_shell", 1);

@@ -28,10 +28,6 @@ const MAP_ANONYMOUS: u64 = 0x20;
 const MAX_ERRNO: i64 = 4096;
 /// Execute bits, set-user-id, set-group-id.
 pub const POWERFUL_MODE: u64 = 0o6111;
-/// `O_ACCMODE` and `O_PATH` (include/uapi/asm-generic/fcntl.h).
-const ACCESS_MODE: u32 = 0o3;
-const WRITE_ONLY: u32 = 0o1;
-const PATH_ONLY: u32 = 0o10_000_000;
 
 /// Runs in the place of `sys_exit`.
 #[btf_tracepoint(function = "sys_exit")]
@@ -143,7 +139,7 @@ pub fn report() {
         return;
     }
     let class = file_class::classify(&object, location, path_at, written.span);
-    let reads = open_flags & ACCESS_MODE != WRITE_ONLY && open_flags & PATH_ONLY == 0;
+    let reads = file_class::may_read(open_flags);
     if file_class::is_secret(class) && reads && file_class::has_content(&object) {
         file_class::learn(&object, class);
         taint(tgid);

@@ -53,6 +53,11 @@ pub struct Keys {
 
 const NAME_WORDS: usize = NAME_BYTES / 8;
 
+/// `O_ACCMODE` and `O_PATH` (include/uapi/asm-generic/fcntl.h).
+const ACCESS_MODE: u32 = 0o3;
+const WRITE_ONLY: u32 = 0o1;
+const PATH_ONLY: u32 = 0o10_000_000;
+
 const READABLE_FOR_ALL: u32 = 0o004;
 /// Components that are looked at.
 const MAX_COMPONENTS: usize = 32;
@@ -90,6 +95,12 @@ pub fn learn(object: &Object, class: u32) {
 #[inline(always)]
 pub fn has_content(object: &Object) -> bool {
     object.mode & S_IFMT == S_IFREG && object.size > 0
+}
+
+/// Whether a file that is open like this can be read.
+#[inline(always)]
+pub fn may_read(open_flags: u32) -> bool {
+    open_flags & ACCESS_MODE != WRITE_ONLY && open_flags & PATH_ONLY == 0
 }
 
 /// Whether a file of this class taints who reads it.

@@ -17,9 +17,6 @@ use crate::{
 
 const AF_UNIX: u16 = 1;
 /// As in `file_calls`.
-const ACCESS_MODE: u32 = 0o3;
-const WRITE_ONLY: u32 = 0o1;
-const PATH_ONLY: u32 = 0o10_000_000;
 
 /// `struct bpf_iter__task_file` (kernel/bpf/task_iter.c).
 #[repr(C)]
@@ -112,7 +109,7 @@ fn tell_file(output: Output, task: Task, number: u32, file: Address) {
         return;
     }
     let open_flags: u32 = file.read(Field::FileFlags);
-    let reads = open_flags & ACCESS_MODE != WRITE_ONLY && open_flags & PATH_ONLY == 0;
+    let reads = file_class::may_read(open_flags);
     if file_class::is_secret(class) && reads && file_class::has_content(&object) {
         file_class::learn(&object, class);
         taint(task.tgid());

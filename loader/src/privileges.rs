@@ -42,6 +42,7 @@ pub const ALLOWED: &[AllowedCall] = &[
         when: When::ArgumentIsNull(4),
         reason: "frames; on connected sockets only",
     },
+    AllowedCall::always(libc::SYS_poll, "whether standard error can be written"),
     AllowedCall::always(libc::SYS_write, "messages on standard error"),
     AllowedCall::always(libc::SYS_read, "what iterators tell"),
     AllowedCall::always(libc::SYS_getpid, "its own process id, for the enforcer"),

@@ -25,6 +25,8 @@ pub enum Command {
     /// Feed recorded files to the same engines. Needs no privilege.
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArguments),
+    /// Show what the running Sentinel sees and does.
+    Status(StatusArguments),
 }
 
 const RECORD_EXAMPLES: &str = "\
@@ -93,6 +95,14 @@ impl RecordArguments {
             grimoire_enforce: false,
         }
     }
+}
+
+/// Options of `sentinel status`.
+#[derive(Debug, Args)]
+pub struct StatusArguments {
+    /// As a JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `sentinel replay`.

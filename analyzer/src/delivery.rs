@@ -7,6 +7,7 @@ use crate::{
     console::{Banner, Console, Status, Summary},
     json_log::JsonLog,
     output::Output,
+    status::Alerts,
 };
 
 /// The sinks of a run.
@@ -35,6 +36,12 @@ impl Delivery {
     /// How many alerts were delivered.
     pub fn count(&self) -> u64 {
         self.by_severity.iter().sum()
+    }
+
+    /// How many of each severity.
+    pub fn counts(&self) -> Alerts {
+        let [debug, info, warning, high, critical] = self.by_severity;
+        Alerts { critical, high, warning, info, debug }
     }
 
     /// Logs and shows an alert.

@@ -2,14 +2,15 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::Parser;
 use sentinel_analyzer::{
-    command_line::{Command, CommandLine, RunArguments},
+    command_line::{Command, CommandLine, RunArguments, StatusArguments},
     console::Console,
+    control::{self, ControlSocket},
     launch, privileges,
     recording::Recording,
     replay,
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run(&arguments, None),
         Command::Record(arguments) => run(&arguments.as_run(), Some(&arguments.output)),
         Command::Replay(arguments) => replay::run(&arguments, Console::new()).map_err(Into::into),
+        Command::Status(arguments) => show_status(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -31,6 +33,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn show_status(arguments: &StatusArguments) -> Result<(), Box<dyn std::error::Error>> {
+    let status = control::status(Path::new(control::SOCKET))?;
+    let text =
+        if arguments.json { serde_json::to_string_pretty(&status)? + "\n" } else { status.text() };
+    Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
 /// Runs all three processes; keeps what the loader says in `capture`, if that is given.
@@ -46,10 +55,14 @@ fn run(
         if capture.is_some() { session::whole_subscription() } else { session::subscription() };
     let recording =
         capture.map(|path| Recording::create(path, arguments.scope(), subscription)).transpose()?;
+    let control = ControlSocket::listen(Path::new(control::SOCKET))?;
     let launched = launch::launch(arguments)?;
     let console = Console::new();
     let (account, sandbox) = privileges::drop_privileges()?;
     let mut notes = Vec::new();
+    if control.is_none() {
+        notes.push("another Sentinel runs here: `sentinel status` asks that one".to_owned());
+    }
     if !account.installed {
         notes.push(format!(
             "user sentinel is not installed: runs as uid {}, and the others likewise",
@@ -62,7 +75,7 @@ fn run(
     if let Some(recording) = &recording {
         notes.push(format!("records into {}", recording.path().display()));
     }
-    let setup = Setup { subscription, recording, notes };
+    let setup = Setup { subscription, control, recording, notes };
     session::run(Watched::of(arguments), launched, &signals, console, setup)?;
     Ok(())
 }

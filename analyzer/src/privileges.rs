@@ -26,6 +26,13 @@ pub const ALLOWED: &[AllowedCall] = &[
         when: When::ArgumentIsNull(4),
         reason: "messages; on connected sockets only",
     },
+    AllowedCall::always(libc::SYS_getpid, "its own process id, for `sentinel status`"),
+    AllowedCall::always(libc::SYS_accept4, "who asks at the control socket"),
+    AllowedCall {
+        number: libc::SYS_getsockopt,
+        when: When::ArgumentIs(2, &[libc::SO_TYPE.cast_unsigned()]),
+        reason: "the type of an accepted socket",
+    },
     AllowedCall::always(libc::SYS_shutdown, "the end of the loader's connection"),
     AllowedCall::always(libc::SYS_read, "signalfd"),
     AllowedCall::always(libc::SYS_write, "console, logs"),

@@ -35,7 +35,8 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
         notes.push("this kernel's landlock closes the file system only".to_owned());
     }
     let launched = Launched { loader, loader_process: None, enforcer: None, patterns_log };
-    let setup = Setup { subscription: session::subscription(), recording: None, notes };
+    let setup =
+        Setup { subscription: session::subscription(), control: None, recording: None, notes };
     let watched = session::Watched {
         scope: format!("what the loader behind {} watches", arguments.loader.display()),
         limit: None,

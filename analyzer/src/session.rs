@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mio::{Events, Interest, Poll, Token, unix::SourceFd};
+use mio::{Events, Interest, Poll, Registry, Token, unix::SourceFd};
 use nix::{
     errno::Errno,
     sys::{
@@ -31,17 +31,20 @@ use crate::{
     analysis,
     command_line::RunArguments,
     console::{Banner, Console, Status},
+    control::ControlSocket,
     delivery::Delivery,
     enforcement::Enforcement,
     launch::Launched,
+    patterns::reverse_shell,
     recording::Recording,
-    sensor_state,
+    sensor_state, status,
     stream::Stream,
 };
 
 const LOADER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const ENFORCER: Token = Token(2);
+const CONTROL: Token = Token(3);
 /// How long the loader may take to load and attach: it is one second on an idle machine, and a loader
 /// that fails is noticed at once.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -189,6 +192,8 @@ impl Watched {
 pub struct Setup {
     /// What the loader is asked for.
     pub subscription: Subscription,
+    /// Where administrators ask.
+    pub control: Option<ControlSocket>,
     /// Where its frames are kept.
     pub recording: Option<Recording>,
     /// What the operator should know, for the banner.
@@ -244,6 +249,7 @@ pub fn run(
         is_silent: false,
         stream: Stream::new(watched.debug),
         recording: setup.recording,
+        control: setup.control,
         delivery,
         totals: None,
         last_status: (Instant::now(), 0),
@@ -290,6 +296,7 @@ struct Session {
     is_silent: bool,
     stream: Stream,
     recording: Option<Recording>,
+    control: Option<ControlSocket>,
     delivery: Delivery,
     totals: Option<Counters>,
     last_status: (Instant, u64),
@@ -311,6 +318,11 @@ impl Session {
             let source = &mut SourceFd(&socket);
             registry.register(source, ENFORCER, Interest::READABLE).map_err(polling)?;
         }
+        if let Some(control) = &self.control {
+            let source = &mut SourceFd(&control.listener());
+            registry.register(source, CONTROL, Interest::READABLE).map_err(polling)?;
+        }
+        let registry = registry.try_clone().map_err(polling)?;
         self.send(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION })?;
         let mut events = Events::with_capacity(8);
         let mut look = Look::Empty;
@@ -323,6 +335,9 @@ impl Session {
             look = self.receive()?;
             self.hear_enforcer();
             self.show_banner();
+            if events.iter().any(|event| event.token() == CONTROL) {
+                self.serve_control(&registry).map_err(polling)?;
+            }
             if look == Look::Closed && self.state != State::Finished {
                 return Err(match self.state {
                     State::AwaitingReady => SessionError::LoaderFailed,
@@ -336,6 +351,35 @@ impl Session {
             if self.state == State::Finished && !self.awaits_outcome() {
                 return Ok(());
             }
+        }
+    }
+
+    /// Answers administrators.
+    fn serve_control(&mut self, registry: &Registry) -> io::Result<()> {
+        let Some(mut control) = self.control.take() else { return Ok(()) };
+        for connection in control.accept() {
+            registry.register(&mut SourceFd(&connection), CONTROL, Interest::READABLE)?;
+        }
+        let processes = self.stream.analysis().processes();
+        control.serve(|| self.status(processes));
+        self.control = Some(control);
+        Ok(())
+    }
+
+    fn status(&self, processes: usize) -> status::Status {
+        let (counters, processed) = (self.stream.counters(), self.stream.processed());
+        status::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime: self.started.elapsed().as_secs(),
+            mode: self.mode().unwrap_or("starting").to_owned(),
+            scope: self.scope.clone(),
+            hooks: self.hooks.clone(),
+            blind_to: self.limits.iter().map(ToString::to_string).collect(),
+            rules: vec![reverse_shell::RULE.name.to_owned()],
+            events: status::Events::of(counters, processed, self.stream.late()),
+            processes: u64::try_from(processes).unwrap_or(u64::MAX),
+            alerts: self.delivery.counts(),
         }
     }
 
@@ -512,23 +556,28 @@ impl Session {
             .map_err(|error| SessionError::Protocol(error.to_string()))
     }
 
-    fn show_banner(&mut self) {
+    /// Whether it kills, in words; `None` while the enforcer has not said so.
+    fn mode(&self) -> Option<&'static str> {
         let mode = match &self.enforcement {
-            Some(enforcement) if enforcement.channel().is_some() => enforcement.mode(),
-            Some(_) | None => Some(Mode::Shadow),
+            Some(enforcement) if enforcement.channel().is_some() => enforcement.mode()?,
+            Some(_) | None => Mode::Shadow,
         };
-        let (false, State::Streaming, Some(mode)) = (self.banner_shown, self.state, mode) else {
-            return;
-        };
-        self.banner_shown = true;
-        let mode = match (self.enforce, mode) {
+        Some(match (self.enforce, mode) {
             (true, Mode::Enforce) => "enforce mode: kills on critical alerts, 10 a minute at most",
             (true, Mode::SwitchedOff) => "shadow mode: GRIMOIRE_ENFORCE=0 switches enforcement off",
             (true, Mode::Shadow) => "shadow mode: the enforcer is gone, nothing will be killed",
             (false, Mode::Shadow | Mode::Enforce | Mode::SwitchedOff) => {
                 "shadow mode: detects, never kills"
             }
+        })
+    }
+
+    fn show_banner(&mut self) {
+        let (false, State::Streaming, Some(mode)) = (self.banner_shown, self.state, self.mode())
+        else {
+            return;
         };
+        self.banner_shown = true;
         self.delivery.banner(&Banner {
             mode,
             scope: &self.scope,

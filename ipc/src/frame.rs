@@ -251,7 +251,7 @@ pub enum Refusal {
     Sentinel,
     /// A thread of the kernel.
     KernelThread,
-    /// The sensor does not know the process: outside its scope, or started before it.
+    /// The sensor does not know the process: it is outside its scope, or gone.
     UnknownProcess,
     /// The pid belongs to a process that started at another time.
     OtherProcess,

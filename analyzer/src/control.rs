@@ -1,0 +1,263 @@
+//! The control socket: where `sentinel status` asks a running analyzer.
+//!
+//! Who may connect is decided by the socket's mode and owner (0660, root and group `sentinel-admin`); a
+//! question is one packet, and so is its answer.
+
+use std::{
+    fmt, io,
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd},
+        unix::fs::{PermissionsExt, chown},
+    },
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    sys::socket::{
+        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket,
+    },
+    unistd::Group,
+};
+use sentinel_ipc::{
+    channel::{Channel, ChannelError, Received, Sent},
+    frame::{FrameError, decode, encode},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::status::Status;
+
+/// Where a running analyzer listens.
+pub const SOCKET: &str = "/run/sentinel/control.sock";
+/// Raised whenever a message changes; a question of another version gets no answer.
+const VERSION: u16 = 1;
+/// Who may ask, beside root.
+const ADMINISTRATORS: &str = "sentinel-admin";
+/// Connections at one time; the oldest makes room for a new one.
+const MAX_CONNECTIONS: usize = 8;
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What can be asked.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Question {
+    Status { version: u16 },
+}
+
+/// The listening end, and who has connected to it.
+pub struct ControlSocket {
+    listener: OwnedFd,
+    connections: Vec<Channel>,
+}
+
+impl ControlSocket {
+    /// Listens at `path`, in whose directory only root may write. `None` if another analyzer does
+    /// already.
+    ///
+    /// # Errors
+    /// A sentence that names the path.
+    pub fn listen(path: &Path) -> Result<Option<Self>, String> {
+        let refused = |error: &dyn fmt::Display| format!("{}: {error}", path.display());
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory).map_err(|error| refused(&error))?;
+        }
+        if Channel::connect(path).is_ok() {
+            return Ok(None);
+        }
+        // Left behind by one that was killed.
+        let _none_was_there = std::fs::remove_file(path);
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let listening = || {
+            let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+            bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
+            listen(&listener, Backlog::new(8)?)?;
+            Ok(listener)
+        };
+        match listening() {
+            Ok(listener) => {
+                let group = Group::from_name(ADMINISTRATORS).ok().flatten();
+                chown(path, Some(0), Some(group.map_or(0, |group| group.gid.as_raw())))
+                    .and_then(|()| {
+                        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
+                    })
+                    .map_err(|error| refused(&error))?;
+                Ok(Some(Self { listener, connections: Vec::new() }))
+            }
+            // Another one was faster.
+            Err(Errno::EADDRINUSE) => Ok(None),
+            Err(errno) => Err(refused(&errno)),
+        }
+    }
+
+    /// The listening socket, to be polled.
+    pub fn listener(&self) -> i32 {
+        self.listener.as_raw_fd()
+    }
+
+    /// Lets in who came; returns a descriptor to be polled for each.
+    pub fn accept(&mut self) -> Vec<i32> {
+        let mut new = Vec::new();
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        while let Ok(socket) = accept4(self.listener.as_raw_fd(), flags) {
+            #[expect(unsafe_code, reason = "nix gives accepted sockets as bare numbers")]
+            // SAFETY: accept4 has just made it, and nobody else knows it.
+            let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+            let Ok(channel) = Channel::new(socket) else { continue };
+            if self.connections.len() >= MAX_CONNECTIONS {
+                self.connections.remove(0);
+            }
+            new.push(channel.as_raw_fd());
+            self.connections.push(channel);
+        }
+        new
+    }
+
+    /// Answers what was asked; whoever has an answer, or asked nonsense, is let go.
+    pub fn serve(&mut self, status: impl Fn() -> Status) {
+        self.connections.retain_mut(|channel| {
+            let question = match channel.receive() {
+                Ok(Received::WouldBlock) => return true,
+                Ok(Received::Frame(frame)) => decode(frame),
+                Ok(Received::Closed) | Err(_) => return false,
+            };
+            if question == Ok(Question::Status { version: VERSION }) {
+                let mut frame = Vec::new();
+                // One that does not read gets no answer.
+                let _sent = encode(&status(), &mut frame).is_ok() && channel.send(&frame).is_ok();
+            }
+            false
+        });
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum ControlError {
+    /// Nobody can be asked.
+    Connect(ChannelError),
+    /// It went away.
+    Gone,
+    /// It says nothing.
+    Silent,
+    /// It said something else.
+    Frame(FrameError),
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(ChannelError::Io(error))
+                if error.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                write!(to, "{SOCKET}: only root and the group {ADMINISTRATORS} may ask")
+            }
+            Self::Connect(error) => write!(
+                to,
+                "{SOCKET}: {error}; is Sentinel running? `systemctl status sentinel.target` or \
+                 `sentinel run`"
+            ),
+            Self::Gone => write!(
+                to,
+                "the running Sentinel gave no answer: it ended, or it is of another version"
+            ),
+            Self::Silent => {
+                write!(to, "the running Sentinel gave no answer within {} s", PATIENCE.as_secs())
+            }
+            Self::Frame(error) => write!(to, "the running Sentinel is of another version: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ControlError {}
+
+/// Asks the analyzer that listens at `path`.
+///
+/// # Errors
+/// When there is none, or no answer.
+pub fn status(path: &Path) -> Result<Status, ControlError> {
+    let mut channel = Channel::connect(path).map_err(ControlError::Connect)?;
+    let mut frame = Vec::new();
+    encode(&Question::Status { version: VERSION }, &mut frame).map_err(ControlError::Frame)?;
+    match channel.send(&frame).map_err(ControlError::Connect)? {
+        Sent::Done => {}
+        Sent::WouldBlock | Sent::Closed => return Err(ControlError::Gone),
+    }
+    let limit = Instant::now() + PATIENCE;
+    while Instant::now() < limit {
+        match channel.receive().map_err(ControlError::Connect)? {
+            Received::Frame(frame) => return decode(frame).map_err(ControlError::Frame),
+            Received::Closed => return Err(ControlError::Gone),
+            Received::WouldBlock => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+    Err(ControlError::Silent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Status {
+        Status {
+            version: "1".into(),
+            pid: 1,
+            uptime: 2,
+            mode: "m".into(),
+            scope: "s".into(),
+            hooks: vec!["h".into()],
+            blind_to: Vec::new(),
+            rules: vec!["r".into()],
+            events: crate::status::Events::default(),
+            processes: 3,
+            alerts: crate::status::Alerts::default(),
+        }
+    }
+
+    /// A socket that is served until the test ends. `None` where it cannot be given to root.
+    fn served(directory: &tempfile::TempDir) -> Option<std::path::PathBuf> {
+        let path = directory.path().join("control.sock");
+        if !nix::unistd::geteuid().is_root() {
+            return None;
+        }
+        let mut control = ControlSocket::listen(&path).unwrap().unwrap();
+        std::thread::spawn(move || {
+            loop {
+                control.accept();
+                control.serve(sample);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        Some(path)
+    }
+
+    #[test]
+    fn a_question_gets_its_answer_among_idle_and_foolish_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let Some(path) = served(&directory) else { return };
+        let idle: Vec<Channel> = (0..20).map(|_| Channel::connect(&path).unwrap()).collect();
+        let foolish = Channel::connect(&path).unwrap();
+        assert_eq!(foolish.send(&[9; 100]).unwrap(), Sent::Done);
+        assert_eq!(status(&path).unwrap(), sample());
+        drop(idle);
+        assert_eq!(status(&path).unwrap(), sample());
+    }
+
+    #[test]
+    fn a_second_one_leaves_the_first_alone_and_a_dead_one_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let Some(path) = served(&directory) else { return };
+        assert!(ControlSocket::listen(&path).unwrap().is_none());
+        let stale = directory.path().join("stale.sock");
+        drop(ControlSocket::listen(&stale).unwrap().unwrap());
+        assert!(ControlSocket::listen(&stale).unwrap().is_some());
+        let mode = std::fs::metadata(&stale).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+    }
+
+    #[test]
+    fn without_anybody_there_it_says_what_to_do() {
+        let error = status(Path::new("/nonexistent/control.sock")).unwrap_err();
+        assert!(error.to_string().contains("is Sentinel running?"), "{error}");
+    }
+}

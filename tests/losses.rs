@@ -7,11 +7,13 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
 use sentinel_tests::{
     bed::Bed,
     peer::Peer,
     programs::compiled,
     sentinel::{Outcome, Sentinel, send},
+    tap::Tap,
 };
 use serde_json::Value;
 
@@ -113,4 +115,27 @@ fn a_loader_that_says_nothing_is_told() {
     assert_eq!(named(&outcome, "sensor_silent").len(), 1, "{}", outcome.output);
     assert_eq!(outcome.alerts[0]["severity"], "critical");
     assert!(outcome.status.success());
+}
+
+#[test]
+fn events_of_both_rings_come_in_the_order_in_which_they_happened() {
+    let Some(bed) = Bed::new() else { return };
+    let kinds = KindSet::of(&[kind::SOCKET, kind::CONNECT, kind::DUP, kind::CLOSE]);
+    let mut tap = Tap::start_with(&bed, kinds);
+    // So few that they fit into the rings: nobody takes them before the end. Making and closing a socket goes through one ring, connecting it and putting it on a standard
+    // stream through the other.
+    let code = "import os, socket\nfor i in range(1000):\n s = socket.socket()\n \
+                s.connect_ex(('127.0.0.1', 1))\n os.dup2(s.fileno(), 0)\n s.close()";
+    let mut command = bed.command("python3");
+    assert!(tap.run(command.args(["-c", code])).status.success());
+    let done: Vec<u16> = tap
+        .records()
+        .iter()
+        .skip_while(|record| record.header.kind != kind::SOCKET)
+        .map(|record| record.header.kind)
+        .collect();
+    let round = [kind::SOCKET, kind::CONNECT, kind::DUP, kind::CLOSE];
+    let rounds: Vec<&[u16]> = done.chunks(4).take(1000).collect();
+    assert_eq!(rounds.len(), 1000);
+    assert!(rounds.iter().all(|found| *found == round), "{:?}", &done[..40]);
 }

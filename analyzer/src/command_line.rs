@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 /// Detects attacks on this host from what the kernel sees.
 #[derive(Debug, Parser)]
-#[command(name = "sentinel", version, about, propagate_version = true)]
+#[command(name = "sentinel", version, propagate_version = true)]
+#[command(about = "Detects attacks on this host from what the kernel sees")]
 pub struct CommandLine {
     /// What to do.
     #[command(subcommand)]

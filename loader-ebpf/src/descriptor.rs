@@ -72,7 +72,9 @@ impl Table {
     #[inline(always)]
     pub fn flags(self, number: u32) -> u16 {
         let words = self.table.follow(Field::TableCloseOnExec);
-        let word: u64 = words.read_at((number as usize / 64) * 8);
+        // Behind the table's end stands something else.
+        let is_inside = number < self.table.read::<u32>(Field::TableSize);
+        let word: u64 = if is_inside { words.read_at((number as usize / 64) * 8) } else { 0 };
         let close_on_exec = ((word >> (number & 63)) & 1) as u16 * flag::CLOSE_ON_EXEC;
         let racy = if self.shared { flag::RACY } else { 0 };
         close_on_exec | forget(racy as usize, word) as u16

@@ -177,7 +177,8 @@ pub fn copy_user_string(to: *mut u8, length: u32, from: u64) -> Option<u32> {
     // SAFETY: as for `copy_user`.
     let copied =
         unsafe { helpers::bpf_probe_read_user_str(to.cast(), length, from as *const c_void) };
-    if copied > 0 { Some(copied as u32 - 1) } else { None }
+    // The length with its NUL, but 0 for an empty string before 6.13.
+    if copied >= 0 { Some((copied as u32).saturating_sub(1)) } else { None }
 }
 
 /// The value at `from` in the current process's memory; `None` if it cannot be read.

@@ -1,17 +1,85 @@
 //! Sentinel on kernels that this machine does not run: Debian's, in virtual machines.
+//!
+//! Each is booted once. Sentinel records there while a reverse shell and then the program
+//! `kernel_story` run; what it made of the program's calls is compared with what it makes of them
+//! here.
 
 use std::{
-    fs,
+    collections::HashSet,
+    fs::{self, File},
+    io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
-    sync::{Mutex, PoisonError},
+    process::{Command, Stdio},
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
-use sentinel_tests::{bed::skip, sentinel::program};
-use serde_json::Value;
+use nix::sys::signal::Signal;
+use sentinel_analyzer::alert::{Alert, Severity};
+use sentinel_ipc::frame::Limit;
+use sentinel_tests::{
+    bed::{Bed, skip},
+    programs::compiled_static,
+    sentinel::{PATIENCE, program, send, within},
+};
+
+#[path = "other_kernels/telling.rs"]
+mod telling;
+#[path = "other_kernels/words.rs"]
+mod words;
+
+use telling::Telling;
+
+/// How the lines of the story begin.
+const KINDS: [&str; 45] = [
+    "Accept ",
+    "Bind ",
+    "Bpf ",
+    "Chmod ",
+    "Chroot ",
+    "Close ",
+    "Connect ",
+    "Dup ",
+    "Exit",
+    "Fchmod ",
+    "Ftruncate ",
+    "Link ",
+    "Listen ",
+    "LoadModule ",
+    "Map ",
+    "MarkCloseOnExec ",
+    "Memfd ",
+    "Mkdir ",
+    "Mknod ",
+    "Mount ",
+    "MoveMount ",
+    "Open ",
+    "Pipe ",
+    "Received ",
+    "Rename ",
+    "Sent ",
+    "SetCloseOnExec ",
+    "SetName",
+    "Socket ",
+    "Socketpair ",
+    "Symlink ",
+    "Totals ",
+    "Truncate ",
+    "Unlink ",
+    "Unmount ",
+    "Unshare ",
+    "Userfaultfd ",
+    "connecting ",
+    "exec ",
+    "fork ",
+    "kill ",
+    "process memory",
+    "ptrace ",
+    "rights ",
+    "setns ",
+];
 
 /// One machine at a time: emulated, each is slow enough.
-static MACHINE: Mutex<()> = Mutex::new(());
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A script in `tests/vm`.
 fn script(name: &str) -> PathBuf {
@@ -28,6 +96,30 @@ fn ready() -> bool {
     made.status.success()
 }
 
+/// A kernel, and what a guest that runs it told.
+struct Machine {
+    kernel: &'static str,
+    /// What it cannot tell.
+    limits: &'static [Limit],
+    report: OnceLock<Option<Report>>,
+}
+
+static LINUX_6_1: Machine = Machine {
+    kernel: "6.1",
+    limits: &[Limit::FilesOfPathCalls, Limit::SilentIoUring],
+    report: OnceLock::new(),
+};
+static LINUX_6_12: Machine =
+    Machine { kernel: "6.12", limits: &[Limit::FilesOfPathCalls], report: OnceLock::new() };
+
+impl Machine {
+    /// Boots it, the first time; `None` where that cannot be.
+    fn report(&self) -> Option<&Report> {
+        let _one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        self.report.get_or_init(|| ready().then(|| Report::of(self.kernel))).as_ref()
+    }
+}
+
 /// What the guest's script printed.
 struct Report(String);
 
@@ -39,6 +131,7 @@ impl Report {
             fs::copy(program().with_file_name(name), payload.path().join(name)).unwrap();
         }
         fs::copy(script("watch"), payload.path().join("watch")).unwrap();
+        fs::copy(compiled_static("kernel_story"), payload.path().join("kernel_story")).unwrap();
         let run =
             Command::new(script("boot")).arg(kernel).arg(payload.path()).arg("./watch").output();
         let run = run.unwrap();
@@ -53,40 +146,137 @@ impl Report {
         self.0.lines().filter_map(rest).collect()
     }
 
-    fn alerts(&self) -> Vec<Value> {
-        self.lines("alert").iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    /// Whether Sentinel printed a line with `text` in it.
+    fn shows(&self, text: &str) -> bool {
+        self.lines("output").iter().any(|line| line.contains(text))
+    }
+
+    /// What the guest recorded.
+    fn telling(&self) -> Telling {
+        let mut unpack = Command::new("sh")
+            .args(["-c", "base64 --decode | gzip --decompress"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let packed = self.lines("record").concat();
+        let mut stdin = unpack.stdin.take().unwrap();
+        let write = std::thread::spawn(move || stdin.write_all(packed.as_bytes()).unwrap());
+        let output = unpack.wait_with_output().unwrap();
+        write.join().unwrap();
+        assert!(output.status.success(), "{}", self.0);
+        Telling::of(&output.stdout)
     }
 }
 
-fn a_reverse_shell_is_found_on(kernel: &str) {
-    let _one_at_a_time = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
-    if !ready() {
+fn a_reverse_shell_is_found_on(machine: &Machine) {
+    let Some(report) = machine.report() else { return };
+    let told = report.telling();
+    // On a slow machine a shell may first be noted as one that may be honest (severity high).
+    let is_critical = |alert: &&Alert| alert.severity == Severity::Critical;
+    let critical: Vec<&Alert> = told.alerts.iter().filter(is_critical).collect();
+    let [alert] = critical[..] else { panic!("{critical:#?}\n{}", report.0) };
+    let shell: Vec<u32> = report.lines("shell").iter().map(|pid| pid.parse().unwrap()).collect();
+    assert_eq!((alert.pattern_name, shell), ("reverse_shell", vec![alert.pid]));
+    assert_eq!(alert.remote_ip, Some("127.0.0.1".to_owned()));
+    assert_eq!(told.dropped, [0; 2]);
+    assert!(report.shows("CRITICAL") && report.shows("dropped 0"), "{}", report.0);
+}
+
+/// What this machine's kernel tells of the program; `None` where live tests cannot run.
+fn native() -> Option<&'static Telling> {
+    static NATIVE: OnceLock<Option<Telling>> = OnceLock::new();
+    NATIVE.get_or_init(|| Bed::new().map(|bed| Telling::of(&record(&bed)))).as_ref()
+}
+
+/// Does what `tests/vm/watch` does in the guest.
+fn record(bed: &Bed) -> Vec<u8> {
+    let capture = bed.path("story.cap");
+    let mut sentinel = Command::new(program())
+        .args(["record", "-o"])
+        .arg(&capture)
+        .arg(format!("--scope-cgroup={}", bed.cgroup().display()))
+        .stdin(Stdio::null())
+        .stdout(File::create(bed.path("output")).unwrap())
+        .spawn()
+        .unwrap();
+    let is_ready = || fs::read_to_string(bed.path("output")).unwrap().contains("hooks attached");
+    assert!(within(PATIENCE, is_ready));
+    // A tmpfs, as it is in the guest.
+    let stage = tempfile::tempdir_in("/dev/shm").unwrap();
+    let story = stage.path().join("kernel_story");
+    fs::copy(compiled_static("kernel_story"), &story).unwrap();
+    let status = bed
+        .command("env")
+        .arg("-i")
+        .arg(&story)
+        .arg(stage.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(stage.path().join("errors")).unwrap())
+        .status()
+        .unwrap();
+    let errors = fs::read_to_string(stage.path().join("errors")).unwrap();
+    assert!(status.success(), "{errors}");
+    send(sentinel.id(), Signal::SIGINT);
+    assert!(sentinel.wait().unwrap().success());
+    fs::read(capture).unwrap()
+}
+
+fn the_story_is_the_same_on(machine: &Machine) {
+    let Some(report) = machine.report() else { return };
+    let Some(here) = native() else { return };
+    let there = report.telling();
+    assert_eq!((here.dropped, there.dropped), ([0; 2], [0; 2]));
+    assert_eq!(there.limits, machine.limits);
+    // What one of the two cannot tell is compared on neither.
+    let limits: HashSet<Limit> = here.limits.iter().chain(&there.limits).copied().collect();
+    same(machine.kernel, &here.story(&limits), &there.story(&limits));
+}
+
+fn same(kernel: &str, here: &[String], there: &[String]) {
+    if here == there {
         return;
     }
-    let report = Report::of(kernel);
-    let alerts = report.alerts();
-    // On a slow machine a shell may first be noted as one that may be honest (severity high).
-    let critical: Vec<&Value> =
-        alerts.iter().filter(|alert| alert["severity"] == "critical").collect();
-    assert_eq!(critical.len(), 1, "{}", report.0);
-    let alert = critical[0];
-    let shell: Vec<u32> = report.lines("shell").iter().map(|pid| pid.parse().unwrap()).collect();
-    assert_eq!((&alert["pattern_name"], shell), (&"reverse_shell".into(), vec![pid_of(alert)]));
-    assert_eq!(alert["remote_ip"], "127.0.0.1");
-    let output = report.lines("output");
-    assert!(output.iter().any(|line| line.contains("dropped 0")), "{}", report.0);
-}
-
-fn pid_of(alert: &Value) -> u32 {
-    u32::try_from(alert["pid"].as_u64().unwrap()).unwrap()
+    let directory = tempfile::tempdir().unwrap();
+    let [here, there] = [("here", here), ("there", there)].map(|(name, lines)| {
+        let path = directory.path().join(name);
+        fs::write(&path, lines.join("\n") + "\n").unwrap();
+        path
+    });
+    let difference = Command::new("diff").arg("--unified=1").args([here, there]).output().unwrap();
+    panic!(
+        "the story is another on Linux {kernel} (+) than here (-):\n{}",
+        String::from_utf8_lossy(&difference.stdout),
+    );
 }
 
 #[test]
 fn a_reverse_shell_is_found_on_linux_6_1() {
-    a_reverse_shell_is_found_on("6.1");
+    a_reverse_shell_is_found_on(&LINUX_6_1);
 }
 
 #[test]
 fn a_reverse_shell_is_found_on_linux_6_12() {
-    a_reverse_shell_is_found_on("6.12");
+    a_reverse_shell_is_found_on(&LINUX_6_12);
+}
+
+#[test]
+fn the_story_is_the_same_on_linux_6_1() {
+    the_story_is_the_same_on(&LINUX_6_1);
+}
+
+#[test]
+fn the_story_is_the_same_on_linux_6_12() {
+    the_story_is_the_same_on(&LINUX_6_12);
+}
+
+/// So that the comparison compares something.
+#[test]
+fn the_story_is_about_all_kinds_of_events() {
+    let Some(here) = native() else { return };
+    let story = here.story(&HashSet::new());
+    let missing: Vec<&str> =
+        KINDS.into_iter().filter(|kind| !story.iter().any(|line| line.starts_with(kind))).collect();
+    assert_eq!(missing, [""; 0], "{}", story.join("\n"));
 }

@@ -14,6 +14,18 @@ static COMPILING: Mutex<()> = Mutex::new(());
 /// # Panics
 /// When gcc is missing or refuses.
 pub fn compiled(name: &str) -> PathBuf {
+    compiled_with(name, &[])
+}
+
+/// The same without a need for libraries, to run on another system.
+///
+/// # Panics
+/// When gcc is missing or refuses.
+pub fn compiled_static(name: &str) -> PathBuf {
+    compiled_with(name, &["-static"])
+}
+
+fn compiled_with(name: &str, arguments: &[&str]) -> PathBuf {
     let _one_at_a_time = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
     let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("programs/{name}.c"));
     let test_binary = std::env::current_exe().expect("a test binary");
@@ -24,7 +36,9 @@ pub fn compiled(name: &str) -> PathBuf {
         // Made elsewhere and moved: a program that runs cannot be written to.
         let fresh = directory.join(format!("{name}.{}", std::process::id()));
         let status = Command::new("gcc")
-            .args(["-O1", "-Wall", "-Werror", "-pthread", "-o"])
+            .args(["-O1", "-Wall", "-Werror", "-pthread"])
+            .args(arguments)
+            .arg("-o")
             .args([&fresh, &source])
             .status()
             .expect("gcc is installed");

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/io_uring.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
@@ -500,6 +501,68 @@ static void kernel(void)
 	MUST(close(MUST(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK))));
 }
 
+/* --- io_uring --------------------------------------------------------------------------------- */
+
+static struct {
+	int fd;
+	char *rings;
+	struct io_uring_params params;
+	struct io_uring_sqe *entries;
+} queue;
+
+static void set_up_queue(void)
+{
+	queue.fd = MUST(syscall(SYS_io_uring_setup, 8, &queue.params));
+	size_t bytes = queue.params.cq_off.cqes + queue.params.cq_entries * sizeof(struct io_uring_cqe);
+	queue.rings = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, queue.fd, IORING_OFF_SQ_RING);
+	queue.entries = mmap(NULL, 8 * sizeof *queue.entries, PROT_READ | PROT_WRITE, MAP_SHARED,
+			     queue.fd, IORING_OFF_SQES);
+	MUST((long)queue.rings);
+	MUST((long)queue.entries);
+}
+
+/* Runs one request to its end. */
+static long request(struct io_uring_sqe entry)
+{
+	static unsigned count;
+	queue.entries[count & 7] = entry;
+	((unsigned *)(queue.rings + queue.params.sq_off.array))[count & 7] = count & 7;
+	*(_Atomic unsigned *)(queue.rings + queue.params.sq_off.tail) = count + 1;
+	MUST(syscall(SYS_io_uring_enter, queue.fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0L));
+	struct io_uring_cqe *done = (struct io_uring_cqe *)(queue.rings + queue.params.cq_off.cqes) +
+				    (count & (queue.params.cq_entries - 1));
+	*(_Atomic unsigned *)(queue.rings + queue.params.cq_off.head) = ++count;
+	if (done->res < 0) {
+		errno = -done->res;
+		err(1, "io_uring, operation %d", entry.opcode);
+	}
+	return done->res;
+}
+
+/* Nothing in it has to wait, so that no kernel hands it to a thread of its own. */
+static void by_ring(void)
+{
+	Address at = loopback(AF_INET);
+	int there = MUST(socket(AF_INET, SOCK_DGRAM, 0));
+	MUST(bind(there, &at.any, at.length));
+	at = name_of(there);
+	set_up_queue();
+	int here = request((struct io_uring_sqe){.opcode = IORING_OP_SOCKET, .fd = AF_INET,
+						 .off = SOCK_DGRAM});
+	request((struct io_uring_sqe){.opcode = IORING_OP_CONNECT, .fd = here,
+				      .addr = (unsigned long)&at, .off = at.length});
+	request((struct io_uring_sqe){.opcode = IORING_OP_SEND, .fd = here,
+				      .addr = (unsigned long)"by ring", .len = 7});
+	request((struct io_uring_sqe){.opcode = IORING_OP_RECV, .fd = there,
+				      .addr = (unsigned long)text, .len = sizeof text});
+	request((struct io_uring_sqe){.opcode = IORING_OP_CLOSE, .fd = here});
+	/* The name is known when the request comes to it. */
+	MUST(close(MUST(open("/etc/passwd", O_RDONLY))));
+	int file = request((struct io_uring_sqe){.opcode = IORING_OP_OPENAT, .fd = AT_FDCWD,
+						 .addr = (unsigned long)"/etc/passwd"});
+	request((struct io_uring_sqe){.opcode = IORING_OP_CLOSE, .fd = file});
+}
+
 /* getpid, dup and close of 32-bit programs. */
 static long int80(long number, long argument)
 {
@@ -550,6 +613,7 @@ int main(int argc, char **argv)
 	threads();
 	shared_table();
 	kernel();
+	in_child(by_ring);
 	compatibility();
 	return 0;
 }

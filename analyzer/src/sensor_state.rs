@@ -33,28 +33,37 @@ pub struct SensorState {
     /// Canaries that arrived since their makers' last word, and how many it said there were.
     canaries_seen: u64,
     canaries_made: u64,
+    /// Losses among what verdicts rest on, when the last canary was expected.
+    lost_then: u64,
     is_blind: bool,
 }
 
 impl SensorState {
+    /// What was lost until now was lost for others.
+    pub fn begin(&mut self, totals: [u64; 2]) {
+        self.losses.totals = totals;
+        self.losses.before = totals;
+    }
+
     /// By `now` (CLOCK_BOOTTIME, ns) each ring has lost so many records in total: says so, at once
     /// the first time and at intervals from then on.
     pub fn lost(&mut self, now: u64, totals: [u64; 2], findings: &mut Vec<Finding>) {
         let new = self.losses.note(now, totals);
         for (untold, new) in self.untold.iter_mut().zip(new) {
-            *untold += new;
+            *untold = untold.saturating_add(new);
         }
         let is_due = self.told_at.is_none_or(|then| now.saturating_sub(then) >= LOSS_INTERVAL);
         if self.untold == [0; 2] || !is_due {
             return;
         }
         self.told_at = Some(now);
-        let [alert, telemetry] = std::mem::take(&mut self.untold);
+        let untold = std::mem::take(&mut self.untold);
+        let [alert, _] = untold;
         let severity = if alert > 0 { Severity::High } else { Severity::Warning };
         let message = format!(
             "{} events were lost ({alert} of those that verdicts rest on): they came faster than \
              they could be taken; alerts whose time this touches say so",
-            alert + telemetry
+            sum(untold)
         );
         findings.push(finding(&LOSS, severity, message));
     }
@@ -66,7 +75,7 @@ impl SensorState {
 
     /// Events lost in total.
     pub fn lost_in_total(&self) -> u64 {
-        self.losses.totals.iter().sum()
+        sum(self.losses.totals).saturating_sub(sum(self.losses.before))
     }
 
     /// A canary has arrived.
@@ -83,15 +92,18 @@ impl SensorState {
             self.canaries_seen = seen;
             return;
         }
+        let lost = self.losses.totals.get(ring::ALERT).copied().unwrap_or(0);
+        let may_be_lost = std::mem::replace(&mut self.lost_then, lost) != lost;
+        if seen < new && may_be_lost {
+            // It may be among them, and that is told already.
+            return;
+        }
         let was_blind = std::mem::replace(&mut self.is_blind, seen < new);
         if self.is_blind && !was_blind {
-            let lost = self.losses.totals.get(ring::ALERT).copied().unwrap_or(0);
-            let message = format!(
-                "the sensor does not see what it must see: its own test call did not arrive; \
-                 somebody has detached or changed its programs or maps, or it drowns in events \
-                 ({lost} lost of those that verdicts rest on); restart the loader"
-            );
-            findings.push(finding(&BLIND, Severity::Critical, message));
+            let message = "the sensor does not see what it must see: its own test call did not \
+                           arrive; somebody has detached or changed its programs or maps; restart \
+                           the loader";
+            findings.push(finding(&BLIND, Severity::Critical, message.to_owned()));
         } else if was_blind && !self.is_blind {
             let message = "the sensor's test calls arrive again; what happened meanwhile was not \
                            seen";
@@ -132,6 +144,8 @@ fn finding(rule: &'static Rule, severity: Severity, message: String) -> Finding 
 #[derive(Debug, Default)]
 struct Losses {
     totals: [u64; 2],
+    /// Totals when all of this began.
+    before: [u64; 2],
     /// When a loss was noticed (CLOCK_BOOTTIME, ns) and how many events it was, oldest first.
     noticed: VecDeque<(u64, u64)>,
 }
@@ -147,20 +161,26 @@ impl Losses {
             return new;
         }
         self.totals = totals;
-        self.noticed.push_back((now, new.iter().sum()));
+        self.noticed.push_back((now, sum(new)));
         if self.noticed.len() > MAX_LOSSES
             && let Some((_, oldest)) = self.noticed.pop_front()
             && let Some((_, next)) = self.noticed.front_mut()
         {
-            *next += oldest;
+            *next = next.saturating_add(oldest);
         }
         new
     }
 
     /// Events that were or may have been lost after `start`.
     fn since(&self, start: u64) -> u64 {
-        self.noticed.iter().rev().take_while(|(when, _)| *when >= start).map(|(_, lost)| lost).sum()
+        let since = self.noticed.iter().rev().take_while(|(when, _)| *when >= start);
+        since.fold(0, |total, (_, lost)| total.saturating_add(*lost))
     }
+}
+
+/// A capture may claim any numbers.
+fn sum([one, other]: [u64; 2]) -> u64 {
+    one.saturating_add(other)
 }
 
 #[cfg(test)]
@@ -210,6 +230,39 @@ mod tests {
         assert!(findings[1].message.starts_with("2 events"), "{}", findings[1].message);
         state.lost(3 * LOSS_INTERVAL, [1, 4], &mut findings);
         assert_eq!((findings.len(), state.lost_in_total()), (2, 5));
+    }
+
+    #[test]
+    fn a_canary_that_may_be_among_what_was_lost_says_nothing() {
+        let mut state = SensorState::default();
+        let mut findings = Vec::new();
+        state.lost(1, [1, 0], &mut findings);
+        state.canaries_made(1, &mut findings);
+        assert_eq!(names(&findings), ["sensor_loss"]);
+        state.canaries_made(2, &mut findings);
+        assert_eq!(names(&findings), ["sensor_loss", "sensor_blind"]);
+    }
+
+    #[test]
+    fn what_others_lost_is_not_told_again() {
+        let mut state = SensorState::default();
+        let mut findings = Vec::new();
+        state.begin([3, 4]);
+        state.lost(1, [3, 4], &mut findings);
+        assert_eq!((findings.len(), state.lost_in_total(), state.lost_since(0)), (0, 0, 0));
+        state.lost(2, [3, 6], &mut findings);
+        assert_eq!((findings.len(), state.lost_in_total(), state.lost_since(0)), (1, 2, 2));
+    }
+
+    #[test]
+    fn impossible_numbers_do_no_harm() {
+        let mut state = SensorState::default();
+        let mut findings = Vec::new();
+        for (now, totals) in [(1, [u64::MAX, 1]), (2, [u64::MAX; 2]), (u64::MAX, [0; 2])] {
+            state.lost(now, totals, &mut findings);
+            state.canaries_made(now, &mut findings);
+        }
+        assert_eq!(state.lost_since(0), u64::MAX);
     }
 
     #[test]

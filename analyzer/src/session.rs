@@ -336,7 +336,7 @@ impl Session {
             self.hear_enforcer();
             self.show_banner();
             if events.iter().any(|event| event.token() == CONTROL) {
-                self.serve_control(&registry).map_err(polling)?;
+                self.serve_control(&registry);
             }
             if look == Look::Closed && self.state != State::Finished {
                 return Err(match self.state {
@@ -355,15 +355,12 @@ impl Session {
     }
 
     /// Answers administrators.
-    fn serve_control(&mut self, registry: &Registry) -> io::Result<()> {
-        let Some(mut control) = self.control.take() else { return Ok(()) };
-        for connection in control.accept() {
-            registry.register(&mut SourceFd(&connection), CONTROL, Interest::READABLE)?;
-        }
+    fn serve_control(&mut self, registry: &Registry) {
+        let Some(mut control) = self.control.take() else { return };
+        control.accept(registry, CONTROL);
         let processes = self.stream.analysis().processes();
         control.serve(|| self.status(processes));
         self.control = Some(control);
-        Ok(())
     }
 
     fn status(&self, processes: usize) -> status::Status {
@@ -445,7 +442,10 @@ impl Session {
             };
             self.act_on(&mut alerts);
             followed.map_err(|error| broken(&error))?;
-            if let Some(next) = next {
+            // One that is stopping is asked for nothing more.
+            if let Some(next) = next
+                && matches!(self.state, State::Subscribing | State::Streaming)
+            {
                 self.send(&next)?;
             }
         }
@@ -595,7 +595,7 @@ impl Session {
             elapsed: now - self.started,
             limit: self.limit,
             rate: (self.stream.processed() - processed).saturating_mul(1000) / ms,
-            dropped: self.stream.counters().dropped.iter().sum(),
+            dropped: self.stream.analysis().lost(),
             patterns: self.delivery.count(),
         };
         self.last_status = (now, self.stream.processed());

@@ -59,8 +59,8 @@ impl Events {
         Self {
             seen: counters.seen,
             passed: counters.passed,
-            emitted: counters.emitted.iter().sum(),
-            dropped: urgent + other,
+            emitted: counters.emitted.iter().fold(0, |sum, one| sum.saturating_add(*one)),
+            dropped: urgent.saturating_add(other),
             dropped_urgent: urgent,
             unreadable: counters.unreadable,
             untracked: counters.untracked,

@@ -77,7 +77,10 @@ impl Stream {
         alerts: &mut Vec<Alert>,
     ) -> Result<(), RecordError> {
         match message {
-            LoaderMessage::Ready { clock, unattended_since, .. } => {
+            LoaderMessage::Ready { clock, unattended_since, counters, .. } => {
+                self.analysis.sensor(clock.boot_ns, alerts, |sensor, _| {
+                    sensor.begin(counters.dropped);
+                });
                 self.ready(*clock, *unattended_since, alerts);
             }
             LoaderMessage::Subscribed { .. } => {}
@@ -166,6 +169,7 @@ impl Stream {
         if let Some(whole) = self.whole.take_if(|whole| whole.last <= until) {
             self.analysis.settle(whole.begun);
             self.analysis.take_strangers();
+            self.refresh.strangers = 0;
         }
     }
 

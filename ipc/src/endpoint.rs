@@ -42,11 +42,17 @@ impl Endpoint {
             Self::Listening(listener) => listener,
         };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = match accept4(listener.as_raw_fd(), flags) {
+        let accepted = loop {
+            match accept4(listener.as_raw_fd(), flags) {
+                Err(Errno::EINTR | Errno::ECONNABORTED) => {}
+                accepted => break accepted,
+            }
+        };
+        let socket = match accepted {
             #[expect(unsafe_code, reason = "nix gives accepted sockets as bare numbers")]
             // SAFETY: accept4 has just made it, and nobody else knows it.
             Ok(socket) => unsafe { OwnedFd::from_raw_fd(socket) },
-            Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNABORTED) => return Ok(None),
+            Err(Errno::EAGAIN) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
         let channel = Channel::new(socket)?;

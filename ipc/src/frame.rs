@@ -77,8 +77,6 @@ pub enum Limit {
     IoUring,
     /// Completions of an io_uring that nobody is told of.
     SilentIoUring,
-    /// Arguments of processes that were running before (before 5.18).
-    ArgumentsOfRunning,
 }
 
 impl fmt::Display for Limit {
@@ -87,7 +85,6 @@ impl fmt::Display for Limit {
             Self::FilesOfPathCalls => "files that are renamed or linked before anybody opened them",
             Self::IoUring => "files and connections opened through io_uring",
             Self::SilentIoUring => "io_uring requests without a completion",
-            Self::ArgumentsOfRunning => "arguments of processes that were already running",
         })
     }
 }
@@ -104,6 +101,8 @@ pub enum LoaderMessage<'a> {
         /// When the loader began to wait for this analyzer after it had another one;
         /// CLOCK_BOOTTIME, ns.
         unattended_since: Option<u64>,
+        /// Totals by then, of which this analyzer has seen nothing.
+        counters: Counters,
     },
     /// Answer to [`AnalyzerMessage::Subscribe`].
     Subscribed {
@@ -427,7 +426,12 @@ mod tests {
     fn messages_survive_the_way() {
         let mut frame = Vec::new();
         let clock = Clock { boot_ns: 7, wall_offset_ns: -3 };
-        let message = LoaderMessage::Ready { version: 1, clock, unattended_since: Some(4) };
+        let message = LoaderMessage::Ready {
+            version: 1,
+            clock,
+            unattended_since: Some(4),
+            counters: Counters::default(),
+        };
         encode(&message, &mut frame).unwrap();
         assert_eq!(decode::<LoaderMessage<'_>>(&frame), Ok(message));
         let hooks = vec!["sys_exit", "b"];

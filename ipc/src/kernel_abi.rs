@@ -327,7 +327,7 @@ shared_layout! {
 
     /// A process that was running when a snapshot came to it. The header is about it, not about
     /// who took the snapshot.
-    struct ProcessRecord: 1536 {
+    struct ProcessRecord: 1024 {
         /// Who it is; `timestamp` is when it was looked at.
         header: RecordHeader,
         /// What it runs; for a script its interpreter.
@@ -340,18 +340,14 @@ shared_layout! {
         parent_start_time: u64,
         /// Thread group id of its parent.
         parent_tgid: u32,
-        /// Bytes of `argv`.
-        argv_length: u16,
         /// Always 0.
-        reserved: u16,
+        reserved: u32,
         /// `task_struct.comm`, for display only.
         comm: [u8; COMM_BYTES],
         /// Where in `path` the path lies.
         span: Span,
         /// Path of `executable`, not terminated.
         path: [u8; PATH_BYTES],
-        /// Arguments, each ended by a NUL.
-        argv: [u8; ARGV_BYTES],
     }
 
     /// A pipe or socket that a process held when a snapshot came to it. The header is the process's.

@@ -1,7 +1,7 @@
 //! Descriptor number → file → inode and socket, as the kernel holds them.
 
 use sentinel_ipc::{
-    kernel_abi::{Descriptor, DescriptorRecord, Object, Socket, flag, kind},
+    kernel_abi::{Descriptor, DescriptorRecord, Object, Socket, flag},
     kernel_fields::Field,
 };
 
@@ -161,19 +161,24 @@ fn put_v4(to: &mut [u8; 16], address: [u8; 4]) {
 #[inline(always)]
 pub fn emit(facts: Facts, number: u32) {
     let table = Table::current();
-    emit_file(Facts { flags: facts.flags | table.flags(number), ..facts }, table.file(number));
+    let facts = Facts { flags: facts.flags | table.flags(number), ..facts };
+    // A standard stream may become something else.
+    emit_with(facts, table.file(number), number <= 2);
 }
 
 /// Emits an event about `file`, which may be null.
 #[inline(always)]
 pub fn emit_file(facts: Facts, file: Address) {
+    emit_with(facts, file, false);
+}
+
+#[inline(always)]
+fn emit_with(facts: Facts, file: Address, urgent: bool) {
     let Some(record) = scratch::<DescriptorRecord>() else { return };
     // SAFETY: the scratch memory has room for exactly this type; both fields get written.
     unsafe {
         (&raw mut (*record).header).write(header(facts));
         describe(file, &raw mut (*record).descriptor);
     }
-    // A standard stream becomes something else.
-    let stream = facts.kind == kind::DUP && facts.result as u64 <= 2;
-    send(record, is_urgent(facts.kind) || stream);
+    send(record, urgent || is_urgent(facts.kind));
 }

@@ -16,7 +16,11 @@ use crate::{
 };
 
 const AF_UNIX: u16 = 1;
-/// As in `file_calls`.
+/// Descriptors after which the loader is let go on: the kernel would look at a million before, if none of
+/// them is told.
+const AT_ONCE: u64 = 4096;
+/// What lets it: the kernel comes back with the same descriptor.
+const LATER: i32 = 1;
 
 /// `struct bpf_iter__task_file` (kernel/bpf/task_iter.c).
 #[repr(C)]
@@ -39,6 +43,12 @@ pub extern "C" fn held(context: *const FileContext) -> i32 {
     // Null when the kernel has come to the end.
     if task.is_null() || file.is_null() {
         return 0;
+    }
+    let Some(workspace) = Workspace::get() else { return 0 };
+    workspace.looked_at += 1;
+    if workspace.looked_at > AT_ONCE {
+        workspace.looked_at = 0;
+        return LATER;
     }
     let task = Task::from_argument(task);
     if !is_reported(class_of(task.tgid())) || !stands_for_process(task) {
@@ -72,7 +82,9 @@ fn tell_channel(output: Output, task: Task, number: u32, file: Address) {
         describe(file, &raw mut (*record).descriptor);
         (&raw mut (*record).peer).write(peer_of(file));
     }
-    output.write(record);
+    if task.has_live_group() {
+        output.write(record);
+    }
 }
 
 /// Inode of the unix socket at the other end of the socket `file`; 0 if there is none, or nobody has

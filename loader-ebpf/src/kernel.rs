@@ -159,17 +159,6 @@ pub fn copy_user(to: *mut u8, length: u32, from: u64) -> bool {
     unsafe { helpers::bpf_probe_read_user(to.cast(), length, from as *const c_void) == 0 }
 }
 
-/// Copies `length` bytes from the memory of `task`; false if they cannot be read. Sleeps while they are
-/// brought in, so only a program that may sleep can do it.
-#[inline(always)]
-pub fn copy_user_of(task: Task, to: *mut u8, length: u32, from: u64) -> bool {
-    // SAFETY: as for `copy_user`; the verifier knows the task's type.
-    unsafe {
-        let (to, task) = (to.cast::<c_void>(), task.0.cast_mut().cast());
-        helpers::bpf_copy_from_user_task(to, length, from as *const c_void, task, 0) == 0
-    }
-}
-
 /// Copies a NUL-terminated string of at most `length` bytes from the current process's memory;
 /// returns its bytes without the NUL, or `None` if it cannot be read.
 #[inline(always)]

@@ -132,7 +132,7 @@ fn fill_exec(record: *mut ExecRecord, binprm: Address, old_tid: u32, tgid: u32) 
     let task = Task::current();
     copy_kernel(comm, COMM_BYTES as u32, task.address_of(Field::TaskComm));
     let memory = task.follow(Field::TaskMm);
-    let (argv_length, argv_flags) = copy_argv(argv, memory, copy_user);
+    let (argv_length, argv_flags) = copy_argv(argv, memory);
     let filename = binprm.follow(Field::BinprmFilename);
     let given_length = copy_kernel_string(given, GIVEN_BYTES as u32, filename) as u16;
     let is_script = binprm.follow(Field::BinprmInterpreter) != filename;
@@ -161,20 +161,15 @@ fn fill_exec(record: *mut ExecRecord, binprm: Address, old_tid: u32, tgid: u32) 
     }
 }
 
-/// Copies the argument vector that is in `memory` by `copy`; returns its bytes, and [`flag::TRUNCATED`]
-/// or 0.
+/// Copies the argument vector of the new program; returns its bytes, and [`flag::TRUNCATED`] or 0.
 #[inline(always)]
-pub fn copy_argv(
-    to: *mut u8,
-    memory: Address,
-    copy: impl FnOnce(*mut u8, u32, u64) -> bool,
-) -> (u16, u16) {
+fn copy_argv(to: *mut u8, memory: Address) -> (u16, u16) {
     let start: u64 = memory.read(Field::MmArgStart);
     let end: u64 = memory.read(Field::MmArgEnd);
     let length = end.wrapping_sub(start);
     let kept = if length > ARGV_BYTES as u64 { ARGV_BYTES as u64 } else { length };
     let kept = core::hint::black_box(kept) & (2 * ARGV_BYTES as u64 - 1);
-    if kept > ARGV_BYTES as u64 || !copy(to, kept as u32, start) {
+    if kept > ARGV_BYTES as u64 || !copy_user(to, kept as u32, start) {
         return (0, flag::TRUNCATED);
     }
     (kept as u16, if length > ARGV_BYTES as u64 { flag::TRUNCATED } else { 0 })

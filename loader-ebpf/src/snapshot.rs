@@ -20,10 +20,9 @@ use crate::{
     cgroup_path, credentials,
     descriptor::{NO_OBJECT, Table, object_of},
     facts, file_class,
-    kernel::{Task, copy_kernel, copy_user_of, forget, now},
+    kernel::{Task, copy_kernel, forget, now},
     marking,
     path::{Location, NAME_MAX, walk},
-    process::copy_argv,
     scope::{cgroup_id, class_of, control_value, is_reported, is_tainted},
 };
 
@@ -81,6 +80,8 @@ pub struct Workspace {
     name: cgroup_path::Name,
     /// For [`file_class`].
     pub keys: file_class::Keys,
+    /// Descriptors that were looked at since the loader was last let go on.
+    pub looked_at: u64,
 }
 
 #[map]
@@ -102,37 +103,25 @@ impl Workspace {
     }
 }
 
-/// Tells with arguments; for kernels that let an iterator sleep (since 5.18).
-#[unsafe(link_section = "iter.s/running")]
+/// Tells and marks processes. No arguments: they stand in the process's own memory, to read which one
+/// would have to wait for a page; and for how long, the owner of the page decides (FUSE).
+#[unsafe(link_section = "iter/running")]
 #[unsafe(no_mangle)]
 pub extern "C" fn running(context: *const TaskContext) -> i32 {
-    look_at::<true>(context);
-    0
-}
-
-/// Tells without arguments.
-#[unsafe(link_section = "iter/running_briefly")]
-#[unsafe(no_mangle)]
-pub extern "C" fn running_briefly(context: *const TaskContext) -> i32 {
-    look_at::<false>(context);
-    0
-}
-
-#[inline(always)]
-fn look_at<const WITH_ARGUMENTS: bool>(context: *const TaskContext) {
     // SAFETY: the context that the kernel gives to iterators over tasks.
     let (output, task) = unsafe { (Output::of((*context).meta), (*context).task) };
     // Null when the kernel has come to the end.
     if task.is_null() {
-        return;
+        return 0;
     }
     let task = Task::from_argument(task);
     if control_value(control::PASS) != pass::DESCRIBE {
         marking::mark(output, task);
     } else if stands_for_process(task) && is_reported(class_of(task.tgid())) {
         tell_cgroup(output, task);
-        tell_process::<WITH_ARGUMENTS>(output, task);
+        tell_process(output, task);
     }
+    0
 }
 
 /// Whether what there is to know of a user's process is known of `task`: its first thread, or, where that
@@ -201,18 +190,20 @@ fn tell_cgroup(output: Output, task: Task) {
 
 /// Tells who the process is, and notes it for the enforcer.
 #[inline(always)]
-fn tell_process<const WITH_ARGUMENTS: bool>(output: Output, task: Task) {
+fn tell_process(output: Output, task: Task) {
     let Some(workspace) = Workspace::get() else { return };
     let record = workspace.record::<ProcessRecord>();
-    // SAFETY: as in `tell_cgroup`. `path` is followed by `argv`, which gives the walk the room that it
-    // asks for; of both what was not written is left as it was.
+    // SAFETY: as in `tell_cgroup`.
     unsafe {
         (&raw mut (*record).header).write(header(task, kind::PROCESS, 0, 0));
-        let flags = fill::<WITH_ARGUMENTS>(record, task);
+        let flags = fill(record, task);
         (*record).header.flags |= flags;
         note(&raw mut workspace.facts, record, task);
     }
-    output.write(record);
+    // Its end is an event: then this is from before it.
+    if task.has_live_group() {
+        output.write(record);
+    }
 }
 
 /// Fills all but the header; returns what is to be added to its flags.
@@ -220,7 +211,7 @@ fn tell_process<const WITH_ARGUMENTS: bool>(output: Output, task: Task) {
 /// # Safety
 /// `record` has room for the type.
 #[inline(always)]
-unsafe fn fill<const WITH_ARGUMENTS: bool>(record: *mut ProcessRecord, task: Task) -> u16 {
+unsafe fn fill(record: *mut ProcessRecord, task: Task) -> u16 {
     let memory = task.follow(Field::TaskMm);
     let file = memory.follow(Field::MmExecutable);
     let parent = task.follow(Field::TaskRealParent);
@@ -242,14 +233,7 @@ unsafe fn fill<const WITH_ARGUMENTS: bool>(record: *mut ProcessRecord, task: Tas
         copy_kernel(comm, COMM_BYTES as u32, task.address_of(Field::TaskComm));
         let written = walk(Location::of_file(file), (&raw mut (*record).path).cast());
         (&raw mut (*record).span).write(written.span);
-        let (length, flags) = if WITH_ARGUMENTS {
-            let argv = (&raw mut (*record).argv).cast();
-            copy_argv(argv, memory, |to, length, from| copy_user_of(task, to, length, from))
-        } else {
-            (0, flag::TRUNCATED)
-        };
-        (&raw mut (*record).argv_length).write(length);
-        written.flags | flags
+        written.flags
     }
 }
 

@@ -104,9 +104,9 @@ impl Forwarder {
         (self.forwarded, self.shed)
     }
 
-    /// Whether messages wait to be sent.
-    pub fn is_waiting(&self) -> bool {
-        !self.outbox.is_empty()
+    /// How many messages wait to be sent.
+    pub fn waiting(&self) -> usize {
+        self.outbox.len()
     }
 
     /// Whether a round is under way.

@@ -19,7 +19,7 @@ use crate::{
     offsets::{self, OffsetsError},
     process_class::ProcessClasses,
     scope::{self, ScopeError},
-    snapshot::{self, Snapshot, Tasks},
+    snapshot::{self, Snapshot},
     syscall_table,
 };
 
@@ -110,8 +110,6 @@ pub struct Sensor {
     attached: Vec<(&'static str, BtfTracePointLinkId)>,
     scope: Scope,
     everything: bool,
-    /// The iterator over tasks that this kernel takes.
-    tasks: Tasks,
     /// The part of the scope that is reported.
     selection: Selection,
     /// What the object's variable of that name holds.
@@ -166,7 +164,7 @@ impl Sensor {
                 loaded.map_err(refused(stage.name))?;
             }
         }
-        let tasks = snapshot::load(&mut ebpf, &btf)?;
+        snapshot::load(&mut ebpf, &btf)?;
         let stages = fill_stages(&mut ebpf)?;
         file_classes::write(&mut ebpf, BUILT_IN)?;
         let classes = map_classes(&ebpf)?;
@@ -192,7 +190,6 @@ impl Sensor {
             attached: Vec::new(),
             scope,
             everything: everything == 1,
-            tasks,
             selection: Selection::All,
             control: kernel_abi::Control::default(),
         };
@@ -258,19 +255,14 @@ impl Sensor {
     /// # Errors
     /// When the kernel refuses.
     pub fn snapshot(&mut self) -> Result<Snapshot, SensorError> {
-        Snapshot::new(&mut self.ebpf, self.tasks)
-    }
-
-    /// Whether snapshots tell the arguments of processes.
-    pub fn tells_arguments(&self) -> bool {
-        self.tasks == Tasks::WithArguments
+        Snapshot::new(&mut self.ebpf)
     }
 
     /// Has an iterator mark processes until nothing changes any more: those in the subtree of the cgroup
     /// that is set or, without one, `root` and what descends from it.
     fn mark(&mut self, pass: u64, root: u32) -> Result<(), SensorError> {
         self.set_control(&[(control::PASS, pass), (control::MARK_ROOT, u64::from(root))])?;
-        let mut runs = (0..MAX_MARKING_RUNS).map(|_| snapshot::run(&mut self.ebpf, self.tasks));
+        let mut runs = (0..MAX_MARKING_RUNS).map(|_| snapshot::run(&mut self.ebpf));
         let end = runs.find(|changes| !matches!(changes, Ok(1..)));
         self.set_control(&[(control::PASS, pass::DESCRIBE), (control::MARK_ROOT, 0)])?;
         end.unwrap_or(Ok(0)).map(|_| ())
@@ -337,11 +329,7 @@ impl Sensor {
 
     /// What this kernel cannot tell of `kinds`.
     pub fn limits(&self, kinds: KindSet) -> Vec<Limit> {
-        let mut limits = hooks::limits(&self.reporting, kinds);
-        if !self.tells_arguments() {
-            limits.push(Limit::ArgumentsOfRunning);
-        }
-        limits
+        hooks::limits(&self.reporting, kinds)
     }
 
     fn attach(&mut self, name: &'static str) -> Result<(), SensorError> {

@@ -38,6 +38,11 @@ const LISTENER: Token = Token(4);
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// How long telemetry may lie in its ring when nothing else wakes the loader.
 const DRAIN: Duration = Duration::from_millis(100);
+/// How long an analyzer may take to say its first word, and how long somebody may wait at the socket who
+/// was not let in at first.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Messages that may wait to be sent before nothing more is read.
+const MAX_ANSWERS: usize = 8;
 /// Heartbeats from one canary to the next.
 const CANARY_EVERY: u32 = 4;
 
@@ -143,11 +148,16 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
 
 /// The next analyzer, if there is one.
 fn accept(analyzers: &mut Endpoint, user: Uid, sensor: &Sensor) -> Option<Channel> {
-    let channel = match analyzers.next(user) {
-        Ok(channel) => channel?,
-        Err(error) => {
-            tell(&format!("sentinel-loader: a connection is refused: {error}"));
-            return None;
+    let channel = loop {
+        match analyzers.next(user) {
+            Ok(channel) => break channel?,
+            Err(error) => {
+                tell(&format!("sentinel-loader: a connection is refused: {error}"));
+                // Somebody else may be waiting behind a stranger; else it is tried again later.
+                if !matches!(error, ChannelError::Stranger(_)) {
+                    return None;
+                }
+            }
         }
     };
     let pid = channel.peer().ok().and_then(|peer| u32::try_from(peer.pid()).ok());
@@ -159,6 +169,9 @@ fn accept(analyzers: &mut Endpoint, user: Uid, sensor: &Sensor) -> Option<Channe
 struct Conversation {
     channel: Channel,
     state: State,
+    begun: Instant,
+    /// Whether a round has begun since it said stop, which will be the last.
+    last_round: bool,
     /// Whether it asked for canaries.
     canary_wanted: bool,
     canaries: u64,
@@ -245,10 +258,16 @@ impl Session {
         if busy {
             return Some(Duration::ZERO);
         }
-        let conversation = self.conversation.as_ref()?;
-        // Before it says something, and while the socket is full, only it can get things going.
-        if conversation.state != State::Serving || self.forwarder.is_waiting() {
-            return None;
+        let Some(conversation) = &self.conversation else {
+            // Who waits at the socket is announced once, and may not have been let in then.
+            return Some(PATIENCE);
+        };
+        if conversation.state == State::AwaitingHello {
+            return Some(PATIENCE);
+        }
+        // Only the analyzer can get things going again; looked at now and then all the same.
+        if conversation.state != State::Serving || self.forwarder.waiting() > 0 {
+            return Some(DRAIN);
         }
         let next = conversation.next_beat.min(conversation.next_drain);
         Some(next.saturating_duration_since(Instant::now()))
@@ -264,6 +283,8 @@ impl Session {
         self.conversation = Some(Conversation {
             channel,
             state: State::AwaitingHello,
+            begun: now,
+            last_round: false,
             canary_wanted: false,
             canaries: 0,
             beats: 0,
@@ -281,7 +302,9 @@ impl Session {
         self.conversation = None;
         self.sensor.fall_silent()?;
         self.forwarder.discard()?;
-        self.unattended_since = Some(wall_and_boot()?.boot_ns);
+        // One that asked for nothing has not attended either.
+        let now = wall_and_boot()?.boot_ns;
+        self.unattended_since.get_or_insert(now);
         Ok(())
     }
 
@@ -294,6 +317,11 @@ impl Session {
             return Ok(Progress::Closed);
         }
         let Some(conversation) = &mut self.conversation else { return Ok(Progress::Idle) };
+        let is_mute =
+            conversation.state == State::AwaitingHello && conversation.begun.elapsed() >= PATIENCE;
+        if is_mute && self.analyzers.is_listening() {
+            return Ok(Progress::Closed);
+        }
         if !self.forwarder.is_in_round()
             && matches!(conversation.state, State::Serving | State::Stopping)
         {
@@ -304,6 +332,7 @@ impl Session {
             let due = conversation.beat_follows || now >= conversation.next_drain;
             if woken || due || conversation.state == State::Stopping {
                 conversation.next_drain = now + DRAIN;
+                conversation.last_round = conversation.state == State::Stopping;
                 self.forwarder.begin(wall_and_boot()?.boot_ns, conversation.beat_follows);
             }
         }
@@ -355,6 +384,7 @@ impl Session {
                 self.forwarder.message(&LoaderMessage::Heartbeat { clock, counters, canaries })?;
                 Ok(Progress::More)
             }
+            State::Stopping if !conversation.last_round => Ok(Progress::More),
             State::Stopping => {
                 conversation.state = State::Finishing;
                 self.forwarder.message(&LoaderMessage::Finished { counters })?;
@@ -377,11 +407,11 @@ impl Session {
         }
     }
 
-    /// Handles what the analyzer sent; true when it is gone. While answers wait to be sent nothing
+    /// Handles what the analyzer sent; true when it is gone. While many answers wait to be sent nothing
     /// more is read, so that they stay few.
     fn read_messages(&mut self) -> Result<bool, SessionError> {
         while let Some(conversation) = &mut self.conversation
-            && !self.forwarder.is_waiting()
+            && self.forwarder.waiting() < MAX_ANSWERS
         {
             let broken = |error: &dyn fmt::Display| SessionError::Protocol(error.to_string());
             let message = match conversation.channel.receive().map_err(|error| broken(&error))? {
@@ -391,6 +421,8 @@ impl Session {
             };
             match (conversation.state, message) {
                 (State::AwaitingHello, AnalyzerMessage::Hello { version }) => {
+                    let (forwarded, shed) = self.forwarder.totals();
+                    let counters = Counters { forwarded, shed, ..self.sensor.counters()? };
                     if version != PROTOCOL_VERSION {
                         return Err(SessionError::Protocol(format!(
                             "it speaks version {version}, this loader {PROTOCOL_VERSION}; install \
@@ -401,12 +433,16 @@ impl Session {
                     self.forwarder.message(&LoaderMessage::Ready {
                         version: PROTOCOL_VERSION,
                         clock: wall_and_boot()?,
-                        unattended_since: self.unattended_since.take(),
+                        unattended_since: self.unattended_since,
+                        counters,
                     })?;
                 }
                 (State::Serving, AnalyzerMessage::Subscribe(subscription)) => {
                     conversation.canary_wanted =
                         subscription.reporting && subscription.kinds.has(kind::CANARY);
+                    if subscription.reporting {
+                        self.unattended_since = None;
+                    }
                     self.subscribe(&subscription)?;
                 }
                 (State::Serving, AnalyzerMessage::TakeSnapshot) => {
@@ -428,12 +464,18 @@ impl Session {
                 ) => {
                     return Err(SessionError::Protocol("a second hello".into()));
                 }
+                // Sent before it read that there is nothing more.
                 (
-                    State::AwaitingHello | State::Stopping | State::Finishing,
+                    State::Stopping | State::Finishing,
+                    AnalyzerMessage::Subscribe(_) | AnalyzerMessage::TakeSnapshot,
+                ) => {}
+                (
+                    State::AwaitingHello,
                     AnalyzerMessage::Subscribe(_)
                     | AnalyzerMessage::TakeSnapshot
                     | AnalyzerMessage::Stop,
-                ) => {
+                )
+                | (State::Stopping | State::Finishing, AnalyzerMessage::Stop) => {
                     return Err(SessionError::Protocol("a message out of turn".into()));
                 }
             }

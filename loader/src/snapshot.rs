@@ -26,49 +26,27 @@ const MAX_READS: u32 = 1 << 16;
 /// The iterator over descriptors.
 const HELD: &str = "held";
 
-/// The iterator over tasks, of which one is loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tasks {
-    /// May sleep, and so reads arguments.
-    WithArguments,
-    /// For kernels where it may not.
-    Briefly,
-}
-
-impl Tasks {
-    fn name(self) -> &'static str {
-        match self {
-            Self::WithArguments => "running",
-            Self::Briefly => "running_briefly",
-        }
-    }
-}
+/// The iterator over tasks.
+const RUNNING: &str = "running";
 
 /// Loads the iterators.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn load(ebpf: &mut Ebpf, btf: &Btf) -> Result<Tasks, SensorError> {
-    let mut load = |name: &'static str, over: &str| {
-        let refused = |error| SensorError::Program(name, error);
-        program(ebpf, name)?.load(over, btf).map_err(refused)
-    };
-    load(HELD, "task_file")?;
-    // Whatever the first one is refused for, the second one shows whether it is more than that.
-    let tasks = Tasks::WithArguments;
-    if load(tasks.name(), "task").is_ok() {
-        return Ok(tasks);
+pub fn load(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), SensorError> {
+    for (name, over) in [(RUNNING, "task"), (HELD, "task_file")] {
+        let loaded = program(ebpf, name)?.load(over, btf);
+        loaded.map_err(|error| SensorError::Program(name, error))?;
     }
-    let tasks = Tasks::Briefly;
-    load(tasks.name(), "task").map(|()| tasks)
+    Ok(())
 }
 
 /// Runs the iterator over tasks for what it does; returns how many bytes it wrote.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn run(ebpf: &mut Ebpf, tasks: Tasks) -> Result<usize, SensorError> {
-    let mut file = open(ebpf, tasks.name())?;
+pub fn run(ebpf: &mut Ebpf) -> Result<usize, SensorError> {
+    let mut file = open(ebpf, RUNNING)?;
     let mut piece = vec![0; PIECE_BYTES];
     let mut written = 0;
     for _ in 0..MAX_READS {
@@ -140,8 +118,8 @@ impl Snapshot {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn new(ebpf: &mut Ebpf, tasks: Tasks) -> Result<Self, SensorError> {
-        let running = open(ebpf, tasks.name())?;
+    pub fn new(ebpf: &mut Ebpf) -> Result<Self, SensorError> {
+        let running = open(ebpf, RUNNING)?;
         let held = open(ebpf, HELD)?;
         let sources = vec![(held, MAX_SNAPSHOT_BYTES), (running, MAX_PROCESS_BYTES)];
         let piece = vec![0; PIECE_BYTES];

@@ -25,10 +25,7 @@ fn compare(snapshot: &Snapshot, pid: u32) {
     assert_eq!(told.parent_start_time / 10_000_000, parent[19].parse::<u64>().unwrap());
     let comm = fs::read(format!("/proc/{pid}/comm")).unwrap();
     assert_eq!(told.comm.split(|&byte| byte == 0).next(), comm.strip_suffix(b"\n"));
-    let argv = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
-    let kept = argv.len().min(512);
-    assert_eq!(told.argv[..usize::from(told.argv_length)], argv[..kept]);
-    assert_eq!(header.flags & flag::TRUNCATED != 0, argv.len() > kept);
+    assert_eq!(header.flags & flag::TRUNCATED, 0);
     let rights = &told.credentials;
     let ids = |name| status(pid, name, 10);
     assert_eq!(rights.uid.map(u64::from).as_slice(), ids("Uid:"));
@@ -114,7 +111,6 @@ fn a_process_whose_first_thread_has_ended_is_told() {
     let told = snapshot.process(pid);
     let path = spanned(&told.path, &told.span);
     assert_eq!(path, compiled("snapshot").into_os_string().into_encoded_bytes());
-    assert!(told.argv_length > 0);
     assert_eq!(told.header.start_time / 10_000_000, stat(pid)[19].parse::<u64>().unwrap());
     let mut ended = ended;
     ended.wait().unwrap();

@@ -91,17 +91,12 @@ pub(super) fn action(record: &ExecRecord) -> Result<Action, RecordError> {
     })))
 }
 
-/// The first `length` bytes of a record's field of this name.
-pub(super) fn front<'a>(
-    bytes: &'a [u8],
-    length: u16,
-    name: &'static str,
-) -> Result<&'a [u8], RecordError> {
+fn front<'a>(bytes: &'a [u8], length: u16, name: &'static str) -> Result<&'a [u8], RecordError> {
     bytes.get(..usize::from(length)).ok_or(RecordError::Field(name))
 }
 
 /// Strings that are each ended by a NUL; the last one may have been cut before its own.
-pub(super) fn terminated(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn terminated(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let strings = (!bytes.is_empty()).then(|| bytes.strip_suffix(&[0]).unwrap_or(bytes));
     strings.into_iter().flat_map(|strings| strings.split(|&byte| byte == 0))
 }

@@ -6,7 +6,6 @@ use super::{
     Action, Exec, ProcessId, RecordError,
     argument::low,
     credentials::credentials,
-    exec::{front, terminated},
     object::{descriptor, object},
     path::{spanned, until_nul},
 };
@@ -15,7 +14,8 @@ use crate::escape::escape;
 /// A process that was running when a snapshot came to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Running {
-    /// Its program, as far as that can still be told: no environment, and no script's own path.
+    /// Its program, as far as that can still be told: no arguments, no environment, and no script's own
+    /// path.
     pub program: Exec,
     /// Its parent.
     pub parent: Option<ProcessId>,
@@ -23,12 +23,10 @@ pub struct Running {
 
 pub(super) fn process(record: &ProcessRecord) -> Result<Action, RecordError> {
     let truncated = record.header.flags & flag::TRUNCATED != 0;
-    let argv = front(&record.argv, record.argv_length, "argv_length")?;
     let parent = ProcessId { tgid: record.parent_tgid, start_time: record.parent_start_time };
     let program = Exec {
         object: object(&record.executable),
         path: spanned(&record.span, &record.path, truncated)?,
-        arguments: terminated(argv).map(<[u8]>::to_vec).collect(),
         truncated,
         comm: escape(until_nul(&record.comm)),
         stdio: record.stdio.map(|found| descriptor(&found, false)),
@@ -64,20 +62,17 @@ mod tests {
         record.header = fixture::header(kind::PROCESS);
         record.path[503..].copy_from_slice(b"/bin/bash");
         (record.span.start, record.span.length, record.span.origin) = (503, 9, origin::KERNEL);
-        record.argv[..8].copy_from_slice(b"bash\0-i\0");
-        record.argv_length = 8;
         (record.parent_tgid, record.parent_start_time) = (3, 4);
         (record.stdio[0].object.mode, record.stdio[0].object.inode) = (0o140_777, 5);
         let Ok(Action::Running(running)) = fixture::action(&record) else { panic!() };
         assert_eq!(running.program.path_bytes(), b"/bin/bash");
-        assert_eq!(running.program.arguments, [&b"bash"[..], b"-i"]);
         assert!(running.program.stdio[0].is_some() && running.program.stdio[1].is_none());
         assert_eq!(running.parent, Some(ProcessId { tgid: 3, start_time: 4 }));
         record.parent_start_time = 0;
         let Ok(Action::Running(running)) = fixture::action(&record) else { panic!() };
         assert_eq!(running.parent, None);
-        record.argv_length = 513;
-        assert_eq!(fixture::action(&record), Err(RecordError::Field("argv_length")));
+        record.span.start = 504;
+        assert_eq!(fixture::action(&record), Err(RecordError::Field("span")));
     }
 
     #[test]

@@ -15,7 +15,7 @@ const KINDS: &[(u16, usize)] = &[
     (kind::CGROUP_REMOVED, 608),
     (kind::CGROUP_MOVED, 96),
     (kind::TCP_CONNECTING, 128),
-    (kind::PROCESS, 1536),
+    (kind::PROCESS, 1024),
     (kind::HELD, 176),
     (kind::HELD_FILE, 648),
     (kind::CGROUP_FOUND, 608),

@@ -23,6 +23,9 @@ const PIECE_BYTES: usize = 64 << 10;
 /// which it does every million tasks.
 const MAX_READS: u32 = 1 << 16;
 
+/// Reads of one snapshot: some sixteen million descriptors.
+const MAX_SNAPSHOT_READS: u32 = 4096;
+
 /// The iterator over descriptors.
 const HELD: &str = "held";
 
@@ -110,6 +113,7 @@ pub struct Snapshot {
     waiting: Range<usize>,
     /// Bytes that were read in all.
     total: usize,
+    reads: u32,
     is_cut: bool,
 }
 
@@ -123,7 +127,7 @@ impl Snapshot {
         let held = open(ebpf, HELD)?;
         let sources = vec![(held, MAX_SNAPSHOT_BYTES), (running, MAX_PROCESS_BYTES)];
         let piece = vec![0; PIECE_BYTES];
-        Ok(Self { sources, piece, waiting: 0..0, total: 0, is_cut: false })
+        Ok(Self { sources, piece, waiting: 0..0, total: 0, reads: 0, is_cut: false })
     }
 
     /// Appends whole records to `records`, `room` bytes at the most, which has to be enough for the
@@ -148,6 +152,11 @@ impl Snapshot {
 
     /// Reads the next piece; returns how many bytes it has.
     fn refill(&mut self) -> Result<usize, SensorError> {
+        self.reads += 1;
+        if self.reads > MAX_SNAPSHOT_READS && !self.sources.is_empty() {
+            self.is_cut = true;
+            self.sources.clear();
+        }
         let Some((file, limit)) = self.sources.last_mut() else { return Ok(0) };
         let Some(bytes) = read(file, &mut self.piece)? else { return Ok(0) };
         let fits = self.total + bytes <= *limit;

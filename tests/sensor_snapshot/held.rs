@@ -6,7 +6,11 @@ use sentinel_ipc::{
     file_class,
     kernel_abi::{flag, kind},
 };
-use sentinel_tests::{bed::Bed, tap::spanned};
+use sentinel_tests::{
+    bed::Bed,
+    sentinel::{PATIENCE, within},
+    tap::spanned,
+};
 
 use crate::stage::{Actor, Snapshot, channels, sensor_of};
 
@@ -105,4 +109,26 @@ fn a_snapshot_is_bounded_and_says_so() {
     let held = snapshot.held.len() * size_of::<sentinel_ipc::kernel_abi::HeldRecord>();
     assert!((31 << 20..32 << 20).contains(&held), "{held}");
     println!("{} descriptors in {:?}", snapshot.held.len(), snapshot.took);
+}
+
+#[test]
+fn descriptors_of_which_nothing_is_told_do_not_hold_the_loader_up() {
+    let Some(bed) = Bed::new() else { return };
+    let ready = bed.path("ready");
+    let code = "import os, socket, sys, time\nplain = os.open('/etc/hostname', os.O_RDONLY)\n\
+                for i in range(15000): os.dup(plain)\nkept = socket.socketpair()\n\
+                open(sys.argv[1], 'w').close()\ntime.sleep(100)";
+    let mut command = bed.command("python3");
+    let mut child = command.args(["-c", code]).arg(&ready).spawn().unwrap();
+    assert!(within(PATIENCE, || ready.exists()));
+    let mut sensor = sensor_of(&bed);
+    let snapshot = Snapshot::take(&mut sensor);
+    let _gone = child.kill();
+    child.wait().unwrap();
+    // The kernel itself would go through a million before it lets the reader on.
+    assert!(snapshot.reads >= 4, "{}", snapshot.reads);
+    assert!(!snapshot.is_cut);
+    let sockets = snapshot.held_by(child.id()).into_iter();
+    let sockets = sockets.filter(|told| told.descriptor.socket.family == 1);
+    assert_eq!(sockets.count(), 2, "what comes behind them is told, once");
 }

@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub files: Vec<FileRecord>,
     pub is_cut: bool,
     pub took: Duration,
+    /// How many reads it took.
+    pub reads: u32,
 }
 
 impl Snapshot {
@@ -49,6 +51,7 @@ impl Snapshot {
             let progress = reading.read(&mut records, ROOM).unwrap();
             assert!(records.len() <= ROOM);
             taken.add(&records);
+            taken.reads += 1;
             if let Progress::Done { is_cut } = progress {
                 taken.is_cut = is_cut;
                 taken.took = begun.elapsed();

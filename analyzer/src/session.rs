@@ -20,16 +20,13 @@ use sentinel_ipc::{
     channel::{Channel, Received},
     clock,
     frame::{
-        AnalyzerMessage, Counters, KindSet, Limit, LoaderMessage, Mode, PROTOCOL_VERSION, Refusal,
+        AnalyzerMessage, Counters, Limit, LoaderMessage, Mode, PROTOCOL_VERSION, Refusal,
         Subscription, Verdict, decode, encode,
     },
-    kernel_abi::kind,
 };
 
 use crate::{
     alert::{ActionTaken, Alert, Engine, Severity},
-    analysis,
-    command_line::RunArguments,
     console::{Banner, Console, Status},
     control::ControlSocket,
     delivery::Delivery,
@@ -40,6 +37,14 @@ use crate::{
     sensor_state, status,
     stream::Stream,
 };
+
+mod error;
+mod setup;
+mod state;
+
+pub use error::SessionError;
+pub use setup::{Setup, Watched, subscription, whole_subscription};
+use state::State;
 
 const LOADER: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -55,92 +60,6 @@ const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 const SILENCE_LIMIT: Duration = Duration::from_secs(4);
 /// Frames that are taken before signals and time get their turn.
 const FRAMES_A_TURN: u32 = 64;
-
-/// Why the run ended otherwise than asked.
-#[derive(Debug)]
-pub enum SessionError {
-    /// The loader could not start; it has said why itself.
-    LoaderFailed,
-    /// The loader did not get ready in time.
-    LoaderSilent,
-    /// The loader did not end in time.
-    LoaderHangs,
-    /// The loader went away while it was needed.
-    LoaderLost(String),
-    /// The loader broke the protocol.
-    Protocol(String),
-    /// What is recorded cannot be written.
-    Recording(String),
-    /// The system refuses something.
-    System(&'static str, io::Error),
-}
-
-impl fmt::Display for SessionError {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::LoaderFailed => write!(to, "the sensor did not start; see the loader's message"),
-            Self::LoaderSilent => {
-                write!(to, "the sensor did not start within {} s", START_LIMIT.as_secs())
-            }
-            Self::LoaderHangs => {
-                write!(to, "the loader did not end in time: its last events and totals are missing")
-            }
-            Self::LoaderLost(how) => {
-                write!(to, "the loader is gone ({how}): nothing is watched any more")
-            }
-            Self::Protocol(what) => write!(to, "the loader broke the protocol: {what}"),
-            Self::Recording(what) => write!(to, "{what}"),
-            Self::System(what, error) => write!(to, "{what}: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for SessionError {}
-
-/// What the loader may say next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    AwaitingReady,
-    Subscribing,
-    Streaming,
-    Stopping,
-    Finished,
-}
-
-impl State {
-    /// Whether it may last only so long.
-    fn is_limited(self) -> bool {
-        matches!(self, Self::AwaitingReady | Self::Subscribing | Self::Stopping)
-    }
-
-    /// The state after `message`, which may be out of turn.
-    fn after(self, message: &LoaderMessage<'_>) -> Result<Self, SessionError> {
-        match (self, message) {
-            (Self::AwaitingReady, LoaderMessage::Ready { version: PROTOCOL_VERSION, .. }) => {
-                Ok(Self::Subscribing)
-            }
-            (Self::AwaitingReady, LoaderMessage::Ready { version, .. }) => {
-                Err(SessionError::Protocol(format!(
-                    "it speaks version {version}, this analyzer {PROTOCOL_VERSION}; install both \
-                     from one package"
-                )))
-            }
-            (Self::Subscribing | Self::Streaming, LoaderMessage::Subscribed { .. }) => {
-                Ok(Self::Streaming)
-            }
-            (
-                Self::Subscribing | Self::Streaming | Self::Stopping,
-                LoaderMessage::Events { .. }
-                | LoaderMessage::Drained { .. }
-                | LoaderMessage::Snapshot { .. }
-                | LoaderMessage::Heartbeat { .. },
-            ) => Ok(self),
-            (Self::Stopping, LoaderMessage::Subscribed { .. }) => Ok(self),
-            (Self::Stopping, LoaderMessage::Finished { .. }) => Ok(Self::Finished),
-            _ => Err(SessionError::Protocol("a message out of turn".to_owned())),
-        }
-    }
-}
 
 /// What a look at the loader's socket came to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -162,52 +81,6 @@ pub fn signals() -> Result<SignalFd, SessionError> {
     let refused = |errno: Errno| SessionError::System("signals", errno.into());
     set.thread_block().map_err(refused)?;
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(refused)
-}
-
-/// What is watched, and what for.
-pub struct Watched {
-    /// The scope in words.
-    pub scope: String,
-    /// How long, if that is limited.
-    pub limit: Option<Duration>,
-    /// Whether critical alerts are to be enforced.
-    pub enforce: bool,
-    /// Whether to tell how rules get on.
-    pub debug: bool,
-}
-
-impl Watched {
-    /// As the command line says.
-    pub fn of(arguments: &RunArguments) -> Self {
-        Self {
-            scope: arguments.scope(),
-            limit: arguments.limit(),
-            enforce: arguments.grimoire_enforce,
-            debug: arguments.engines.grimoire_debug,
-        }
-    }
-}
-
-/// What a session is for, beside what the command line says.
-pub struct Setup {
-    /// What the loader is asked for.
-    pub subscription: Subscription,
-    /// Where administrators ask.
-    pub control: Option<ControlSocket>,
-    /// Where its frames are kept.
-    pub recording: Option<Recording>,
-    /// What the operator should know, for the banner.
-    pub notes: Vec<String>,
-}
-
-/// What the engines need to be told.
-pub fn subscription() -> Subscription {
-    Subscription::to(analysis::NEEDS.with(KindSet::of(&[kind::CANARY])))
-}
-
-/// All there is to tell, but for files that are of no class.
-pub fn whole_subscription() -> Subscription {
-    Subscription::to(KindSet::all().without(KindSet::of(&[kind::OPEN_ANY])))
 }
 
 /// Runs until a signal, the time limit, or the loader's end.

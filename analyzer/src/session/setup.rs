@@ -1,0 +1,56 @@
+//! What a session is for.
+
+use std::time::Duration;
+
+use sentinel_ipc::{
+    frame::{KindSet, Subscription},
+    kernel_abi::kind,
+};
+
+use crate::{analysis, command_line::RunArguments, control::ControlSocket, recording::Recording};
+
+/// What is watched, and what for.
+pub struct Watched {
+    /// The scope in words.
+    pub scope: String,
+    /// How long, if that is limited.
+    pub limit: Option<Duration>,
+    /// Whether critical alerts are to be enforced.
+    pub enforce: bool,
+    /// Whether to tell how rules get on.
+    pub debug: bool,
+}
+
+impl Watched {
+    /// As the command line says.
+    pub fn of(arguments: &RunArguments) -> Self {
+        Self {
+            scope: arguments.scope(),
+            limit: arguments.limit(),
+            enforce: arguments.grimoire_enforce,
+            debug: arguments.engines.grimoire_debug,
+        }
+    }
+}
+
+/// What a session is for, beside what the command line says.
+pub struct Setup {
+    /// What the loader is asked for.
+    pub subscription: Subscription,
+    /// Where administrators ask.
+    pub control: Option<ControlSocket>,
+    /// Where its frames are kept.
+    pub recording: Option<Recording>,
+    /// What the operator should know, for the banner.
+    pub notes: Vec<String>,
+}
+
+/// What the engines need to be told.
+pub fn subscription() -> Subscription {
+    Subscription::to(analysis::NEEDS.with(KindSet::of(&[kind::CANARY])))
+}
+
+/// All there is to tell, but for files that are of no class.
+pub fn whole_subscription() -> Subscription {
+    Subscription::to(KindSet::all().without(KindSet::of(&[kind::OPEN_ANY])))
+}

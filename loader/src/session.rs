@@ -177,6 +177,8 @@ struct Conversation {
     canaries: u64,
     beats: u32,
     next_beat: Instant,
+    /// A ring has called since the last round began.
+    called: bool,
     /// The round under way ends with a heartbeat.
     beat_follows: bool,
     next_drain: Instant,
@@ -223,8 +225,8 @@ impl Session {
             {
                 self.converse(channel)?;
             }
-            let woken = events.iter().any(|event| matches!(event.token(), ALERT | TELEMETRY));
-            let progress = match self.turn(woken || busy) {
+            let called = events.iter().any(|event| matches!(event.token(), ALERT | TELEMETRY));
+            let progress = match self.turn(called || busy) {
                 Err(SessionError::Protocol(what)) if self.analyzers.is_listening() => {
                     tell(&format!("sentinel-loader: the analyzer broke the protocol: {what}"));
                     Progress::Closed
@@ -288,6 +290,7 @@ impl Session {
             canary_wanted: false,
             canaries: 0,
             beats: 0,
+            called: false,
             next_beat: now,
             beat_follows: false,
             next_drain: now,
@@ -309,7 +312,7 @@ impl Session {
     }
 
     /// Reads what the analyzer said and sends what there is for it.
-    fn turn(&mut self, woken: bool) -> Result<Progress, SessionError> {
+    fn turn(&mut self, called: bool) -> Result<Progress, SessionError> {
         if self.conversation.is_none() {
             return Ok(Progress::Idle);
         }
@@ -322,6 +325,8 @@ impl Session {
         if is_mute && self.analyzers.is_listening() {
             return Ok(Progress::Closed);
         }
+        // Kept while a round waits for the socket: nobody calls twice.
+        conversation.called |= called;
         if !self.forwarder.is_in_round()
             && matches!(conversation.state, State::Serving | State::Stopping)
         {
@@ -330,8 +335,9 @@ impl Session {
                 conversation.beat(now);
             }
             let due = conversation.beat_follows || now >= conversation.next_drain;
-            if woken || due || conversation.state == State::Stopping {
+            if conversation.called || due || conversation.state == State::Stopping {
                 conversation.next_drain = now + DRAIN;
+                conversation.called = false;
                 conversation.last_round = conversation.state == State::Stopping;
                 self.forwarder.begin(wall_and_boot()?.boot_ns, conversation.beat_follows);
             }

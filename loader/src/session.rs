@@ -382,17 +382,18 @@ impl Session {
 
     /// A round has ended, or there was none: says what comes after it.
     fn conclude(&mut self) -> Result<Progress, SessionError> {
-        let counters = self.counters()?;
         let Some(conversation) = &mut self.conversation else { return Ok(Progress::Idle) };
         match conversation.state {
             State::Serving if std::mem::take(&mut conversation.beat_follows) => {
                 let (clock, canaries) = (wall_and_boot()?, conversation.canaries);
+                let counters = self.counters()?;
                 self.forwarder.message(&LoaderMessage::Heartbeat { clock, counters, canaries })?;
                 Ok(Progress::More)
             }
             State::Stopping if !conversation.last_round => Ok(Progress::More),
             State::Stopping => {
                 conversation.state = State::Finishing;
+                let counters = self.counters()?;
                 self.forwarder.message(&LoaderMessage::Finished { counters })?;
                 Ok(Progress::More)
             }

@@ -36,7 +36,7 @@ fn a_shell_that_was_connected_before_is_found() {
     let started = start_ticks(child.id());
     let mut sentinel = Sentinel::start(&bed, &[]);
     // Not critical: nobody knows whether it was given a script.
-    sentinel.wait_for("HIGH reverse_shell");
+    sentinel.wait_until_told("HIGH reverse_shell");
     // It is told once, whatever it does, and however often it is looked at.
     std::thread::sleep(Duration::from_secs(1));
     shell.exit();
@@ -76,7 +76,7 @@ fn a_relay_to_a_terminal_that_was_there_before_is_found() {
     let Some(bed) = Bed::new() else { return };
     let (mut child, shell) = relay(&bed);
     let mut sentinel = Sentinel::start(&bed, &[]);
-    sentinel.wait_for("CRITICAL");
+    sentinel.wait_until_told("CRITICAL");
     shell.exit();
     child.wait().unwrap();
     let outcome = sentinel.stop();
@@ -91,7 +91,7 @@ fn a_relay_that_was_there_before_is_ended_if_that_is_asked_for() {
     let Some(bed) = Bed::new() else { return };
     let (mut child, _shell) = relay(&bed);
     let mut sentinel = Sentinel::start(&bed, &["--grimoire-enforce"]);
-    sentinel.wait_for("terminated");
+    sentinel.wait_until_told("terminated");
     assert_eq!(ends_by_signal(&mut child), Some(9));
     let outcome = sentinel.stop();
     assert!(outcome.alerts.iter().any(|alert| alert["action"] == "terminated"));

@@ -91,9 +91,10 @@ impl Stream {
                     self.follow_all(early, alerts);
                 }
             }
-            LoaderMessage::Drained { until, dropped } => {
-                self.analysis.sensor(*until, alerts, |sensor, findings| {
-                    sensor.lost(*until, *dropped, findings);
+            LoaderMessage::Drained { until, now, dropped } => {
+                // A round may have waited long for the socket: what was lost meanwhile is later than it.
+                self.analysis.sensor(*now, alerts, |sensor, findings| {
+                    sensor.lost(*now, *dropped, findings);
                 });
                 let events = self.merge.release(*until);
                 self.follow_all(events, alerts);

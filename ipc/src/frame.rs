@@ -124,7 +124,9 @@ pub enum LoaderMessage<'a> {
     Drained {
         /// What was emitted before has been sent; CLOCK_BOOTTIME, ns.
         until: u64,
-        /// Records that each ring had lost by then, in total.
+        /// When the round ended; CLOCK_BOOTTIME, ns.
+        now: u64,
+        /// Records that each ring had lost by `now`, in total.
         dropped: [u64; 2],
     },
     /// A part of what is running, as records.

@@ -126,15 +126,15 @@ impl Forwarder {
         self.round = Some(Round { until, ring: 0, is_told });
     }
 
-    /// Sends what waits, and then what the round takes; `dropped` tells how many records each ring
-    /// has lost.
+    /// Sends what waits, and then what the round takes; `dropped` tells the time (CLOCK_BOOTTIME, ns)
+    /// and how many records each ring has lost by then.
     ///
     /// # Errors
     /// When the socket fails or a ring's contents are not records.
     pub fn forward(
         &mut self,
         to: &Channel,
-        dropped: impl Fn() -> [u64; 2],
+        dropped: impl Fn() -> (u64, [u64; 2]),
     ) -> Result<Progress, ForwardError> {
         for _ in 0..BATCHES_A_TURN {
             match self.flush(to)? {
@@ -147,7 +147,8 @@ impl Forwarder {
                 let is_told = round.is_told;
                 self.round = None;
                 if is_told {
-                    self.message(&LoaderMessage::Drained { until, dropped: dropped() })?;
+                    let (now, dropped) = dropped();
+                    self.message(&LoaderMessage::Drained { until, now, dropped })?;
                 }
                 continue;
             };

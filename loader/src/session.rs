@@ -342,7 +342,10 @@ impl Session {
                 self.forwarder.begin(wall_and_boot()?.boot_ns, conversation.beat_follows);
             }
         }
-        let dropped = || self.sensor.counters().map_or([0; 2], |counters| counters.dropped);
+        let dropped = || {
+            let dropped = self.sensor.counters().map_or([0; 2], |counters| counters.dropped);
+            (clock::boot_ns().unwrap_or(0), dropped)
+        };
         let progress = self.forwarder.forward(&conversation.channel, dropped)?;
         if progress != Progress::Idle {
             return Ok(progress);

@@ -44,7 +44,7 @@ impl Telling {
                         records = rest;
                     }
                 }
-                LoaderMessage::Drained { until, dropped } => {
+                LoaderMessage::Drained { until, dropped, .. } => {
                     told.dropped = dropped;
                     told.events.append(&mut merge.release(until));
                 }

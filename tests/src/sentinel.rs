@@ -135,6 +135,16 @@ impl Sentinel {
         }
     }
 
+    /// Waits until it has told `text`, if it has not yet.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn wait_until_told(&mut self, text: &str) {
+        if !self.output.contains(text) {
+            self.wait_for(text);
+        }
+    }
+
     /// Ends it as Ctrl-C does.
     pub fn stop(self) -> Outcome {
         self.signal(Signal::SIGINT)

@@ -167,14 +167,13 @@ impl ProcessTable {
         if self.follow_cgroups(event) {
             return;
         }
-        // Who only forks or ends need not be known for that: a thread of the kernel, or one outside.
-        let is_stranger = !matches!(event.action, Action::Fork { .. } | Action::Exit);
-        let known = self.strangers;
-        self.entry(event.process);
-        if !is_stranger {
-            self.strangers = known;
-        }
-        let process = self.entry(event.process);
+        let process = Self::entry(&mut self.by_tgid, &self.descriptors, event.process);
+        // Met for the first time. Who only forks or ends need not be known for that: a thread of the
+        // kernel, or one outside.
+        let is_asked_for = process.heard_of == 0
+            && !event.is_of_snapshot()
+            && !matches!(event.action, Action::Fork { .. } | Action::Exit);
+        self.strangers += usize::from(is_asked_for);
         (process.uid, process.cgroup_id) = (event.uid, event.cgroup_id);
         process.heard_of = process.heard_of.max(event.timestamp);
         match &event.action {
@@ -257,13 +256,13 @@ impl ProcessTable {
         }
     }
 
-    fn entry(&mut self, id: ProcessId) -> &mut Process {
-        let strangers = &mut self.strangers;
-        let mut new = || {
-            *strangers += 1;
-            Process::new(id, DescriptorTable::new(Rc::clone(&self.descriptors)))
-        };
-        let process = self.by_tgid.entry(id.tgid).or_insert_with(&mut new);
+    fn entry<'a>(
+        by_tgid: &'a mut BTreeMap<u32, Process>,
+        descriptors: &Rc<Cell<usize>>,
+        id: ProcessId,
+    ) -> &'a mut Process {
+        let new = || Process::new(id, DescriptorTable::new(Rc::clone(descriptors)));
+        let process = by_tgid.entry(id.tgid).or_insert_with(new);
         if process.id != id {
             *process = new();
         }
@@ -273,7 +272,7 @@ impl ProcessTable {
     /// Fills in what is not known of a process that was found running.
     fn running(&mut self, event: &Event, running: &Running) {
         let ancestors = running.parent.map(|parent| self.ancestors_below(parent));
-        let process = self.entry(event.process);
+        let process = Self::entry(&mut self.by_tgid, &self.descriptors, event.process);
         process.is_stranger = false;
         if process.image.is_none() {
             let program = Program::of_path(running.program.path_bytes());

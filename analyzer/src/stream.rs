@@ -85,11 +85,7 @@ impl Stream {
             }
             LoaderMessage::Subscribed { .. } => {}
             LoaderMessage::Events { records } => {
-                self.hold_all(records)?;
-                while self.merge.is_full() {
-                    let early = self.merge.relieve();
-                    self.follow_all(early, alerts);
-                }
+                self.hold_all(records, alerts)?;
             }
             LoaderMessage::Drained { until, now, dropped } => {
                 // A round may have waited long for the socket: what was lost meanwhile is later than it.
@@ -101,7 +97,7 @@ impl Stream {
                 self.settle(*until);
             }
             LoaderMessage::Snapshot { begun, records, is_last, is_cut } => {
-                self.snapshot_reached = self.snapshot_reached.max(self.hold_all(records)?);
+                self.snapshot_reached = self.snapshot_reached.max(self.hold_all(records, alerts)?);
                 if *is_last && !is_cut {
                     self.whole = Some(Whole { begun: *begun, last: self.snapshot_reached });
                 }
@@ -146,14 +142,19 @@ impl Stream {
         self.refresh.consider(boot_ns, self.analysis.lost(), strangers);
     }
 
-    /// Takes all records; returns the latest time among them.
-    fn hold_all(&mut self, records: &[u8]) -> Result<u64, RecordError> {
+    /// Takes all records, and follows some early where too many are held; returns the latest time among
+    /// them.
+    fn hold_all(&mut self, records: &[u8], alerts: &mut Vec<Alert>) -> Result<u64, RecordError> {
         let (mut rest, mut latest) = (records, 0);
         while !rest.is_empty() {
             let (event, next) = event::take(rest)?;
             latest = latest.max(event.timestamp);
             self.merge.hold(event);
             rest = next;
+        }
+        while self.merge.is_full() {
+            let early = self.merge.relieve();
+            self.follow_all(early, alerts);
         }
         Ok(latest)
     }
@@ -197,5 +198,54 @@ impl Stream {
     /// What it is all about.
     pub fn analysis(&mut self) -> &mut Analysis {
         &mut self.analysis
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sentinel_ipc::kernel_abi::{ProcessRecord, RecordHeader, kind};
+    use zerocopy::{FromZeros, IntoBytes};
+
+    use super::*;
+
+    /// A frame's worth of processes that a snapshot found, from `first` on.
+    fn processes(first: u32) -> Vec<u8> {
+        let record = |tgid: u32| {
+            let mut record = ProcessRecord::new_zeroed();
+            let start_time = u64::from(tgid);
+            let header = RecordHeader { tgid, start_time, ..record.header };
+            record.header = RecordHeader { kind: kind::PROCESS, timestamp: 5, ..header };
+            record.as_bytes().to_vec()
+        };
+        (first..first + 100).flat_map(record).collect()
+    }
+
+    fn found(stream: &mut Stream, records: &[u8]) {
+        let (is_last, is_cut) = (false, false);
+        let message = LoaderMessage::Snapshot { begun: 1, records, is_last, is_cut };
+        stream.follow(&message, &mut Vec::new()).unwrap();
+    }
+
+    #[test]
+    fn parts_of_snapshots_are_not_held_without_bound() {
+        let mut stream = Stream::default();
+        for part in 0..4000 {
+            found(&mut stream, &processes(1 + part % 10 * 100));
+        }
+        assert_eq!(stream.analysis().processes(), 1000, "followed before any round ended");
+    }
+
+    #[test]
+    fn who_was_found_by_a_snapshot_is_no_reason_for_another_one() {
+        let mut stream = Stream::default();
+        found(&mut stream, &processes(1));
+        let round = LoaderMessage::Drained { until: 9, now: 9, dropped: [0; 2] };
+        stream.follow(&round, &mut Vec::new()).unwrap();
+        assert_eq!(stream.analysis().processes(), 100);
+        let clock = Clock { boot_ns: 60_000_000_000, wall_offset_ns: 0 };
+        let counters = Counters::default();
+        let beat = LoaderMessage::Heartbeat { clock, counters, canaries: 0 };
+        stream.follow(&beat, &mut Vec::new()).unwrap();
+        assert!(!stream.take_snapshot_wish());
     }
 }

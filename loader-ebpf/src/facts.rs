@@ -22,6 +22,12 @@ static PROCESS_FACTS: HashMap<u32, ProcessFacts> =
 /// `PF_KTHREAD` (include/linux/sched.h).
 const KERNEL_THREAD: u32 = 0x0020_0000;
 
+/// Whether `task` is a thread of the kernel.
+#[inline(always)]
+pub fn is_kernel_thread(task: Task) -> bool {
+    task.read::<u32>(Field::TaskFlags) & KERNEL_THREAD != 0
+}
+
 #[inline(always)]
 fn facts_of(task: Task, start_time: u64, executable: Object) -> ProcessFacts {
     ProcessFacts {
@@ -30,7 +36,7 @@ fn facts_of(task: Task, start_time: u64, executable: Object) -> ProcessFacts {
         executable,
         credentials: credentials::of(task),
         uid: task.follow(Field::TaskCred).read(Field::CredUid),
-        kernel_thread: (task.read::<u32>(Field::TaskFlags) & KERNEL_THREAD != 0) as u32,
+        kernel_thread: is_kernel_thread(task) as u32,
     }
 }
 

@@ -26,9 +26,6 @@ use crate::{
     scope::{cgroup_id, class_of, control_value, is_reported, is_tainted},
 };
 
-/// `PF_KTHREAD` (include/linux/sched.h).
-const KERNEL_THREAD: u32 = 0x0020_0000;
-
 /// `struct bpf_iter_meta` (include/linux/bpf.h), as far as it is needed.
 #[repr(C)]
 pub struct Meta {
@@ -129,7 +126,7 @@ pub extern "C" fn running(context: *const TaskContext) -> i32 {
 #[inline(always)]
 pub fn stands_for_process(task: Task) -> bool {
     let is_leader = task.read::<u32>(Field::TaskPid) == task.tgid();
-    if task.read::<u32>(Field::TaskFlags) & KERNEL_THREAD != 0 || !task.has_live_group() {
+    if facts::is_kernel_thread(task) || !task.has_live_group() {
         return false;
     }
     let leader = task.follow(Field::TaskGroupLeader);

@@ -10,8 +10,8 @@ use sentinel_ipc::{
     channel::{Channel, Received, Sent},
     clock::boot_ns,
     frame::{
-        KillMessage, MAX_REASON_BYTES, Mode, OutcomeMessage, PROTOCOL_VERSION, Target, decode,
-        encode,
+        About, KillMessage, MAX_REASON_BYTES, Mode, OutcomeMessage, PROTOCOL_VERSION, Target,
+        decode, encode,
     },
 };
 
@@ -42,6 +42,7 @@ fn lost(error: impl ToString) -> EnforcerLost {
 pub struct Enforcement {
     channel: Option<Channel>,
     mode: Option<Mode>,
+    about: Option<About>,
     next_request: u64,
     waiting: BTreeMap<u64, (Alert, Instant)>,
     frame: Vec<u8>,
@@ -56,6 +57,7 @@ impl Enforcement {
         let mut enforcement = Self {
             channel: Some(channel),
             mode: None,
+            about: None,
             next_request: 0,
             waiting: BTreeMap::new(),
             frame: Vec::new(),
@@ -74,6 +76,11 @@ impl Enforcement {
     /// What the enforcer said it does; `None` until it did.
     pub fn mode(&self) -> Option<Mode> {
         self.mode
+    }
+
+    /// What the enforcer said of itself.
+    pub fn about(&self) -> Option<&About> {
+        self.about.as_ref()
     }
 
     /// When the first alert has waited long enough.
@@ -135,9 +142,11 @@ impl Enforcement {
     fn hear(&mut self, done: &mut Vec<Alert>) -> Result<(), EnforcerLost> {
         while let Some(message) = self.receive()? {
             match (self.mode, message) {
-                (None, OutcomeMessage::Ready { version: PROTOCOL_VERSION, mode }) => {
+                (None, OutcomeMessage::Ready { version: PROTOCOL_VERSION, mode, about }) => {
                     self.mode = Some(mode);
+                    self.about = Some(about);
                 }
+                (Some(_), OutcomeMessage::Switched { mode }) => self.mode = Some(mode),
                 (Some(_), OutcomeMessage::Outcome { request, verdict }) => {
                     // One that came too late finds no alert.
                     if let Some((mut alert, _)) = self.waiting.remove(&request) {
@@ -146,7 +155,7 @@ impl Enforcement {
                     }
                 }
                 (None | Some(_), OutcomeMessage::Ready { .. })
-                | (None, OutcomeMessage::Outcome { .. }) => {
+                | (None, OutcomeMessage::Outcome { .. } | OutcomeMessage::Switched { .. }) => {
                     return Err(lost("the enforcer broke the protocol"));
                 }
             }
@@ -201,7 +210,11 @@ mod tests {
         enforcement.request(alert).unwrap();
         let verdict = Verdict::Terminated;
         for message in [
-            OutcomeMessage::Ready { version: PROTOCOL_VERSION, mode: Mode::Enforce },
+            OutcomeMessage::Ready {
+                version: PROTOCOL_VERSION,
+                mode: Mode::Enforce,
+                about: About::default(),
+            },
             OutcomeMessage::Outcome { request: 1, verdict },
         ] {
             let mut frame = Vec::new();

@@ -16,7 +16,7 @@ use sentinel_analyzer::{
     replay,
     session::{self, Setup, Watched},
 };
-use sentinel_ipc::confinement::{self, Sandbox};
+use sentinel_ipc::confinement::{self, Confined, Sandbox};
 
 fn main() -> ExitCode {
     let done = match CommandLine::parse().command {
@@ -47,7 +47,7 @@ fn run(
     arguments: &RunArguments,
     capture: Option<&PathBuf>,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    confinement::close_inherited_descriptors()?;
+    confinement::close_inherited_descriptors(0)?;
     confinement::close_standard_input()?;
     let signals = session::signals()?;
     launch::check_root()?;
@@ -58,7 +58,7 @@ fn run(
     let control = ControlSocket::listen(Path::new(control::SOCKET))?;
     let launched = launch::launch(arguments)?;
     let console = Console::new();
-    let (account, sandbox) = privileges::drop_privileges()?;
+    let Confined { account, sandbox, .. } = privileges::drop_privileges()?;
     let mut notes = Vec::new();
     if control.is_none() {
         notes.push("another Sentinel runs here: `sentinel status` asks that one".to_owned());

@@ -3,7 +3,7 @@
 use nix::libc;
 use sentinel_ipc::{
     confinement::{
-        Account, ConfinementError, Limits, Sandbox, Signals, account, become_account,
+        Confined, ConfinementError, Limits, Signals, account, become_account, confined,
         keep_capabilities, landlock, limit, no_new_privileges, try_to_regain,
     },
     seccomp::{AllowedCall, When, seccomp},
@@ -56,12 +56,11 @@ pub const ALLOWED: &[AllowedCall] = &[
 /// asm-generic/ioctls.h
 const TIOCGWINSZ: u32 = 0x5413;
 
-/// Gives up everything. Logs and sockets are open; nothing has been read. Returns whom it runs as
-/// and how far its sandbox goes.
+/// Gives up everything. Logs and sockets are open; nothing has been read.
 ///
 /// # Errors
 /// When a step is refused or has no effect; the process must end then.
-pub fn drop_privileges() -> Result<(Account, Sandbox), ConfinementError> {
+pub fn drop_privileges() -> Result<Confined, ConfinementError> {
     let account = account("sentinel")?;
     become_account(account)?;
     keep_capabilities(&[])?;
@@ -70,7 +69,8 @@ pub fn drop_privileges() -> Result<(Account, Sandbox), ConfinementError> {
     let sandbox = landlock(Signals::Inside)?;
     // Once with the kernel's own answers, and once with the filter's.
     try_to_regain()?;
+    let confined = confined(account, sandbox)?;
     seccomp(ALLOWED)?;
     try_to_regain()?;
-    Ok((account, sandbox))
+    Ok(confined)
 }

@@ -20,7 +20,7 @@ use crate::{
 /// When something is missing, or the loader is lost; nothing is analyzed then, and it should be
 /// started again.
 pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error>> {
-    confinement::close_inherited_descriptors()?;
+    confinement::close_inherited_descriptors(0)?;
     confinement::close_standard_input()?;
     let signals = session::signals()?;
     let patterns_log = arguments.engines.grimoire_log.as_deref().map(JsonLog::open).transpose()?;
@@ -29,9 +29,9 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
         format!("{path}: {error}; is sentinel-loader running, and may this user connect to it?")
     })?;
     let console = Console::new();
-    let (_, sandbox) = privileges::drop_privileges()?;
+    let confined = privileges::drop_privileges()?;
     let mut notes = Vec::new();
-    if sandbox == Sandbox::Partial {
+    if confined.sandbox == Sandbox::Partial {
         notes.push("this kernel's landlock closes the file system only".to_owned());
     }
     let launched = Launched { loader, loader_process: None, enforcer: None, patterns_log };

@@ -3,8 +3,8 @@
 use caps::Capability;
 use sentinel_ipc::{
     confinement::{
-        ConfinementError, Limits, Sandbox, Signals, account, become_account, keep_capabilities,
-        landlock, limit, no_new_privileges, try_to_regain,
+        Confined, ConfinementError, Limits, Signals, account, become_account, confined,
+        keep_capabilities, landlock, limit, no_new_privileges, try_to_regain,
     },
     seccomp::{AllowedCall, When, seccomp},
 };
@@ -36,7 +36,7 @@ pub const ALLOWED: &[AllowedCall] = &[
 ///
 /// # Errors
 /// When a step is refused or has no effect; the process must end then.
-pub fn drop_privileges() -> Result<Sandbox, ConfinementError> {
+pub fn drop_privileges() -> Result<Confined, ConfinementError> {
     let account = account("sentinel-enforcer")?;
     become_account(account)?;
     keep_capabilities(&[Capability::CAP_KILL])?;
@@ -45,7 +45,8 @@ pub fn drop_privileges() -> Result<Sandbox, ConfinementError> {
     let sandbox = landlock(Signals::Anywhere)?;
     // Once with the kernel's own answers, and once with the filter's.
     try_to_regain()?;
+    let confined = confined(account, sandbox)?;
     seccomp(ALLOWED)?;
     try_to_regain()?;
-    Ok(sandbox)
+    Ok(confined)
 }

@@ -11,8 +11,8 @@ use sentinel_ipc::{
     clock::boot_ns,
     confinement::{self, ConfinementError, Sandbox},
     frame::{
-        KillMessage, MAX_REASON_BYTES, Mode, OutcomeMessage, PROTOCOL_VERSION, Refusal, Target,
-        Verdict, decode, encode,
+        About, KillMessage, MAX_REASON_BYTES, Mode, OutcomeMessage, PROTOCOL_VERSION, Refusal,
+        Target, Verdict, decode, encode,
     },
 };
 
@@ -70,13 +70,14 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     let analyzer = open("standard input", &io::stdin())?;
     let loader = open("standard output", &io::stdout())?;
     let launcher = analyzer.peer().map_err(|error| SessionError::Socket("its peer", error))?;
-    let own = [std::process::id()].into_iter().chain(u32::try_from(launcher.pid())).collect();
+    let launcher = launcher.and_then(|launcher| u32::try_from(launcher.pid()).ok());
+    let own = [std::process::id()].into_iter().chain(launcher).collect();
     let guard = Guard::new(arguments.mode, arguments.only_in_scope, own);
     confinement::own_signal_mask().map_err(SessionError::Confinement)?;
     confinement::close_standard_streams().map_err(SessionError::Confinement)?;
     let audit = Audit::new();
-    let sandbox = privileges::drop_privileges().map_err(SessionError::Confinement)?;
-    if sandbox == Sandbox::Partial {
+    let confined = privileges::drop_privileges().map_err(SessionError::Confinement)?;
+    if confined.sandbox == Sandbox::Partial {
         audit.line("this kernel's landlock closes the file system only");
     }
     let loader = match Loader::greet(loader) {
@@ -87,7 +88,8 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
         }
     };
     let mode = arguments.mode;
-    Session { analyzer, loader, guard, audit, mode, state: State::AwaitingHello }.run()
+    let (about, state) = (confined.about, State::AwaitingHello);
+    Session { analyzer, loader, guard, audit, mode, about, state }.run()
 }
 
 /// What the analyzer may say next.
@@ -104,6 +106,8 @@ struct Session {
     guard: Guard,
     audit: Audit,
     mode: Mode,
+    /// Itself, for the analyzer.
+    about: About,
     state: State,
 }
 
@@ -165,7 +169,8 @@ impl Session {
         let answer = match (self.state, message) {
             (State::AwaitingHello, KillMessage::Hello { version: PROTOCOL_VERSION }) => {
                 self.state = State::Serving;
-                OutcomeMessage::Ready { version: PROTOCOL_VERSION, mode: self.mode }
+                let (version, about) = (PROTOCOL_VERSION, self.about.clone());
+                OutcomeMessage::Ready { version, mode: self.mode, about }
             }
             (State::AwaitingHello, KillMessage::Hello { version }) => {
                 return Err(broken(format!(

@@ -2,6 +2,7 @@
 
 use std::{
     fmt, io,
+    io::IoSliceMut,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
 };
@@ -10,10 +11,13 @@ use nix::{
     errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
     sys::socket::{
-        AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials, connect,
-        getsockopt, recv, send, socket, socketpair, sockopt,
+        AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+        UnixCredentials, connect, getsockopt, recv, recvmsg, send, setsockopt, socket, socketpair,
+        sockopt,
     },
 };
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::frame::MAX_FRAME_BYTES;
 
@@ -76,6 +80,18 @@ pub enum Received<'a> {
 pub struct Channel {
     socket: OwnedFd,
     buffer: Vec<u8>,
+    answerer: Answerer,
+}
+
+/// Who answers at the other end.
+#[derive(Clone, Copy)]
+enum Answerer {
+    /// Whoever made that end.
+    Maker,
+    /// A service whose socket its manager made: its first frame will tell.
+    Unknown,
+    /// Who sent the first frame.
+    Sender(UnixCredentials),
 }
 
 impl Channel {
@@ -108,12 +124,26 @@ impl Channel {
         Self::new(socket)
     }
 
+    /// As [`Self::connect`], and [`Self::peer`] will be who answers: the kernel says so with the first
+    /// frame (unix(7), `SO_PASSCRED`). Whoever listens may have got its socket from another process.
+    ///
+    /// # Errors
+    /// What socket(2), setsockopt(2) or connect(2) says.
+    pub fn call(path: &Path) -> Result<Self, ChannelError> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+        setsockopt(&socket, sockopt::PassCred, &true)?;
+        connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+        Ok(Self { answerer: Answerer::Unknown, ..Self::new(socket)? })
+    }
+
     /// Takes over a connected socket.
     ///
     /// # Errors
     /// When it is no `SOCK_SEQPACKET` socket.
     pub fn new(socket: OwnedFd) -> Result<Self, ChannelError> {
-        Ok(Self { socket: Self::checked(socket)?, buffer: vec![0; MAX_FRAME_BYTES] })
+        let (socket, answerer) = (Self::checked(socket)?, Answerer::Maker);
+        Ok(Self { socket, buffer: vec![0; MAX_FRAME_BYTES], answerer })
     }
 
     /// The same socket, if it is of the right type, made not to block.
@@ -138,12 +168,24 @@ impl Channel {
     }
 
     /// The credentials of the process that connected the peer's end; of a socketpair those of its
-    /// creator (unix(7), `SO_PEERCRED`).
+    /// creator (unix(7), `SO_PEERCRED`). `None` if this end called and nobody has answered yet.
     ///
     /// # Errors
     /// What getsockopt(2) says.
-    pub fn peer(&self) -> Result<UnixCredentials, ChannelError> {
-        Ok(getsockopt(&self.socket, sockopt::PeerCredentials)?)
+    pub fn peer(&self) -> Result<Option<UnixCredentials>, ChannelError> {
+        match self.answerer {
+            Answerer::Maker => Ok(Some(getsockopt(&self.socket, sockopt::PeerCredentials)?)),
+            Answerer::Sender(credentials) => Ok(Some(credentials)),
+            Answerer::Unknown => Ok(None),
+        }
+    }
+
+    /// Whether the peer has closed its end; what it sent before can still be received.
+    pub fn is_hung_up(&self) -> bool {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::empty())];
+        let hung_up = PollFlags::POLLHUP | PollFlags::POLLERR;
+        poll(&mut fds, PollTimeout::ZERO).is_err()
+            || fds.iter().any(|fd| fd.revents().is_none_or(|found| found.intersects(hung_up)))
     }
 
     /// Sends `frame` as one packet.
@@ -174,7 +216,11 @@ impl Channel {
     pub fn receive(&mut self) -> Result<Received<'_>, ChannelError> {
         loop {
             let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
-            let length = match recv(self.socket.as_raw_fd(), &mut self.buffer, flags) {
+            let received = match self.answerer {
+                Answerer::Unknown => self.receive_first(flags),
+                _ => recv(self.socket.as_raw_fd(), &mut self.buffer, flags),
+            };
+            let length = match received {
                 // An empty packet is no frame; recv gives 0 for it and for the end alike.
                 Ok(0) => return Ok(Received::Closed),
                 Ok(length) => length,
@@ -187,6 +233,23 @@ impl Channel {
             // MSG_TRUNC gives the packet's true length.
             return self.buffer.get(..length).map(Received::Frame).ok_or(ChannelError::Oversized);
         }
+    }
+}
+
+impl Channel {
+    /// As recv(2), and notes who sent it.
+    fn receive_first(&mut self, flags: MsgFlags) -> Result<usize, Errno> {
+        let mut space = nix::cmsg_space!(UnixCredentials);
+        let mut parts = [IoSliceMut::new(&mut self.buffer)];
+        let socket = self.socket.as_raw_fd();
+        let message = recvmsg::<()>(socket, &mut parts, Some(&mut space), flags)?;
+        let length = message.bytes;
+        if let Some(ControlMessageOwned::ScmCredentials(sender)) = message.cmsgs()?.next()
+            && length > 0
+        {
+            self.answerer = Answerer::Sender(sender);
+        }
+        Ok(length)
     }
 }
 
@@ -204,7 +267,13 @@ impl AsRawFd for Channel {
 
 #[cfg(test)]
 mod tests {
+    use nix::{
+        sys::socket::{Backlog, bind, listen},
+        unistd::Uid,
+    };
+
     use super::*;
+    use crate::endpoint::Endpoint;
 
     fn connected() -> (Channel, Channel) {
         let (one, other) = Channel::pair().unwrap();
@@ -271,6 +340,33 @@ mod tests {
     #[test]
     fn the_peer_is_this_process() {
         let (one, _other) = connected();
-        assert_eq!(u32::try_from(one.peer().unwrap().pid()), Ok(std::process::id()));
+        assert_eq!(u32::try_from(one.peer().unwrap().unwrap().pid()), Ok(std::process::id()));
+    }
+
+    #[test]
+    fn who_answers_a_call_is_known_with_the_first_frame() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+        bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        listen(&listener, Backlog::new(1).unwrap()).unwrap();
+        let mut caller = Channel::call(&path).unwrap();
+        let mut endpoint = Endpoint::new(listener).unwrap();
+        let answerer = endpoint.next(Uid::current()).unwrap().unwrap();
+        assert_eq!(caller.receive().unwrap(), Received::WouldBlock);
+        assert!(caller.peer().unwrap().is_none());
+        for word in [b"one", b"two"] {
+            assert_eq!(answerer.send(word).unwrap(), Sent::Done);
+            assert_eq!(caller.receive().unwrap(), Received::Frame(word));
+        }
+        let peer = caller.peer().unwrap().unwrap();
+        assert_eq!(u32::try_from(peer.pid()), Ok(std::process::id()));
+        assert!(!caller.is_hung_up());
+        assert_eq!(answerer.send(b"last").unwrap(), Sent::Done);
+        drop(answerer);
+        assert!(caller.is_hung_up());
+        assert_eq!(caller.receive().unwrap(), Received::Frame(b"last"));
+        assert_eq!(caller.receive().unwrap(), Received::Closed);
     }
 }

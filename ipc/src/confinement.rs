@@ -18,10 +18,12 @@ use nix::{
         signal::{SigSet, Signal},
     },
     unistd::{
-        Gid, Uid, User, close, dup2_stdin, dup2_stdout, getgroups, getresgid, getresuid, setgroups,
-        setresgid, setresuid,
+        Gid, Uid, User, close, dup2_stdin, dup2_stdout, geteuid, getgroups, getresgid, getresuid,
+        setgroups, setresgid, setresuid,
     },
 };
+
+use crate::{clock, frame::About};
 
 /// Why a process is not confined; it must not go on.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub enum ConfinementError {
     NoEffect(&'static str),
     /// The kernel has not what is needed at least.
     Missing(&'static str),
+    /// It runs neither as root nor as its own user, with this id.
+    NotItsUser(Uid),
 }
 
 impl fmt::Display for ConfinementError {
@@ -40,6 +44,10 @@ impl fmt::Display for ConfinementError {
             Self::Refused(step, error) => write!(to, "cannot give up privileges: {step}: {error}"),
             Self::NoEffect(step) => write!(to, "cannot give up privileges: {step} has no effect"),
             Self::Missing(what) => write!(to, "cannot be confined: this kernel has no {what}"),
+            Self::NotItsUser(uid) => write!(
+                to,
+                "must be started as root, or as its own user, which is {uid}, with no other groups"
+            ),
         }
     }
 }
@@ -108,17 +116,18 @@ pub fn account(name: &'static str) -> Result<Account, ConfinementError> {
     found.ok_or(ConfinementError::Missing("user of this name"))
 }
 
-/// Closes every descriptor but the standard streams: what a careless parent left open is nobody's
-/// business here. Call it before anything else is opened.
+/// Closes every descriptor but the standard streams and the `kept` ones behind them: what a careless
+/// parent left open is nobody's business here. Call it before anything else is opened.
 ///
 /// # Errors
 /// When /proc cannot be read.
-pub fn close_inherited_descriptors() -> Result<(), ConfinementError> {
+pub fn close_inherited_descriptors(kept: usize) -> Result<(), ConfinementError> {
     let failed = |error| ConfinementError::Refused("/proc/self/fd", error);
     let entries = std::fs::read_dir("/proc/self/fd").map_err(failed)?;
     let numbers: Vec<i32> =
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    for number in numbers.into_iter().filter(|&number| number > 2) {
+    let last_kept = i32::try_from(kept).unwrap_or(i32::MAX).saturating_add(2);
+    for number in numbers.into_iter().filter(|&number| number > last_kept) {
         // One of them was the directory itself, and is closed already.
         let _closed = close(number);
     }
@@ -158,37 +167,45 @@ pub fn own_signal_mask() -> Result<(), ConfinementError> {
     mask.thread_set_mask().map_err(refused("sigprocmask"))
 }
 
-/// Becomes `account` for good, with no groups beside its own. Capabilities stay permitted until
-/// [`keep_capabilities`].
+/// Becomes `account` for good, with no groups beside its own; or makes sure that it is already what its
+/// service manager made of it. Capabilities stay permitted until [`keep_capabilities`].
 ///
 /// # Errors
-/// When the system refuses, or root can be had back.
+/// When the system refuses, root can be had back, or the service was given another user or more groups.
 pub fn become_account(account: Account) -> Result<(), ConfinementError> {
     let Account { uid, gid, .. } = account;
-    prctl::set_keepcaps(true).map_err(refused("PR_SET_KEEPCAPS"))?;
-    setgroups(&[]).map_err(refused("setgroups"))?;
-    setresgid(gid, gid, gid).map_err(refused("setresgid"))?;
-    setresuid(uid, uid, uid).map_err(refused("setresuid"))?;
+    if geteuid().is_root() {
+        prctl::set_keepcaps(true).map_err(refused("PR_SET_KEEPCAPS"))?;
+        setgroups(&[]).map_err(refused("setgroups"))?;
+        setresgid(gid, gid, gid).map_err(refused("setresgid"))?;
+        setresuid(uid, uid, uid).map_err(refused("setresuid"))?;
+    }
     let users = getresuid().map_err(refused("getresuid"))?;
     let groups = getresgid().map_err(refused("getresgid"))?;
     let others = getgroups().map_err(refused("getgroups"))?;
     let done = [users.real, users.effective, users.saved] == [uid; 3]
         && [groups.real, groups.effective, groups.saved] == [gid; 3]
-        && others.is_empty();
-    if done { Ok(()) } else { Err(ConfinementError::NoEffect("setresuid")) }
+        && others.iter().all(|other| *other == gid);
+    if done { Ok(()) } else { Err(ConfinementError::NotItsUser(uid)) }
 }
 
-/// Keeps `kept` as permitted and effective capabilities and gives up all others, in every set.
+/// Keeps `kept` as permitted and effective capabilities and gives up all others, in every set. A bounding
+/// set that a service manager has cut down to no more than `kept` stays as it is: only CAP_SETPCAP could
+/// empty it, and nothing is executed any more.
 ///
 /// # Errors
 /// When the system refuses, or a set holds more afterwards.
 pub fn keep_capabilities(kept: &[Capability]) -> Result<(), ConfinementError> {
     let step = failed("capabilities");
+    let read = |set| caps::read(None, set).map_err(|error| step(error.to_string()));
     let kept: CapsHashSet = kept.iter().copied().collect();
-    // Emptying the bounding set takes CAP_SETPCAP, which the change of user has made ineffective.
-    caps::raise(None, CapSet::Effective, Capability::CAP_SETPCAP)
-        .and_then(|()| caps::clear(None, CapSet::Bounding))
-        .and_then(|()| caps::clear(None, CapSet::Ambient))
+    if !read(CapSet::Bounding)?.is_subset(&kept) {
+        // Ineffective since the change of user.
+        caps::raise(None, CapSet::Effective, Capability::CAP_SETPCAP)
+            .and_then(|()| caps::clear(None, CapSet::Bounding))
+            .map_err(|error| step(error.to_string()))?;
+    }
+    caps::clear(None, CapSet::Ambient)
         .and_then(|()| caps::set(None, CapSet::Effective, &kept))
         .and_then(|()| caps::set(None, CapSet::Permitted, &kept))
         .and_then(|()| caps::clear(None, CapSet::Inheritable))
@@ -199,15 +216,17 @@ pub fn keep_capabilities(kept: &[Capability]) -> Result<(), ConfinementError> {
         (CapSet::Effective, &kept),
         (CapSet::Permitted, &kept),
         (CapSet::Inheritable, &nothing),
-        (CapSet::Bounding, &nothing),
         (CapSet::Ambient, &nothing),
     ] {
-        let found = caps::read(None, set).map_err(|error| step(error.to_string()))?;
-        if found != *wanted {
+        if read(set)? != *wanted {
             return Err(ConfinementError::NoEffect("giving up capabilities"));
         }
     }
-    Ok(())
+    if read(CapSet::Bounding)?.is_subset(&kept) {
+        Ok(())
+    } else {
+        Err(ConfinementError::NoEffect("emptying the bounding set"))
+    }
 }
 
 /// What a process may use at most.
@@ -299,6 +318,39 @@ pub fn landlock(signals: Signals) -> Result<Sandbox, ConfinementError> {
         RulesetStatus::PartiallyEnforced => Ok(Sandbox::Partial),
         RulesetStatus::NotEnforced => Err(ConfinementError::NoEffect("landlock")),
     }
+}
+
+/// What a process has become.
+#[derive(Debug, Clone)]
+pub struct Confined {
+    /// Whom it runs as.
+    pub account: Account,
+    /// How far its sandbox goes.
+    pub sandbox: Sandbox,
+    /// What it says of itself.
+    pub about: About,
+}
+
+/// What this process has become; to be asked before system calls are filtered.
+///
+/// # Errors
+/// When the system does not say.
+pub fn confined(account: Account, sandbox: Sandbox) -> Result<Confined, ConfinementError> {
+    let step = failed("capabilities");
+    let effective = caps::read(None, CapSet::Effective).map_err(|error| step(error.to_string()))?;
+    let mut capabilities: Vec<String> = effective.iter().map(ToString::to_string).collect();
+    capabilities.sort();
+    let about = About {
+        tgid: std::process::id(),
+        uid: geteuid().as_raw(),
+        capabilities,
+        sandbox: match sandbox {
+            Sandbox::Full => "landlock, seccomp, no_new_privs".to_owned(),
+            Sandbox::Partial => "landlock (file system only), seccomp, no_new_privs".to_owned(),
+        },
+        since: clock::boot_ns().map_err(refused("clock_gettime"))?,
+    };
+    Ok(Confined { account, sandbox, about })
 }
 
 /// Tries to get back what was given up; every try must fail.

@@ -10,25 +10,30 @@ use nix::{
 
 use crate::channel::{Channel, ChannelError};
 
-/// A socket that was inherited.
-pub enum Endpoint {
-    /// Connected to the only peer there will be; `None` once it was taken.
-    Connected(Option<Channel>),
-    /// Peers connect to it.
-    Listening(OwnedFd),
+/// Where peers come from, one after the other or only one.
+pub struct Endpoint {
+    /// The first one, until it is taken.
+    first: Option<Channel>,
+    /// Where others connect.
+    listener: Option<OwnedFd>,
 }
 
 impl Endpoint {
-    /// Takes over a `SOCK_SEQPACKET` socket, which is listening or connected.
+    /// Takes over an inherited `SOCK_SEQPACKET` socket, which is listening or connected.
     ///
     /// # Errors
     /// When it is none.
     pub fn new(socket: OwnedFd) -> Result<Self, ChannelError> {
         if getsockopt(&socket, sockopt::AcceptConn) == Ok(true) {
-            Ok(Self::Listening(Channel::checked(socket)?))
+            Ok(Self { first: None, listener: Some(Channel::checked(socket)?) })
         } else {
-            Ok(Self::Connected(Some(Channel::new(socket)?)))
+            Ok(Self { first: Some(Channel::new(socket)?), listener: None })
         }
+    }
+
+    /// Has `called` as the first peer, before those that come by themselves.
+    pub fn after(self, called: Option<Channel>) -> Self {
+        Self { first: called.or(self.first), ..self }
     }
 
     /// The next peer, if there is one; only root and `user` are let in over a listening socket. (The
@@ -37,10 +42,10 @@ impl Endpoint {
     /// # Errors
     /// When somebody else came, or the system refuses; another may come after that.
     pub fn next(&mut self, user: Uid) -> Result<Option<Channel>, ChannelError> {
-        let listener = match self {
-            Self::Connected(channel) => return Ok(channel.take()),
-            Self::Listening(listener) => listener,
-        };
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        let Some(listener) = &self.listener else { return Ok(None) };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let accepted = loop {
             match accept4(listener.as_raw_fd(), flags) {
@@ -56,25 +61,22 @@ impl Endpoint {
             Err(errno) => return Err(errno.into()),
         };
         let channel = Channel::new(socket)?;
-        let peer = channel.peer()?;
-        if is_let_in(Uid::from_raw(peer.uid()), user) {
-            Ok(Some(channel))
-        } else {
-            Err(ChannelError::Stranger(peer.uid()))
+        match channel.peer()? {
+            Some(peer) if !is_let_in(Uid::from_raw(peer.uid()), user) => {
+                Err(ChannelError::Stranger(peer.uid()))
+            }
+            _ => Ok(Some(channel)),
         }
     }
 
     /// Whether another peer may come after the present one.
     pub fn is_listening(&self) -> bool {
-        matches!(self, Self::Listening(_))
+        self.listener.is_some()
     }
 
     /// The listening socket, to be polled.
     pub fn listener(&self) -> Option<i32> {
-        match self {
-            Self::Connected(_) => None,
-            Self::Listening(listener) => Some(listener.as_raw_fd()),
-        }
+        self.listener.as_ref().map(AsRawFd::as_raw_fd)
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::kind_set::KindSet;
 
 /// Raised whenever a message or record changes; both ends must have the same.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 5;
 /// Bytes of the reason in a kill request, at most; more are refused.
 pub const MAX_REASON_BYTES: usize = 256;
 /// Bytes of the longest frame; longer ones are refused unread.
@@ -103,6 +103,8 @@ pub enum LoaderMessage<'a> {
         unattended_since: Option<u64>,
         /// Totals by then, of which this analyzer has seen nothing.
         counters: Counters,
+        /// Itself.
+        about: About,
     },
     /// Answer to [`AnalyzerMessage::Subscribe`].
     Subscribed {
@@ -158,6 +160,21 @@ pub enum LoaderMessage<'a> {
     },
 }
 
+/// What a process says of itself after it has given up its privileges, for `sentinel status`.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// Its process id.
+    pub tgid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Names of its effective capabilities.
+    pub capabilities: Vec<String>,
+    /// How far its sandbox goes, in words.
+    pub sandbox: String,
+    /// When it was confined; CLOCK_BOOTTIME, ns.
+    pub since: u64,
+}
+
 /// Analyzer → enforcer.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KillMessage<'a> {
@@ -198,6 +215,13 @@ pub enum OutcomeMessage {
         /// [`PROTOCOL_VERSION`] of the enforcer.
         version: u16,
         /// What it is going to do.
+        mode: Mode,
+        /// Itself.
+        about: About,
+    },
+    /// It was switched on or off.
+    Switched {
+        /// What it is going to do from now on.
         mode: Mode,
     },
     /// What became of a request.
@@ -433,6 +457,7 @@ mod tests {
             clock,
             unattended_since: Some(4),
             counters: Counters::default(),
+            about: About::default(),
         };
         encode(&message, &mut frame).unwrap();
         assert_eq!(decode::<LoaderMessage<'_>>(&frame), Ok(message));

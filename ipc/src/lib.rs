@@ -5,6 +5,8 @@
 #![cfg_attr(not(feature = "user"), no_std)]
 
 #[cfg(feature = "user")]
+pub mod activation;
+#[cfg(feature = "user")]
 pub mod channel;
 #[cfg(feature = "user")]
 pub mod clock;
@@ -22,4 +24,10 @@ pub mod kernel_fields;
 #[cfg(feature = "user")]
 mod kind_set;
 #[cfg(feature = "user")]
+pub mod notify;
+#[cfg(feature = "user")]
+pub mod places;
+#[cfg(feature = "user")]
 pub mod seccomp;
+#[cfg(feature = "user")]
+pub mod settings;

@@ -4,8 +4,8 @@ use caps::Capability;
 use nix::sys::utsname::uname;
 use sentinel_ipc::{
     confinement::{
-        ConfinementError, Limits, Sandbox, Signals, account, become_account, keep_capabilities,
-        landlock, limit, no_new_privileges, try_to_regain,
+        Confined, ConfinementError, Limits, Signals, account, become_account, confined,
+        keep_capabilities, landlock, limit, no_new_privileges, try_to_regain,
     },
     seccomp::{AllowedCall, When, seccomp},
 };
@@ -62,7 +62,7 @@ pub const ALLOWED: &[AllowedCall] = &[
 ///
 /// # Errors
 /// When a step is refused or has no effect; the process must end then.
-pub fn drop_privileges() -> Result<Sandbox, ConfinementError> {
+pub fn drop_privileges() -> Result<Confined, ConfinementError> {
     let account = account("sentinel-loader")?;
     let kept = capabilities_needed();
     become_account(account)?;
@@ -72,9 +72,10 @@ pub fn drop_privileges() -> Result<Sandbox, ConfinementError> {
     let sandbox = landlock(Signals::Inside)?;
     // Once with the kernel's own answers, and once with the filter's.
     try_to_regain()?;
+    let confined = confined(account, sandbox)?;
     seccomp(ALLOWED)?;
     try_to_regain()?;
-    Ok(sandbox)
+    Ok(confined)
 }
 
 /// Since Linux 5.19 (commit c8644cd0efe7) bpf(2) is open to who holds descriptors of programs and

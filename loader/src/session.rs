@@ -15,7 +15,7 @@ use sentinel_ipc::{
     diagnostics::tell,
     endpoint::Endpoint,
     frame::{
-        AnalyzerMessage, Clock, Counters, LoaderMessage, MAX_BATCH_BYTES, PROTOCOL_VERSION,
+        About, AnalyzerMessage, Clock, Counters, LoaderMessage, MAX_BATCH_BYTES, PROTOCOL_VERSION,
         Subscription, decode,
     },
     kernel_abi::kind,
@@ -124,8 +124,8 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     let first = if analyzers.is_listening() { None } else { accept(&mut analyzers, user, &sensor) };
     sensor.follow_scope()?;
     sensor.learn_files()?;
-    let sandbox = privileges::drop_privileges().map_err(SessionError::Confinement)?;
-    if sandbox == Sandbox::Partial {
+    let confined = privileges::drop_privileges().map_err(SessionError::Confinement)?;
+    if confined.sandbox == Sandbox::Partial {
         tell("sentinel-loader: this kernel's landlock closes the file system only");
     }
     let polling = |error| SessionError::System("epoll", error);
@@ -133,6 +133,7 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     let mut session = Session {
         analyzers,
         user,
+        about: confined.about,
         conversation: None,
         unattended_since: None,
         enforcer: Some(IdentityService::new(enforcer)),
@@ -160,7 +161,8 @@ fn accept(analyzers: &mut Endpoint, user: Uid, sensor: &Sensor) -> Option<Channe
             }
         }
     };
-    let pid = channel.peer().ok().and_then(|peer| u32::try_from(peer.pid()).ok());
+    let peer = channel.peer().ok().flatten();
+    let pid = peer.and_then(|peer| u32::try_from(peer.pid()).ok());
     pid.into_iter().for_each(|pid| sensor.exclude(pid));
     Some(channel)
 }
@@ -198,6 +200,8 @@ struct Session {
     analyzers: Endpoint,
     /// The user that analyzers have.
     user: Uid,
+    /// Itself, for analyzers.
+    about: About,
     conversation: Option<Conversation>,
     /// When the last analyzer went; CLOCK_BOOTTIME, ns.
     unattended_since: Option<u64>,
@@ -445,6 +449,7 @@ impl Session {
                         clock: wall_and_boot()?,
                         unattended_since: self.unattended_since,
                         counters,
+                        about: self.about.clone(),
                     })?;
                 }
                 (State::Serving, AnalyzerMessage::Subscribe(subscription)) => {

@@ -57,8 +57,9 @@ impl Rig {
     /// When one does not get ready.
     pub fn greet(&mut self) {
         self.tell_enforcer(&KillMessage::Hello { version: PROTOCOL_VERSION });
-        let ready = OutcomeMessage::Ready { version: PROTOCOL_VERSION, mode: Mode::Enforce };
-        assert_eq!(self.enforcer_says(), Some(ready));
+        let said = self.enforcer_says();
+        let Some(OutcomeMessage::Ready { version, mode, .. }) = said else { panic!("{said:?}") };
+        assert_eq!((version, mode), (PROTOCOL_VERSION, Mode::Enforce));
         self.tell_loader(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION });
         self.tell_loader(&AnalyzerMessage::Subscribe(Subscription::to(KindSet::all())));
         let limit = Instant::now() + PATIENCE;

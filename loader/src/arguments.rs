@@ -1,6 +1,12 @@
-//! The loader's command line, written by `sentinel run` or a unit file, not by people.
+//! What the loader is told: by its command line, which `sentinel run` or a unit file writes, and by its
+//! file of settings.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use sentinel_ipc::settings::{self, Value};
 
 /// What to report on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,20 +19,23 @@ pub enum Scope {
     Cgroup(PathBuf),
 }
 
-/// The parsed command line.
+/// Command line and settings together.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Arguments {
     /// What to report on.
     pub scope: Scope,
+    /// Whether to do no more than look at command line and settings.
+    pub check_only: bool,
 }
 
 impl Arguments {
-    /// Parses what follows the program's name.
+    /// Parses what follows the program's name, and the file that it names; what both say, the command line
+    /// decides.
     ///
     /// # Errors
-    /// A sentence that names the offending argument.
+    /// A sentence that names the offending argument, or file and line.
     pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
-        let mut scope = Scope::Everything;
+        let (mut scope, mut file, mut check_only) = (None, None, false);
         for argument in arguments {
             let text = argument.to_str().ok_or("an argument is not UTF-8")?;
             let given = match text.split_once('=') {
@@ -35,15 +44,41 @@ impl Arguments {
                     _ => return Err(format!("--attach-pid={pid}: not a process id")),
                 },
                 Some(("--scope-cgroup", path)) => Scope::Cgroup(PathBuf::from(path)),
+                Some(("--config", path)) => {
+                    file = Some(PathBuf::from(path));
+                    continue;
+                }
+                None if text == "--check" => {
+                    check_only = true;
+                    continue;
+                }
                 _ => return Err(format!("unknown argument {text:?}")),
             };
-            if scope != Scope::Everything {
+            if scope.replace(given).is_some() {
                 return Err("--attach-pid and --scope-cgroup exclude each other".into());
             }
-            scope = given;
         }
-        Ok(Self { scope })
+        let configured = file.as_deref().map(configured_scope).transpose()?.flatten();
+        let scope = scope.or(configured).unwrap_or(Scope::Everything);
+        Ok(Self { scope, check_only })
     }
+}
+
+/// The scope that the settings in `file` name, if they do.
+fn configured_scope(file: &Path) -> Result<Option<Scope>, String> {
+    let mut scope = None;
+    settings::read(file, |key, value| match (key, value) {
+        ("scope-cgroup", Value::Text(path)) if Path::new(&path).is_absolute() => {
+            scope = Some(Scope::Cgroup(path.into()));
+            Ok(())
+        }
+        ("scope-cgroup", value) => Err(format!(
+            "scope-cgroup = {value}: give the absolute path of a cgroup v2 directory in double quotes"
+        )),
+        _ => Err(format!("unknown key {key}; there is only scope-cgroup")),
+    })
+    .map_err(|error| error.to_string())?;
+    Ok(scope)
 }
 
 #[cfg(test)]
@@ -54,9 +89,18 @@ mod tests {
         Arguments::parse(arguments.iter().map(OsString::from))
     }
 
+    fn with_file(text: &str, arguments: &[&str]) -> Result<Arguments, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("loader.toml");
+        std::fs::write(&path, text).unwrap();
+        let file = format!("--config={}", path.display());
+        parse(&[&[file.as_str()], arguments].concat())
+    }
+
     #[test]
     fn no_argument_means_everything() {
-        assert_eq!(parse(&[]), Ok(Arguments { scope: Scope::Everything }));
+        let everything = Arguments { scope: Scope::Everything, check_only: false };
+        assert_eq!(parse(&[]), Ok(everything));
     }
 
     #[test]
@@ -74,5 +118,34 @@ mod tests {
             assert!(parse(&[bad]).unwrap_err().contains(bad.rsplit('=').next().unwrap()), "{bad}");
         }
         assert!(parse(&["--attach-pid=1", "--scope-cgroup=/x"]).is_err());
+    }
+
+    #[test]
+    fn the_command_line_goes_before_the_file() {
+        let text = "scope-cgroup = \"/a\"";
+        let scope = |arguments: &[&str]| with_file(text, arguments).unwrap().scope;
+        assert_eq!(scope(&[]), Scope::Cgroup("/a".into()));
+        assert_eq!(scope(&["--scope-cgroup=/b"]), Scope::Cgroup("/b".into()));
+        assert!(with_file(text, &["--check"]).unwrap().check_only);
+    }
+
+    #[test]
+    fn a_bad_file_is_refused_with_its_line() {
+        for (text, words) in [
+            ("\nscope = 1", "loader.toml:2: unknown key scope"),
+            ("scope-cgroup = \"a\"", "loader.toml:1: scope-cgroup = \"a\": give the absolute"),
+            ("scope-cgroup = true", "loader.toml:1: scope-cgroup = true"),
+        ] {
+            let error = with_file(text, &[]).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+        assert!(parse(&["--config=/nonexistent/x"]).unwrap_err().contains("/nonexistent/x"));
+    }
+
+    #[test]
+    fn the_shipped_file_says_what_holds_without_it() {
+        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/config/loader.toml");
+        assert_eq!(parse(&[&format!("--config={shipped}")]), parse(&[]));
+        assert!(std::fs::read_to_string(shipped).unwrap().contains("\n#scope-cgroup = "));
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod arguments;
 pub mod btf;
+pub mod doors;
 pub mod file_classes;
 pub mod forward;
 pub mod hooks;

@@ -1,7 +1,7 @@
 //! `sentinel-loader`: the part that starts as root. It loads the eBPF object, attaches it when its
 //! analyzer asks, and forwards records unread.
 //!
-//! Standard input is the socket to the analyzer (`SOCK_SEQPACKET`).
+//! Where the analyzer and the enforcer come from: `doors`.
 
 use std::process::ExitCode;
 
@@ -16,6 +16,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if arguments.check_only {
+        return ExitCode::SUCCESS;
+    }
     match session::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -37,24 +37,25 @@ pub const ALLOWED: &[AllowedCall] = &[
     AllowedCall::always(libc::SYS_epoll_ctl, "what to wait for"),
     AllowedCall::always(libc::SYS_epoll_create1, "what to wait with"),
     AllowedCall::always(libc::SYS_recvfrom, "messages"),
+    AllowedCall::always(libc::SYS_recvmsg, "the first message of who was called"),
     AllowedCall {
         number: libc::SYS_sendto,
         when: When::ArgumentIsNull(4),
-        reason: "frames; on connected sockets only",
+        reason: "frames, signs of life; on connected sockets only",
     },
     AllowedCall::always(libc::SYS_poll, "whether standard error can be written"),
     AllowedCall::always(libc::SYS_write, "messages on standard error"),
     AllowedCall::always(libc::SYS_read, "what iterators tell"),
     AllowedCall::always(libc::SYS_getpid, "its own process id, for the enforcer"),
     AllowedCall::always(libc::SYS_getsid, "canaries"),
-    AllowedCall::always(libc::SYS_accept4, "the next analyzer"),
+    AllowedCall::always(libc::SYS_accept4, "the next analyzer or enforcer"),
     AllowedCall {
         number: libc::SYS_getsockopt,
         when: When::ArgumentIs(
             2,
             &[libc::SO_PEERCRED.cast_unsigned(), libc::SO_TYPE.cast_unsigned()],
         ),
-        reason: "who the next analyzer is",
+        reason: "who the next analyzer or enforcer is",
     },
 ];
 

@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::AsRawFd,
     time::{Duration, Instant},
 };
 
@@ -11,7 +11,7 @@ use nix::unistd::{Uid, getsid};
 use sentinel_ipc::{
     channel::{Channel, ChannelError, Received},
     clock,
-    confinement::{self, ConfinementError, Sandbox},
+    confinement::{self, Sandbox},
     diagnostics::tell,
     endpoint::Endpoint,
     frame::{
@@ -19,22 +19,29 @@ use sentinel_ipc::{
         Subscription, decode,
     },
     kernel_abi::kind,
+    notify::Notifier,
 };
 
 use crate::{
     arguments::Arguments,
-    forward::{ForwardError, Forwarder, Progress},
+    doors::Doors,
+    forward::{Forwarder, Progress},
     identity::{IdentityError, IdentityService},
     privileges,
-    sensor::{Sensor, SensorError},
+    sensor::Sensor,
     snapshot::{self, Snapshot},
 };
+
+mod error;
+
+pub use error::SessionError;
 
 const ANALYZER: Token = Token(0);
 const ALERT: Token = Token(1);
 const TELEMETRY: Token = Token(2);
 const ENFORCER: Token = Token(3);
-const LISTENER: Token = Token(4);
+const ANALYZERS: Token = Token(4);
+const ENFORCERS: Token = Token(5);
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// How long telemetry may lie in its ring when nothing else wakes the loader.
 const DRAIN: Duration = Duration::from_millis(100);
@@ -45,50 +52,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MAX_ANSWERS: usize = 8;
 /// Heartbeats from one canary to the next.
 const CANARY_EVERY: u32 = 4;
-
-/// Why the loader ended.
-#[derive(Debug)]
-pub enum SessionError {
-    /// The sensor cannot run.
-    Sensor(SensorError),
-    /// Standard input or output is not what it has to be.
-    Socket(&'static str, ChannelError),
-    /// It could not give up its privileges.
-    Confinement(ConfinementError),
-    /// The connection to the analyzer fails.
-    Forward(ForwardError),
-    /// The analyzer broke the protocol.
-    Protocol(String),
-    /// The system refuses something else.
-    System(&'static str, io::Error),
-}
-
-impl fmt::Display for SessionError {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sensor(error) => error.fmt(to),
-            Self::Socket(which, error) => {
-                write!(to, "{which} must be a socket: {error}; start `sentinel run`")
-            }
-            Self::Confinement(error) => error.fmt(to),
-            Self::Forward(error) => error.fmt(to),
-            Self::Protocol(what) => write!(to, "the analyzer broke the protocol: {what}"),
-            Self::System(what, error) => write!(to, "{what}: {error}"),
-        }
-    }
-}
-
-impl From<SensorError> for SessionError {
-    fn from(error: SensorError) -> Self {
-        Self::Sensor(error)
-    }
-}
-
-impl From<ForwardError> for SessionError {
-    fn from(error: ForwardError) -> Self {
-        Self::Forward(error)
-    }
-}
 
 /// What the analyzer may say next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,23 +71,24 @@ enum State {
 /// # Errors
 /// When the sensor cannot run or the only analyzer misbehaves.
 pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
-    confinement::own_signal_mask().map_err(SessionError::Confinement)?;
-    let socket = |which, error| SessionError::Socket(which, error);
-    let copy = |stream: &dyn AsFd| stream.as_fd().try_clone_to_owned().map_err(ChannelError::Io);
-    let mut analyzers = copy(&io::stdin())
-        .and_then(Endpoint::new)
-        .map_err(|error| socket("standard input", error))?;
-    let enforcer =
-        Channel::duplicate(&io::stdout()).map_err(|error| socket("standard output", error))?;
-    let user = confinement::account("sentinel").map_err(SessionError::Confinement)?.uid;
-    confinement::close_standard_streams().map_err(SessionError::Confinement)?;
+    confinement::own_signal_mask()?;
+    let Doors { mut analyzers, enforcers } = Doors::open()?;
+    let notifier = Notifier::from_environment()
+        .map_err(|error| SessionError::System("NOTIFY_SOCKET", error))?;
+    let analyzer_user = confinement::account("sentinel")?.uid;
+    let enforcer_user = confinement::account("sentinel-enforcer")?.uid;
+    confinement::close_standard_streams()?;
     let (mut sensor, rings) = Sensor::load(&arguments.scope)?;
     sensor.exclude(std::process::id());
     // The peer of a pair is there already; nothing of it may be seen while the scope is set up.
-    let first = if analyzers.is_listening() { None } else { accept(&mut analyzers, user, &sensor) };
+    let first = if analyzers.is_listening() {
+        None
+    } else {
+        next_of(&mut analyzers, analyzer_user, &sensor)
+    };
     sensor.follow_scope()?;
     sensor.learn_files()?;
-    let confined = privileges::drop_privileges().map_err(SessionError::Confinement)?;
+    let confined = privileges::drop_privileges()?;
     if confined.sandbox == Sandbox::Partial {
         tell("sentinel-loader: this kernel's landlock closes the file system only");
     }
@@ -132,14 +96,17 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     let poll = Poll::new().map_err(polling)?;
     let mut session = Session {
         analyzers,
-        user,
+        analyzer_user,
         about: confined.about,
         conversation: None,
         unattended_since: None,
-        enforcer: Some(IdentityService::new(enforcer)),
+        enforcers,
+        enforcer_user,
+        enforcer: None,
         sensor,
         forwarder: Forwarder::new(rings),
         registry: poll.registry().try_clone().map_err(polling)?,
+        notifier,
     };
     if let Some(channel) = first {
         session.converse(channel)?;
@@ -147,10 +114,10 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     session.run(poll)
 }
 
-/// The next analyzer, if there is one.
-fn accept(analyzers: &mut Endpoint, user: Uid, sensor: &Sensor) -> Option<Channel> {
+/// The next peer, if there is one; the sensor leaves it out, as far as it is known.
+fn next_of(endpoint: &mut Endpoint, user: Uid, sensor: &Sensor) -> Option<Channel> {
     let channel = loop {
-        match analyzers.next(user) {
+        match endpoint.next(user) {
             Ok(channel) => break channel?,
             Err(error) => {
                 tell(&format!("sentinel-loader: a connection is refused: {error}"));
@@ -161,10 +128,17 @@ fn accept(analyzers: &mut Endpoint, user: Uid, sensor: &Sensor) -> Option<Channe
             }
         }
     };
-    let peer = channel.peer().ok().flatten();
-    let pid = peer.and_then(|peer| u32::try_from(peer.pid()).ok());
-    pid.into_iter().for_each(|pid| sensor.exclude(pid));
+    leave_out(&channel, sensor);
     Some(channel)
+}
+
+/// Has the sensor leave out who is at the other end; where this end has called, that is known once
+/// somebody has answered.
+fn leave_out(channel: &Channel, sensor: &Sensor) {
+    let peer = channel.peer().ok().flatten();
+    if let Some(pid) = peer.and_then(|peer| u32::try_from(peer.pid()).ok()) {
+        sensor.exclude(pid);
+    }
 }
 
 /// What there is while an analyzer is there.
@@ -174,6 +148,8 @@ struct Conversation {
     begun: Instant,
     /// Whether a round has begun since it said stop, which will be the last.
     last_round: bool,
+    /// Whether it asked for anything.
+    attends: bool,
     /// Whether it asked for canaries.
     canary_wanted: bool,
     canaries: u64,
@@ -199,33 +175,41 @@ struct Begun {
 struct Session {
     analyzers: Endpoint,
     /// The user that analyzers have.
-    user: Uid,
+    analyzer_user: Uid,
     /// Itself, for analyzers.
     about: About,
     conversation: Option<Conversation>,
     /// When the last analyzer went; CLOCK_BOOTTIME, ns.
     unattended_since: Option<u64>,
-    /// `None` once the enforcer is gone; watching goes on.
+    enforcers: Endpoint,
+    /// The user that enforcers have.
+    enforcer_user: Uid,
+    /// `None` while there is no enforcer; watching goes on.
     enforcer: Option<IdentityService>,
     sensor: Sensor,
     forwarder: Forwarder,
     registry: Registry,
+    notifier: Notifier,
 }
 
 impl Session {
     fn run(mut self, mut poll: Poll) -> Result<(), SessionError> {
         let polling = |error| SessionError::System("epoll", error);
         self.register_all().map_err(polling)?;
+        self.notifier.ready();
         let mut events = Events::with_capacity(8);
         let mut busy = false;
         loop {
-            match poll.poll(&mut events, self.timeout(busy)) {
+            let timeout = [self.timeout(busy), self.notifier.alive()].into_iter().flatten().min();
+            match poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result.map_err(polling)?,
             }
+            self.let_enforcer_in()?;
             self.serve_enforcer();
             if self.conversation.is_none()
-                && let Some(channel) = accept(&mut self.analyzers, self.user, &self.sensor)
+                && let Some(channel) =
+                    next_of(&mut self.analyzers, self.analyzer_user, &self.sensor)
             {
                 self.converse(channel)?;
             }
@@ -254,10 +238,23 @@ impl Session {
         for (ring, token) in self.forwarder.rings().iter().zip([ALERT, TELEMETRY]) {
             readable(ring.as_raw_fd(), token)?;
         }
-        if let Some(enforcer) = &self.enforcer {
-            readable(enforcer.channel().as_raw_fd(), ENFORCER)?;
+        let listeners = [(&self.analyzers, ANALYZERS), (&self.enforcers, ENFORCERS)];
+        for (endpoint, token) in listeners {
+            endpoint.listener().map_or(Ok(()), |listener| readable(listener, token))?;
         }
-        self.analyzers.listener().map_or(Ok(()), |listener| readable(listener, LISTENER))
+        Ok(())
+    }
+
+    /// The newest enforcer takes the place of the one before.
+    fn let_enforcer_in(&mut self) -> Result<(), SessionError> {
+        while let Some(channel) = next_of(&mut self.enforcers, self.enforcer_user, &self.sensor) {
+            let source = &mut SourceFd(&channel.as_raw_fd());
+            self.registry
+                .register(source, ENFORCER, Interest::READABLE)
+                .map_err(|error| SessionError::System("epoll", error))?;
+            self.enforcer = Some(IdentityService::new(channel));
+        }
+        Ok(())
     }
 
     fn timeout(&self, busy: bool) -> Option<Duration> {
@@ -291,6 +288,7 @@ impl Session {
             state: State::AwaitingHello,
             begun: now,
             last_round: false,
+            attends: false,
             canary_wanted: false,
             canaries: 0,
             beats: 0,
@@ -306,12 +304,12 @@ impl Session {
 
     /// The analyzer is gone, and another one may come.
     fn part(&mut self) -> Result<(), SessionError> {
-        self.conversation = None;
+        let attended = self.conversation.take().is_some_and(|conversation| conversation.attends);
         self.sensor.fall_silent()?;
         self.forwarder.discard()?;
-        // One that asked for nothing has not attended either.
-        let now = wall_and_boot()?.boot_ns;
-        self.unattended_since.get_or_insert(now);
+        if attended {
+            self.unattended_since = Some(wall_and_boot()?.boot_ns);
+        }
         Ok(())
     }
 
@@ -444,6 +442,7 @@ impl Session {
                         )));
                     }
                     conversation.state = State::Serving;
+                    leave_out(&conversation.channel, &self.sensor);
                     self.forwarder.message(&LoaderMessage::Ready {
                         version: PROTOCOL_VERSION,
                         clock: wall_and_boot()?,
@@ -456,6 +455,7 @@ impl Session {
                     conversation.canary_wanted =
                         subscription.reporting && subscription.kinds.has(kind::CANARY);
                     if subscription.reporting {
+                        conversation.attends = true;
                         self.unattended_since = None;
                     }
                     self.subscribe(&subscription)?;

@@ -275,7 +275,7 @@ fn severity_style(severity: Severity) -> Style {
 }
 
 /// Time of day, UTC, to the millisecond.
-fn clock_time(wall_ns: u64) -> String {
+pub fn clock_time(wall_ns: u64) -> String {
     let ms = wall_ns / 1_000_000;
     let seconds = ms / 1000;
     format!(

@@ -32,7 +32,7 @@ use crate::status::Status;
 /// Where a running analyzer listens.
 pub const SOCKET: &str = "/run/sentinel/control.sock";
 /// Raised whenever a message changes; a question of another version gets no answer.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Who may ask, beside root.
 const ADMINISTRATORS: &str = "sentinel-admin";
 /// Connections at one time; the oldest makes room for a new one.
@@ -89,6 +89,11 @@ impl ControlSocket {
             Err(Errno::EADDRINUSE) => Ok(None),
             Err(errno) => Err(refused(&errno)),
         }
+    }
+
+    /// Listens at a socket that was handed over, with the mode and owner that it has.
+    pub fn inherited(listener: OwnedFd) -> Self {
+        Self { listener, connections: Vec::new() }
     }
 
     /// The listening socket, to be polled.
@@ -213,6 +218,9 @@ mod tests {
             events: crate::status::Events::default(),
             processes: 3,
             alerts: crate::status::Alerts::default(),
+            parts: Vec::new(),
+            is_watching: true,
+            last_alerts: Vec::new(),
         }
     }
 

@@ -1,14 +1,17 @@
 //! Where alerts end: console, log, counts. What cannot be delivered is said on standard error.
 
-use std::{fmt, io, time::Duration};
+use std::{collections::VecDeque, fmt, io, time::Duration};
 
 use crate::{
     alert::Alert,
     console::{Banner, Console, Status, Summary},
     json_log::JsonLog,
     output::Output,
-    status::Alerts,
+    status::{Alerts, LastAlert},
 };
+
+/// Alerts that are kept for `sentinel status`.
+const MAX_LAST: usize = 10;
 
 /// The sinks of a run.
 pub struct Delivery {
@@ -17,6 +20,8 @@ pub struct Delivery {
     patterns_log: Option<JsonLog>,
     /// Alerts delivered, by severity, debug first.
     by_severity: [u64; 5],
+    /// The newest alerts, newest first.
+    last: VecDeque<LastAlert>,
     /// Whether standard output still takes something.
     open: bool,
 }
@@ -25,7 +30,14 @@ impl Delivery {
     /// Sinks that are open.
     pub fn new(console: Console, patterns_log: Option<JsonLog>) -> Self {
         let diagnostics = Output::new(io::stderr());
-        Self { console, diagnostics, patterns_log, by_severity: [0; 5], open: true }
+        Self {
+            console,
+            diagnostics,
+            patterns_log,
+            by_severity: [0; 5],
+            last: VecDeque::new(),
+            open: true,
+        }
     }
 
     /// Whether somebody can still see the console.
@@ -44,8 +56,15 @@ impl Delivery {
         Alerts { critical, high, warning, info, debug }
     }
 
+    /// The newest alerts, newest first.
+    pub fn last(&self) -> Vec<LastAlert> {
+        self.last.iter().cloned().collect()
+    }
+
     /// Logs and shows an alert.
     pub fn alert(&mut self, alert: &Alert) {
+        self.last.truncate(MAX_LAST - 1);
+        self.last.push_front(LastAlert::of(alert));
         if let Some(count) = self.by_severity.get_mut(alert.severity as usize) {
             *count += 1;
         }

@@ -61,8 +61,10 @@ pub struct Launched {
     pub loader: Channel,
     /// The loader's process, if it is this one's child.
     pub loader_process: Option<Child>,
-    /// Connection to the enforcer, and its process.
-    pub enforcer: Option<(Channel, Child)>,
+    /// Connection to the enforcer.
+    pub enforcer: Option<Channel>,
+    /// The enforcer's process, if it is this one's child.
+    pub enforcer_process: Option<Child>,
     /// Log of the pattern engine.
     pub patterns_log: Option<JsonLog>,
 }
@@ -98,8 +100,13 @@ pub fn launch(arguments: &RunArguments) -> Result<Launched, LaunchError> {
         enforcers_analyzer,
         enforcers_loader,
     )?;
-    let (loader_process, enforcer) = (Some(loader_process), Some((enforcer, enforcer_process)));
-    Ok(Launched { loader, loader_process, enforcer, patterns_log })
+    Ok(Launched {
+        loader,
+        loader_process: Some(loader_process),
+        enforcer: Some(enforcer),
+        enforcer_process: Some(enforcer_process),
+        patterns_log,
+    })
 }
 
 fn loader_arguments(arguments: &RunArguments) -> Vec<OsString> {

@@ -58,7 +58,7 @@ fn run(
     let control = ControlSocket::listen(Path::new(control::SOCKET))?;
     let launched = launch::launch(arguments)?;
     let console = Console::new();
-    let Confined { account, sandbox, .. } = privileges::drop_privileges()?;
+    let Confined { account, sandbox, about } = privileges::drop_privileges()?;
     let mut notes = Vec::new();
     if control.is_none() {
         notes.push("another Sentinel runs here: `sentinel status` asks that one".to_owned());
@@ -75,7 +75,7 @@ fn run(
     if let Some(recording) = &recording {
         notes.push(format!("records into {}", recording.path().display()));
     }
-    let setup = Setup { subscription, control, recording, notes };
+    let setup = Setup { subscription, control, recording, about, service: None, notes };
     session::run(Watched::of(arguments), launched, &signals, console, setup)?;
     Ok(())
 }

@@ -16,6 +16,7 @@ static BLIND: Rule = Rule { name: "sensor_blind", mitre: "T1562.006", engine: En
 static SIGHT: Rule = Rule { name: "sensor_sees_again", mitre: "T1562.006", engine: Engine::Sensor };
 static GAP: Rule = Rule { name: "sensor_gap", mitre: "T1562.006", engine: Engine::Sensor };
 
+static GONE: Rule = Rule { name: "sensor_gone", mitre: "T1562.001", engine: Engine::Sensor };
 static SILENCE: Rule = Rule { name: "sensor_silent", mitre: "T1562.006", engine: Engine::Sensor };
 
 /// From one alert about losses to the next, ns.
@@ -43,6 +44,8 @@ impl SensorState {
     pub fn begin(&mut self, totals: [u64; 2]) {
         self.losses.totals = totals;
         self.losses.before = totals;
+        (self.canaries_made, self.canaries_seen) = (0, 0);
+        self.lost_then = totals.get(ring::ALERT).copied().unwrap_or(0);
     }
 
     /// By `now` (CLOCK_BOOTTIME, ns) each ring has lost so many records in total: says so, at once
@@ -111,17 +114,29 @@ impl SensorState {
         }
     }
 
-    /// Nobody listened to the loader from `since` to `until`, CLOCK_BOOTTIME in ns.
-    pub fn unattended(&mut self, since: u64, until: u64, findings: &mut Vec<Finding>) {
+    /// From `since` to `until` (CLOCK_BOOTTIME, ns) nothing was analyzed, for this reason.
+    pub fn gap(&mut self, since: u64, until: u64, reason: Gap, findings: &mut Vec<Finding>) {
         let ms = until.saturating_sub(since) / 1_000_000;
+        let what = match reason {
+            Gap::NoAnalyzer => "nobody analyzed events",
+            Gap::NoLoader => "no sensor ran",
+        };
         let message = format!(
-            "nobody analyzed events for {}.{:03} s, until now; what is running now is known from a \
-             snapshot",
+            "{what} for {}.{:03} s, until now; what is running now is known from a snapshot",
             ms / 1000,
             ms % 1000
         );
         findings.push(finding(&GAP, Severity::Warning, message));
     }
+}
+
+/// Who was missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gap {
+    /// The loader ran and had nobody to tell.
+    NoAnalyzer,
+    /// There was no loader.
+    NoLoader,
 }
 
 /// The loader has said nothing for so long.
@@ -132,6 +147,13 @@ pub fn silent(silence: Duration) -> Finding {
         silence.as_secs()
     );
     finding(&SILENCE, Severity::Critical, message)
+}
+
+/// The loader has ended.
+pub fn gone() -> Finding {
+    let message = "the loader has ended, and so nothing is seen until it is back: somebody has stopped \
+                   or killed it, or it failed; look at its service and its last messages";
+    finding(&GONE, Severity::Critical, message.to_owned())
 }
 
 fn finding(rule: &'static Rule, severity: Severity, message: String) -> Finding {

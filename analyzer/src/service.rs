@@ -1,17 +1,24 @@
-//! `sentinel-analyzer`: the analyzer alone, beside a loader that waits at a socket.
+//! `sentinel-analyzer`: the analyzer alone, beside a loader and an enforcer that wait at sockets.
+
+use std::{io, path::Path};
 
 use sentinel_ipc::{
-    channel::Channel,
+    activation::Sockets,
+    channel::{Channel, ChannelError},
     confinement::{self, Sandbox},
+    endpoint::Endpoint,
+    notify::Notifier,
+    places,
 };
 
 use crate::{
     command_line::ServiceArguments,
     console::Console,
+    control::ControlSocket,
     json_log::JsonLog,
     launch::Launched,
     privileges,
-    session::{self, Setup},
+    session::{self, Service, Setup},
 };
 
 /// Connects, gives up privileges, and analyzes until a signal or the loader's end.
@@ -20,7 +27,8 @@ use crate::{
 /// When something is missing, or the loader is lost; nothing is analyzed then, and it should be
 /// started again.
 pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error>> {
-    confinement::close_inherited_descriptors(0)?;
+    let mut sockets = Sockets::inherited()?;
+    confinement::close_inherited_descriptors(sockets.as_ref().map_or(0, Sockets::count))?;
     confinement::close_standard_input()?;
     let signals = session::signals()?;
     let patterns_log = arguments.engines.grimoire_log.as_deref().map(JsonLog::open).transpose()?;
@@ -28,15 +36,28 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
         let path = arguments.loader.display();
         format!("{path}: {error}; is sentinel-loader running, and may this user connect to it?")
     })?;
+    let service = sockets.as_mut().map(service).transpose()?;
+    let control = match &mut sockets {
+        Some(sockets) => Some(ControlSocket::inherited(sockets.take("admins")?)),
+        None => None,
+    };
+    let enforcer = service.as_ref().and_then(|_| call_enforcer());
     let console = Console::new();
     let confined = privileges::drop_privileges()?;
     let mut notes = Vec::new();
     if confined.sandbox == Sandbox::Partial {
         notes.push("this kernel's landlock closes the file system only".to_owned());
     }
-    let launched = Launched { loader, loader_process: None, enforcer: None, patterns_log };
-    let setup =
-        Setup { subscription: session::subscription(), control: None, recording: None, notes };
+    let launched =
+        Launched { loader, loader_process: None, enforcer, enforcer_process: None, patterns_log };
+    let setup = Setup {
+        subscription: session::subscription(),
+        control,
+        recording: None,
+        about: confined.about,
+        service,
+        notes,
+    };
     let watched = session::Watched {
         scope: format!("what the loader behind {} watches", arguments.loader.display()),
         limit: None,
@@ -45,4 +66,30 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
     };
     session::run(watched, launched, &signals, console, setup)?;
     Ok(())
+}
+
+/// What the service manager gives this process to work with.
+fn service(sockets: &mut Sockets) -> Result<Service, Box<dyn std::error::Error>> {
+    let notifier =
+        Notifier::from_environment().map_err(|error| format!("NOTIFY_SOCKET: {error}"))?;
+    Ok(Service {
+        siblings: Endpoint::new(sockets.take("siblings")?)?,
+        enforcer_user: confinement::account("sentinel-enforcer")?.uid,
+        notifier,
+    })
+}
+
+/// The enforcer, if its socket is there; without it everything is detected and nothing killed.
+fn call_enforcer() -> Option<Channel> {
+    match Channel::connect(Path::new(places::ENFORCER)) {
+        Ok(channel) => Some(channel),
+        Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            sentinel_ipc::diagnostics::tell(&format!(
+                "sentinel-analyzer: {}: {error}; nothing will be killed",
+                places::ENFORCER
+            ));
+            None
+        }
+    }
 }

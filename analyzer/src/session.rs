@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mio::{Events, Interest, Poll, Registry, Token, unix::SourceFd};
+use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 use nix::{
     errno::Errno,
     sys::{
@@ -20,36 +20,39 @@ use sentinel_ipc::{
     channel::{Channel, Received},
     clock,
     frame::{
-        AnalyzerMessage, Counters, Limit, LoaderMessage, Mode, PROTOCOL_VERSION, Refusal,
-        Subscription, Verdict, decode, encode,
+        About, AnalyzerMessage, Counters, Limit, LoaderMessage, Refusal, Subscription, Verdict,
+        decode, encode,
     },
 };
 
 use crate::{
     alert::{ActionTaken, Alert, Engine, Severity},
-    console::{Banner, Console, Status},
+    console::Console,
     control::ControlSocket,
     delivery::Delivery,
     enforcement::Enforcement,
     launch::Launched,
-    patterns::reverse_shell,
     recording::Recording,
-    sensor_state, status,
+    sensor_state,
     stream::Stream,
 };
 
 mod error;
+mod reporting;
 mod setup;
+mod siblings;
 mod state;
 
 pub use error::SessionError;
 pub use setup::{Setup, Watched, subscription, whole_subscription};
+pub use siblings::Service;
 use state::State;
 
 const LOADER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const ENFORCER: Token = Token(2);
 const CONTROL: Token = Token(3);
+const SIBLINGS: Token = Token(4);
 /// How long the loader may take to load and attach: it is one second on an idle machine, and a loader
 /// that fails is noticed at once.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -94,24 +97,20 @@ pub fn run(
     console: Console,
     setup: Setup,
 ) -> Result<(), SessionError> {
-    let Launched { loader, mut loader_process, enforcer, patterns_log } = launched;
-    let mut delivery = Delivery::new(console, patterns_log);
-    let (enforcer, mut enforcer_process) = enforcer.unzip();
-    let enforcement = match enforcer.map(Enforcement::greet).transpose() {
-        Ok(enforcement) => enforcement,
-        Err(error) => {
-            delivery.tell(&error);
-            None
-        }
-    };
+    let Launched { loader, mut loader_process, enforcer, mut enforcer_process, patterns_log } =
+        launched;
     let mut session = Session {
-        loader,
-        state: State::AwaitingReady,
+        loader: None,
+        loader_about: None,
+        about: setup.about,
+        service: setup.service,
+        state: State::Alone,
         started: Instant::now(),
         limit: watched.limit,
         scope: watched.scope,
         enforce: watched.enforce,
-        enforcement,
+        enforcement: None,
+        enforcer_since: Instant::now(),
         subscription: setup.subscription,
         hooks: Vec::new(),
         limits: Vec::new(),
@@ -123,17 +122,21 @@ pub fn run(
         stream: Stream::new(watched.debug),
         recording: setup.recording,
         control: setup.control,
-        delivery,
+        delivery: Delivery::new(console, patterns_log),
         totals: None,
         last_status: (Instant::now(), 0),
         stop_asked: false,
         breaker_told: false,
         frame: Vec::new(),
     };
-    let mut ended = session.serve(signals);
+    session.enforcement = enforcer.and_then(|enforcer| session.greet_enforcer(enforcer));
+    let mut ended = session.greet_loader(loader).and_then(|()| session.serve(signals));
     session.give_up_waiting();
-    // Both end when their sockets do; the loader takes the programs in the kernel with it.
-    let _closed = shutdown(session.loader.as_raw_fd(), Shutdown::Both);
+    // Under `sentinel run` both end when their sockets do; the loader takes the programs in the kernel
+    // with it.
+    if let Some(loader) = &session.loader {
+        let _closed = shutdown(loader.as_raw_fd(), Shutdown::Both);
+    }
     session.enforcement = None;
     let how = loader_process.as_mut().map_or_else(|| "it closed its socket".into(), await_end);
     enforcer_process.as_mut().map(await_end);
@@ -148,7 +151,14 @@ pub fn run(
 }
 
 struct Session {
-    loader: Channel,
+    /// `None` while a service waits for the next one.
+    loader: Option<Channel>,
+    /// What it said of itself.
+    loader_about: Option<About>,
+    /// What this process has become.
+    about: About,
+    /// `None` under `sentinel run`.
+    service: Option<Service>,
     state: State,
     started: Instant,
     limit: Option<Duration>,
@@ -157,6 +167,7 @@ struct Session {
     enforce: bool,
     /// `None` when the enforcer could not even be greeted.
     enforcement: Option<Enforcement>,
+    enforcer_since: Instant,
     subscription: Subscription,
     hooks: Vec<String>,
     limits: Vec<Limit>,
@@ -182,25 +193,27 @@ impl Session {
     fn serve(&mut self, signals: &SignalFd) -> Result<(), SessionError> {
         let polling = |error| SessionError::System("epoll", error);
         let mut poll = Poll::new().map_err(polling)?;
-        let (socket, signal) = (self.loader.as_raw_fd(), signals.as_raw_fd());
-        let registry = poll.registry();
-        registry.register(&mut SourceFd(&socket), LOADER, Interest::READABLE).map_err(polling)?;
-        registry.register(&mut SourceFd(&signal), SIGNALS, Interest::READABLE).map_err(polling)?;
-        if let Some(enforcer) = self.enforcement.as_ref().and_then(Enforcement::channel) {
-            let socket = enforcer.as_raw_fd();
-            let source = &mut SourceFd(&socket);
-            registry.register(source, ENFORCER, Interest::READABLE).map_err(polling)?;
+        let registry = poll.registry().try_clone().map_err(polling)?;
+        let enforcer = self.enforcement.as_ref().and_then(Enforcement::channel);
+        let sources = [
+            (Some(signals.as_raw_fd()), SIGNALS),
+            (self.loader.as_ref().map(AsRawFd::as_raw_fd), LOADER),
+            (enforcer.map(AsRawFd::as_raw_fd), ENFORCER),
+            (self.control.as_ref().map(ControlSocket::listener), CONTROL),
+            (self.service.as_ref().and_then(|service| service.siblings.listener()), SIBLINGS),
+        ];
+        for (source, token) in sources {
+            let Some(source) = source else { continue };
+            registry
+                .register(&mut SourceFd(&source), token, Interest::READABLE)
+                .map_err(polling)?;
         }
-        if let Some(control) = &self.control {
-            let source = &mut SourceFd(&control.listener());
-            registry.register(source, CONTROL, Interest::READABLE).map_err(polling)?;
-        }
-        let registry = registry.try_clone().map_err(polling)?;
-        self.send(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION })?;
         let mut events = Events::with_capacity(8);
         let mut look = Look::Empty;
         loop {
+            let alive = self.service.as_mut().and_then(|service| service.notifier.alive());
             let timeout = if look == Look::More { Duration::ZERO } else { self.timeout() };
+            let timeout = alive.map_or(timeout, |alive| alive.min(timeout));
             match poll.poll(&mut events, Some(timeout)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result.map_err(polling)?,
@@ -212,44 +225,26 @@ impl Session {
                 self.serve_control(&registry);
             }
             if look == Look::Closed && self.state != State::Finished {
-                return Err(match self.state {
-                    State::AwaitingReady => SessionError::LoaderFailed,
-                    State::Subscribing | State::Streaming | State::Stopping | State::Finished => {
-                        SessionError::LoaderLost(String::new())
-                    }
-                });
+                if self.service.is_none() {
+                    return Err(match self.state {
+                        State::AwaitingReady => SessionError::LoaderFailed,
+                        _ => SessionError::LoaderLost(String::new()),
+                    });
+                }
+                if self.state == State::Stopping {
+                    // It was stopped as well.
+                    return Ok(());
+                }
+                self.lose_loader();
+            }
+            if events.iter().any(|event| event.token() == SIBLINGS) {
+                self.let_siblings_in(&registry)?;
             }
             let asked = matches!(signals.read_signal(), Ok(Some(_))) || !self.delivery.is_seen();
             self.on_time(asked)?;
             if self.state == State::Finished && !self.awaits_outcome() {
                 return Ok(());
             }
-        }
-    }
-
-    /// Answers administrators.
-    fn serve_control(&mut self, registry: &Registry) {
-        let Some(mut control) = self.control.take() else { return };
-        control.accept(registry, CONTROL);
-        let processes = self.stream.analysis().processes();
-        control.serve(|| self.status(processes));
-        self.control = Some(control);
-    }
-
-    fn status(&self, processes: usize) -> status::Status {
-        let (counters, processed) = (self.stream.counters(), self.stream.processed());
-        status::Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            uptime: self.started.elapsed().as_secs(),
-            mode: self.mode().unwrap_or("starting").to_owned(),
-            scope: self.scope.clone(),
-            hooks: self.hooks.clone(),
-            blind_to: self.limits.iter().map(ToString::to_string).collect(),
-            rules: vec![reverse_shell::RULE.name.to_owned()],
-            events: status::Events::of(counters, processed, self.stream.late()),
-            processes: u64::try_from(processes).unwrap_or(u64::MAX),
-            alerts: self.delivery.counts(),
         }
     }
 
@@ -278,7 +273,8 @@ impl Session {
         let broken = |error: &dyn fmt::Display| SessionError::Protocol(error.to_string());
         let mut alerts = Vec::new();
         for _ in 0..FRAMES_A_TURN {
-            let frame = match self.loader.receive() {
+            let Some(loader) = &mut self.loader else { return Ok(Look::Empty) };
+            let frame = match loader.receive() {
                 Ok(Received::Frame(frame)) => frame,
                 Ok(Received::WouldBlock) => return Ok(Look::Empty),
                 Ok(Received::Closed) => return Ok(Look::Closed),
@@ -292,11 +288,17 @@ impl Session {
             }
             let followed = self.stream.follow(&message, &mut alerts);
             let next = match message {
-                LoaderMessage::Ready { .. } => Some(AnalyzerMessage::Subscribe(self.subscription)),
+                LoaderMessage::Ready { about, .. } => {
+                    self.loader_about = Some(about);
+                    Some(AnalyzerMessage::Subscribe(self.subscription))
+                }
                 LoaderMessage::Subscribed { hooks, limits, .. } => {
                     self.hooks = hooks.into_iter().map(str::to_owned).collect();
                     self.limits = limits;
                     self.started = Instant::now();
+                    if let Some(service) = &self.service {
+                        service.notifier.ready();
+                    }
                     Some(AnalyzerMessage::TakeSnapshot)
                 }
                 LoaderMessage::Heartbeat { .. } => {
@@ -380,12 +382,13 @@ impl Session {
             self.show_status(now);
         }
         match self.state {
-            State::AwaitingReady | State::Subscribing if asked_to_stop => {
+            State::Alone | State::AwaitingReady | State::Subscribing if asked_to_stop => {
                 self.state = State::Finished;
             }
             State::AwaitingReady | State::Subscribing if now >= self.deadline => {
                 return Err(SessionError::LoaderSilent);
             }
+            State::Alone if now >= self.deadline => return Err(SessionError::NoLoader),
             State::Stopping if now >= self.deadline => return Err(SessionError::LoaderHangs),
             State::Streaming => {
                 let over = self.limit.is_some_and(|limit| now >= self.started + limit);
@@ -397,7 +400,11 @@ impl Session {
                     self.deadline = now + STOP_LIMIT;
                 }
             }
-            State::AwaitingReady | State::Subscribing | State::Stopping | State::Finished => {}
+            State::Alone
+            | State::AwaitingReady
+            | State::Subscribing
+            | State::Stopping
+            | State::Finished => {}
         }
         if self.state == State::Streaming {
             self.listen_for_silence(now);
@@ -423,64 +430,11 @@ impl Session {
         encode(message, &mut self.frame)
             .map_err(|error| SessionError::Protocol(error.to_string()))?;
         // A few messages in a session fit into any socket; a peer that is gone is found on reading.
-        self.loader
+        let Some(loader) = &self.loader else { return Ok(()) };
+        loader
             .send(&self.frame)
             .map(|_sent| ())
             .map_err(|error| SessionError::Protocol(error.to_string()))
-    }
-
-    /// Whether it kills, in words; `None` while the enforcer has not said so.
-    fn mode(&self) -> Option<&'static str> {
-        let mode = match &self.enforcement {
-            Some(enforcement) if enforcement.channel().is_some() => enforcement.mode()?,
-            Some(_) | None => Mode::Shadow,
-        };
-        Some(match (self.enforce, mode) {
-            (true, Mode::Enforce) => "enforce mode: kills on critical alerts, 10 a minute at most",
-            (true, Mode::SwitchedOff) => "shadow mode: GRIMOIRE_ENFORCE=0 switches enforcement off",
-            (true, Mode::Shadow) => "shadow mode: the enforcer is gone, nothing will be killed",
-            (false, Mode::Shadow | Mode::Enforce | Mode::SwitchedOff) => {
-                "shadow mode: detects, never kills"
-            }
-        })
-    }
-
-    fn show_banner(&mut self) {
-        let (false, State::Streaming, Some(mode)) = (self.banner_shown, self.state, self.mode())
-        else {
-            return;
-        };
-        self.banner_shown = true;
-        self.delivery.banner(&Banner {
-            mode,
-            scope: &self.scope,
-            hooks: &self.hooks,
-            limits: &self.limits,
-            sinks: &[],
-            notes: &self.notes,
-        });
-    }
-
-    fn show_status(&mut self, now: Instant) {
-        let (then, processed) = self.last_status;
-        let ms = u64::try_from((now - then).as_millis()).unwrap_or(u64::MAX).max(1);
-        let status = Status {
-            elapsed: now - self.started,
-            limit: self.limit,
-            rate: (self.stream.processed() - processed).saturating_mul(1000) / ms,
-            dropped: self.stream.analysis().lost(),
-            patterns: self.delivery.count(),
-        };
-        self.last_status = (now, self.stream.processed());
-        if self.state == State::Streaming {
-            self.delivery.status(&status);
-        }
-    }
-
-    fn summarize(&mut self) {
-        let (elapsed, processed) = (self.started.elapsed(), self.stream.processed());
-        let processes = self.stream.analysis().processes();
-        self.delivery.summary(elapsed, self.totals, processed, processes);
     }
 }
 

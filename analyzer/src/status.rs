@@ -2,8 +2,13 @@
 
 use std::fmt::Write;
 
-use sentinel_ipc::frame::Counters;
+use sentinel_ipc::frame::{About, Counters};
 use serde::{Deserialize, Serialize};
+
+use crate::{alert::Alert, console::clock_time};
+
+/// Of an alert's message, in brief.
+const MAX_MESSAGE_CHARS: usize = 300;
 
 /// A running analyzer and what it knows of the others; stable in its JSON form (additions only).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +21,10 @@ pub struct Status {
     pub uptime: u64,
     /// Whether and whom it kills, in words.
     pub mode: String,
+    /// Sentinel's processes.
+    pub parts: Vec<Part>,
+    /// Whether the sensor reports.
+    pub is_watching: bool,
     /// What is watched, in words.
     pub scope: String,
     /// Tracepoints that are attached.
@@ -30,6 +39,92 @@ pub struct Status {
     pub processes: u64,
     /// Alerts so far, by severity.
     pub alerts: Alerts,
+    /// The newest ones, newest first.
+    pub last_alerts: Vec<LastAlert>,
+}
+
+/// One of Sentinel's processes, as it described itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Loader, analyzer or enforcer.
+    pub name: String,
+    /// Whether it is there; what follows is empty where it is not.
+    pub is_running: bool,
+    /// Process id.
+    pub pid: u32,
+    /// User id.
+    pub uid: u32,
+    /// Names of its effective capabilities.
+    pub capabilities: Vec<String>,
+    /// How far its sandbox goes, in words.
+    pub sandbox: String,
+    /// Since it was confined, s.
+    pub uptime: u64,
+    /// How often its service was started again by itself; `None` where it is no service.
+    pub restarts: Option<u64>,
+}
+
+impl Part {
+    /// The process `name` at `now` (CLOCK_BOOTTIME, ns), if it has described itself.
+    pub fn of(name: &str, about: Option<&About>, now: u64) -> Self {
+        let absent = About::default();
+        let About { tgid, uid, capabilities, sandbox, since } = about.unwrap_or(&absent);
+        Self {
+            name: name.to_owned(),
+            is_running: about.is_some(),
+            pid: *tgid,
+            uid: *uid,
+            capabilities: capabilities.clone(),
+            sandbox: sandbox.clone(),
+            uptime: about.map_or(0, |_| now.saturating_sub(*since) / 1_000_000_000),
+            restarts: None,
+        }
+    }
+
+    fn text(&self) -> String {
+        if !self.is_running {
+            return "not there".to_owned();
+        }
+        let Self { pid, uid, capabilities, sandbox, uptime, restarts, .. } = self;
+        let capabilities = match capabilities.as_slice() {
+            [] => "no capabilities".to_owned(),
+            some => some.join(", "),
+        };
+        let restarts =
+            restarts.map(|count| format!(", restarted {count} times")).unwrap_or_default();
+        format!("pid {pid}, uid {uid}, up {uptime} s{restarts}; {capabilities}; {sandbox}")
+    }
+}
+
+/// An alert in brief. Strings from the system are escaped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastAlert {
+    /// CLOCK_REALTIME, ns.
+    pub timestamp: u64,
+    /// How bad.
+    pub severity: String,
+    /// The rule.
+    pub pattern_name: String,
+    /// Thread group id.
+    pub pid: u32,
+    /// What was done about it.
+    pub action: String,
+    /// In words.
+    pub message: String,
+}
+
+impl LastAlert {
+    /// The alert in brief.
+    pub fn of(alert: &Alert) -> Self {
+        Self {
+            timestamp: alert.timestamp,
+            severity: alert.severity.name().to_owned(),
+            pattern_name: alert.pattern_name.to_owned(),
+            pid: alert.pid,
+            action: alert.action.to_string(),
+            message: alert.message.chars().take(MAX_MESSAGE_CHARS).collect(),
+        }
+    }
 }
 
 /// What became of events, as totals; see `sentinel_ipc::frame::Counters`.
@@ -90,7 +185,10 @@ impl Status {
         let mut line = |name: &str, value: &dyn std::fmt::Display| {
             let _infallible = writeln!(text, "  {name:<9} {value}");
         };
-        line("analyzer", &format_args!("pid {}, up {} s", self.pid, self.uptime));
+        self.parts.iter().for_each(|part| line(&part.name, &part.text()));
+        if !self.is_watching {
+            line("sensor", &"NOTHING IS WATCHED: the loader is not there");
+        }
         line("scope", &self.scope);
         line("rules", &format_args!("{} loaded: {}", self.rules.len(), self.rules.join(", ")));
         line("sensor", &format_args!("{} hooks: {}", self.hooks.len(), self.hooks.join(", ")));
@@ -109,6 +207,14 @@ impl Status {
             &format_args!("critical {critical} · high {high} · warning {warning} · info {info}"),
         );
         line("processes", &format_args!("{} known to live", self.processes));
+        for alert in &self.last_alerts {
+            let LastAlert { timestamp, severity, pattern_name, pid, action, message } = alert;
+            let time = clock_time(*timestamp);
+            line(
+                "alert",
+                &format_args!("{time} {severity} {pattern_name} pid {pid} {action}: {message}"),
+            );
+        }
         text
     }
 }
@@ -119,6 +225,13 @@ mod tests {
 
     #[test]
     fn what_matters_is_in_the_text() {
+        let about = About {
+            tgid: 7,
+            uid: 998,
+            capabilities: vec!["CAP_BPF".into()],
+            sandbox: "landlock".into(),
+            since: 1_000_000_000,
+        };
         let status = Status {
             version: "1.2.3".into(),
             pid: 7,
@@ -131,12 +244,27 @@ mod tests {
             events: Events { dropped: 4, dropped_urgent: 1, ..Events::default() },
             processes: 9,
             alerts: Alerts { critical: 2, ..Alerts::default() },
+            parts: vec![
+                Part { restarts: Some(2), ..Part::of("loader", Some(&about), 61_000_000_000) },
+                Part::of("enforcer", None, 0),
+            ],
+            is_watching: true,
+            last_alerts: vec![LastAlert {
+                timestamp: 0,
+                severity: "critical".into(),
+                pattern_name: "reverse_shell".into(),
+                pid: 12,
+                action: "terminated".into(),
+                message: "bash".into(),
+            }],
         };
         let text = status.text();
         for words in [
             "1.2.3",
             "shadow",
-            "pid 7, up 60 s",
+            "pid 7, uid 998, up 60 s, restarted 2 times; CAP_BPF; landlock",
+            "enforcer  not there",
+            "00:00:00.000Z critical reverse_shell pid 12 terminated: bash",
             "1 hooks: sys_exit",
             "blind to  io_uring",
             "dropped 4 (urgent 1)",

@@ -8,6 +8,7 @@ use crate::{
     analysis::Analysis,
     event::{self, Event, RecordError},
     merge::Merge,
+    sensor_state::Gap,
 };
 
 /// From one snapshot to the next, ns.
@@ -33,6 +34,8 @@ pub struct Stream {
     /// A snapshot that is complete, until all of it has been followed.
     whole: Option<Whole>,
     refresh: Refresh,
+    /// When a loader that had been followed ended; CLOCK_BOOTTIME, ns.
+    interrupted_at: Option<u64>,
 }
 
 /// When another snapshot is due.
@@ -117,12 +120,23 @@ impl Stream {
     fn ready(&mut self, clock: Clock, unattended_since: Option<u64>, alerts: &mut Vec<Alert>) {
         self.analysis.set_wall_offset(clock.wall_offset_ns);
         // The first snapshot is asked for anyway.
-        self.refresh.asked_at = clock.boot_ns;
-        if let Some(since) = unattended_since {
+        self.refresh = Refresh { asked_at: clock.boot_ns, ..Refresh::default() };
+        let interrupted = self.interrupted_at.take().map(|since| (since, Gap::NoLoader));
+        let unattended = unattended_since.map(|since| (since, Gap::NoAnalyzer));
+        if let Some((since, reason)) = interrupted.or(unattended) {
             self.analysis.sensor(clock.boot_ns, alerts, |sensor, findings| {
-                sensor.unattended(since, clock.boot_ns, findings);
+                sensor.gap(since, clock.boot_ns, reason, findings);
             });
         }
+    }
+
+    /// The loader has ended at `now` (CLOCK_BOOTTIME, ns): follows what it still told. Another one may
+    /// follow.
+    pub fn interrupt(&mut self, now: u64, alerts: &mut Vec<Alert>) {
+        let events = self.merge.release(u64::MAX);
+        self.follow_all(events, alerts);
+        (self.snapshot_reached, self.whole) = (0, None);
+        self.interrupted_at = Some(now);
     }
 
     fn heartbeat(

@@ -5,7 +5,7 @@ use std::{
     os::fd::{FromRawFd, OwnedFd},
 };
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 
 /// The first descriptor that is handed over.
 const FIRST: i32 = 3;
@@ -68,7 +68,7 @@ fn handed_over(
 }
 
 impl Sockets {
-    /// Takes over what was handed to this process; `None` if it was not started so. Call it once, and
+    /// Takes over what was handed to this process, and makes it not block; `None` if it was not started so. Call it once, and
     /// before anything is opened.
     ///
     /// # Errors
@@ -81,8 +81,11 @@ impl Sockets {
             #[expect(unsafe_code, reason = "descriptors are handed over as bare numbers")]
             // SAFETY: only looked at during this call, which fails if it is not open.
             let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
-            fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
-                .map_err(|_| ActivationError::NoDescriptor(number))?;
+            let prepared = fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
+                .and_then(|_| fcntl(borrowed, FcntlArg::F_GETFL))
+                .map(|flags| OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK)
+                .and_then(|flags| fcntl(borrowed, FcntlArg::F_SETFL(flags)));
+            prepared.map_err(|_| ActivationError::NoDescriptor(number))?;
             #[expect(unsafe_code, reason = "descriptors are handed over as bare numbers")]
             // SAFETY: it is open, and the service manager gave it to this process, which takes each
             // number once.

@@ -13,6 +13,8 @@ pub enum SessionError {
     LoaderSilent,
     /// The loader did not end in time.
     LoaderHangs,
+    /// No loader has come for too long.
+    NoLoader,
     /// The loader went away while it was needed.
     LoaderLost(String),
     /// The loader broke the protocol.
@@ -33,6 +35,10 @@ impl fmt::Display for SessionError {
             Self::LoaderHangs => {
                 write!(to, "the loader did not end in time: its last events and totals are missing")
             }
+            Self::NoLoader => write!(
+                to,
+                "no loader has come back: nothing is watched; look at sentinel-loader.service"
+            ),
             Self::LoaderLost(how) => {
                 write!(to, "the loader is gone ({how}): nothing is watched any more")
             }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use sentinel_ipc::{
-    frame::{KindSet, Subscription},
+    frame::{About, KindSet, Subscription},
     kernel_abi::kind,
 };
 
+use super::Service;
 use crate::{analysis, command_line::RunArguments, control::ControlSocket, recording::Recording};
 
 /// What is watched, and what for.
@@ -41,6 +42,10 @@ pub struct Setup {
     pub control: Option<ControlSocket>,
     /// Where its frames are kept.
     pub recording: Option<Recording>,
+    /// What this process has become.
+    pub about: About,
+    /// What a service has beside that.
+    pub service: Option<Service>,
     /// What the operator should know, for the banner.
     pub notes: Vec<String>,
 }

@@ -7,6 +7,8 @@ use super::SessionError;
 /// What the loader may say next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
+    /// Nothing: there is no loader.
+    Alone,
     AwaitingReady,
     Subscribing,
     Streaming,
@@ -17,7 +19,7 @@ pub(super) enum State {
 impl State {
     /// Whether it may last only so long.
     pub(super) fn is_limited(self) -> bool {
-        matches!(self, Self::AwaitingReady | Self::Subscribing | Self::Stopping)
+        matches!(self, Self::Alone | Self::AwaitingReady | Self::Subscribing | Self::Stopping)
     }
 
     /// The state after `message`, which may be out of turn.

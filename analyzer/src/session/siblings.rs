@@ -1,0 +1,123 @@
+//! The other two processes when they are services: they come and go, and this one stays.
+//!
+//! Whoever starts calls on the others, for none of them can connect once it is confined. Calls may cross:
+//! then the one that this process made counts, as long as its other end is not hung up.
+
+use std::{
+    os::fd::AsRawFd,
+    time::{Duration, Instant},
+};
+
+use mio::{Interest, Registry, unix::SourceFd};
+use nix::unistd::Uid;
+use sentinel_ipc::{
+    channel::{Channel, ChannelError},
+    clock,
+    endpoint::Endpoint,
+    frame::{AnalyzerMessage, PROTOCOL_VERSION},
+    notify::Notifier,
+};
+
+use super::{ENFORCER, LOADER, START_LIMIT, Session, SessionError, State};
+use crate::{enforcement::Enforcement, sensor_state};
+
+/// How long no loader may call before this process ends, to be started again and call itself.
+const ABSENCE_LIMIT: Duration = Duration::from_secs(60);
+
+/// What a service has beside what a run has.
+pub struct Service {
+    /// Where the other two call.
+    pub siblings: Endpoint,
+    /// The enforcer's user; the loader calls as root.
+    pub enforcer_user: Uid,
+    /// The service manager.
+    pub notifier: Notifier,
+}
+
+impl Session {
+    /// Takes calls from the other two.
+    pub(super) fn let_siblings_in(&mut self, registry: &Registry) -> Result<(), SessionError> {
+        let Some(mut service) = self.service.take() else { return Ok(()) };
+        loop {
+            match service.siblings.next(service.enforcer_user) {
+                Ok(None) => break,
+                Ok(Some(channel)) => self.let_in(channel, registry)?,
+                Err(error) => {
+                    self.delivery.tell(&format_args!("a connection is refused: {error}"));
+                    if !matches!(error, ChannelError::Stranger(_)) {
+                        break;
+                    }
+                }
+            }
+        }
+        self.service = Some(service);
+        Ok(())
+    }
+
+    fn let_in(&mut self, channel: Channel, registry: &Registry) -> Result<(), SessionError> {
+        let is_loader = channel.peer().ok().flatten().is_some_and(|peer| peer.uid() == 0);
+        let present = if is_loader {
+            self.loader.as_ref()
+        } else {
+            self.enforcement.as_ref().and_then(Enforcement::channel)
+        };
+        if present.is_some_and(|present| !present.is_hung_up()) {
+            return Ok(());
+        }
+        let token = if is_loader { LOADER } else { ENFORCER };
+        registry
+            .register(&mut SourceFd(&channel.as_raw_fd()), token, Interest::READABLE)
+            .map_err(|error| SessionError::System("epoll", error))?;
+        if is_loader {
+            // What the last one sent before its end has not been read yet.
+            while self.loader.is_some() && self.receive()? != super::Look::Closed {}
+            self.lose_loader();
+            self.greet_loader(channel)
+        } else {
+            self.hear_enforcer();
+            self.enforcement = self.greet_enforcer(channel);
+            self.enforcer_since = Instant::now();
+            Ok(())
+        }
+    }
+
+    /// Begins to talk to a loader.
+    pub(super) fn greet_loader(&mut self, loader: Channel) -> Result<(), SessionError> {
+        self.loader = Some(loader);
+        self.state = State::AwaitingReady;
+        self.deadline = Instant::now() + START_LIMIT;
+        self.send(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION })
+    }
+
+    /// Begins to talk to an enforcer.
+    pub(super) fn greet_enforcer(&mut self, enforcer: Channel) -> Option<Enforcement> {
+        match Enforcement::greet(enforcer) {
+            Ok(enforcement) => Some(enforcement),
+            Err(error) => {
+                self.delivery.tell(&error);
+                None
+            }
+        }
+    }
+
+    /// The loader has gone: says so, and waits for the next one to call.
+    pub(super) fn lose_loader(&mut self) {
+        if self.loader.take().is_none() {
+            return;
+        }
+        let was_watching = matches!(self.state, State::Streaming);
+        self.state = State::Alone;
+        self.deadline = Instant::now() + ABSENCE_LIMIT;
+        if was_watching {
+            let mut alerts = Vec::new();
+            let boot_ns = clock::boot_ns().unwrap_or(0);
+            self.stream.interrupt(boot_ns, &mut alerts);
+            self.stream.analysis().sensor(boot_ns, &mut alerts, |_, findings| {
+                findings.push(sensor_state::gone());
+            });
+            self.act_on(&mut alerts);
+        } else {
+            self.delivery.tell(&"the sensor did not start; see the loader's message");
+        }
+    }
+}

@@ -49,9 +49,10 @@ shared_layout! {
         result: i64,
         /// The call's arguments, as `kind` defines them.
         argument: [u64; 3],
-        /// Thread group id, in the initial pid namespace.
+        /// Thread group id, in the loader's pid namespace, as all numbers of processes; 0 if it is
+        /// outside of that.
         tgid: u32,
-        /// Thread id, in the initial pid namespace.
+        /// Thread id; 0 if it is outside of the loader's pid namespace.
         tid: u32,
         /// Real user id, in the initial user namespace.
         uid: u32,
@@ -239,7 +240,8 @@ shared_layout! {
 
     /// A successful exec. The header is the new program's.
     struct ExecRecord: 2392 {
-        /// Who, when; `argument[0]` is the id of the thread that called exec.
+        /// Who, when; `argument[0]` is the id of the thread that called exec; 0 if that is not
+        /// known.
         header: RecordHeader,
         /// What runs now; for a script its interpreter.
         executable: Object,
@@ -767,8 +769,8 @@ pub mod flag {
     pub const SCRIPT: u16 = 256;
     /// The environment is longer than what was searched.
     pub const ENVIRONMENT_TRUNCATED: u16 = 512;
-    /// The acting process has a pid namespace of its own: pids in `argument` are not those of
-    /// records.
+    /// The acting process has another pid namespace than the loader: pids in `argument` are not those
+    /// of records.
     pub const FOREIGN_PIDS: u16 = 1024;
     /// Sends to other addresses since the last record of this descriptor had none of their own.
     pub const SKIPPED: u16 = 2048;
@@ -864,8 +866,10 @@ pub mod control {
     pub const PASS: u32 = 10;
     /// Thread group id of the process from which a marking pass begins; 0: none.
     pub const MARK_ROOT: u32 = 11;
+    /// Level of the loader's pid namespace; 0 is the initial one's.
+    pub const PID_LEVEL: u32 = 12;
     /// How many there are.
-    pub const COUNT: u32 = 12;
+    pub const COUNT: u32 = 13;
 }
 
 /// What the iterator over tasks does with each process; the value of [`control::PASS`].
@@ -876,6 +880,8 @@ pub mod pass {
     pub const MARK_SCOPE: u64 = 1;
     /// Gives and takes [`super::class::SELECTED`].
     pub const MARK_SELECTION: u64 = 2;
+    /// Writes the level of the reader's own pid namespace, as a `u32`.
+    pub const TELL_LEVEL: u64 = 3;
 }
 
 /// Value of the object's variable `CONTROL`, alone in its section `.bss`.

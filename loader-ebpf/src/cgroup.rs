@@ -9,7 +9,8 @@ use sentinel_ipc::{
 use crate::{
     emit::{Facts, header, scratch, send},
     facts,
-    kernel::{Address, Task, copy_kernel_string, current_ids},
+    kernel::{Address, Task, copy_kernel_string},
+    pid::current_ids,
     scope::{
         add_class, cgroup_id, class_of, count, is_in_scope, is_reported, is_wanted, membership,
         take_class,
@@ -23,6 +24,9 @@ pub fn cgroup_attach_task(context: BtfTracePointContext) -> i32 {
     count(|counters| counters.seen += 1);
     let task = Task::from_argument(context.arg(2));
     let tgid = task.tgid();
+    if tgid == 0 {
+        return 0;
+    }
     let class = class_of(tgid);
     let moved = membership(task).apply(class);
     let lost = class & !moved;
@@ -31,7 +35,7 @@ pub fn cgroup_attach_task(context: BtfTracePointContext) -> i32 {
         add_class(tgid, (moved & !class) | if lost == 0 { 0 } else { class::LEFT_SCOPE });
     }
     // Once for a process, not once for each of its threads.
-    if task.read::<u32>(Field::TaskPid) != tgid {
+    if !task.is_leader() {
         return 0;
     }
     facts::note_move(task, is_in_scope(moved));

@@ -8,7 +8,8 @@ use sentinel_ipc::{
 use crate::{
     emit::{Facts, header, scratch, send},
     facts,
-    kernel::{Task, current_ids},
+    kernel::Task,
+    pid::current_ids,
     scope::count,
 };
 

@@ -13,7 +13,8 @@ use sentinel_ipc::{
 };
 
 use crate::{
-    kernel::{Task, current_cgroup_id, current_ids, current_uid, forget, now},
+    kernel::{Task, current_cgroup_id, current_uid, forget, now},
+    pid::current_ids,
     scope::{count, is_tainted},
 };
 

@@ -15,8 +15,9 @@ use crate::{
     descriptor::{NO_OBJECT, Table, object_of},
     emit::{Facts, header, is_urgent, scratch, send},
     file_class,
-    kernel::{Address, current_ids},
+    kernel::Address,
     path::{Location, walk},
+    pid::current_ids,
     scope::{control_value, count, is_wanted, is_wanted_class, taint},
     syscall::{FAMILIES, pass_on_canary},
 };

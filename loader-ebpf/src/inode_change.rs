@@ -19,10 +19,9 @@ use crate::{
     call::kind_of,
     descriptor::{S_IFDIR, S_IFLNK, S_IFMT, object_of_inode},
     emit::scratch,
-    kernel::{
-        Address, Task, copy_kernel, current_ids, current_registers, forget, number_of, offset,
-    },
+    kernel::{Address, Task, copy_kernel, current_registers, forget, number_of, offset},
     path::{Location, NAME_MAX},
+    pid::current_ids,
     registers::Registers,
     scope::{class_of, is_reported, is_reporting},
 };

@@ -16,7 +16,8 @@ use crate::{
     descriptor::{self, Table},
     emit::{Facts, plain},
     file_calls,
-    kernel::{Address, current_ids, has},
+    kernel::{Address, has},
+    pid::current_ids,
     scope::{class_of, count, is_reported, is_reporting, is_wanted},
     traffic::{self, BY_INODE, Remote, Share, UNKNOWN_NUMBER, Way, account},
 };

@@ -96,25 +96,13 @@ impl Task {
     /// since Linux 6.3 search all of the kernel's types, which is most of a load's time.
     #[inline(always)]
     pub fn follow(self, field: Field) -> Address {
-        Address(self.0 as u64).follow(field)
-    }
-
-    /// Thread group id in the initial pid namespace.
-    #[inline(always)]
-    pub fn tgid(self) -> u32 {
-        self.read(Field::TaskTgid)
+        self.address().follow(field)
     }
 
     /// Start of the thread group's leader, ns since boot.
     #[inline(always)]
     pub fn start_time(self) -> u64 {
         self.follow(Field::TaskGroupLeader).read(Field::TaskStartBoottime)
-    }
-
-    /// Whether the task sees other pids than the initial pid namespace does.
-    #[inline(always)]
-    pub fn has_own_pids(self) -> bool {
-        self.follow(Field::TaskThreadPid).read::<u32>(Field::PidLevel) != 0
     }
 
     /// The default-hierarchy cgroup of the task.
@@ -129,10 +117,16 @@ impl Task {
         self.follow(Field::TaskSignal).read::<i32>(Field::SignalLive) > 0
     }
 
+    /// Where the task lies.
+    #[inline(always)]
+    pub fn address(self) -> Address {
+        Address(self.0 as u64)
+    }
+
     /// Where the task's own memory of `field` lies, for helpers that copy it.
     #[inline(always)]
     pub fn address_of(self, field: Field) -> Address {
-        Address((self.0 as u64).wrapping_add(offset(field) as u64))
+        Address(self.address().0.wrapping_add(offset(field) as u64))
     }
 }
 
@@ -207,13 +201,6 @@ pub fn forget(value: usize, unknown: u64) -> usize {
 pub fn now() -> u64 {
     // SAFETY: no arguments, no effect.
     unsafe { helpers::bpf_ktime_get_boot_ns() }
-}
-
-/// Thread group id and thread id of the current task, in the initial pid namespace.
-#[inline(always)]
-pub fn current_ids() -> (u32, u32) {
-    let both = aya_ebpf::helpers::bpf_get_current_pid_tgid();
-    ((both >> 32) as u32, both as u32)
 }
 
 /// Real user id of the current task, in the initial user namespace.

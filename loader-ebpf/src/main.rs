@@ -6,7 +6,7 @@
 //! what is monitored stands in maps that the loader writes. `kernel` is the only file that reads
 //! kernel memory; the verifier proves its accesses, so each SAFETY comment there says what else must
 //! hold. What began before is told by `snapshot` (processes) and `held` (what they have open) when the
-//! loader reads them, to it alone.
+//! loader reads them, to it alone. Processes are numbered as `pid` says.
 //!
 //! For the host this is an empty program, so that workspace-wide commands work.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
@@ -53,6 +53,8 @@ mod path;
 mod path_calls;
 #[cfg(target_arch = "bpf")]
 mod path_object;
+#[cfg(target_arch = "bpf")]
+mod pid;
 #[cfg(target_arch = "bpf")]
 mod process;
 #[cfg(target_arch = "bpf")]

@@ -10,6 +10,7 @@ use sentinel_ipc::{
 
 use crate::{
     kernel::Task,
+    pid::tgid_of,
     scope::{add_class, class_of, control_value, membership, take_class},
     snapshot::Output,
 };
@@ -20,7 +21,7 @@ pub fn mark(output: Output, task: Task) {
     // First, before anything branches: the verifier walks it once.
     let membership = membership(task);
     let tgid = task.tgid();
-    if task.read::<u32>(Field::TaskPid) != tgid || !task.has_live_group() {
+    if !task.is_leader() || !task.has_live_group() {
         return;
     }
     let is_scope = control_value(control::PASS) == pass::MARK_SCOPE;
@@ -48,6 +49,6 @@ pub fn mark(output: Output, task: Task) {
 
 #[inline(always)]
 fn is_in_tree(task: Task, tgid: u32, bit: u8) -> bool {
-    let parent: u32 = task.follow(Field::TaskRealParent).read(Field::TaskTgid);
+    let parent = tgid_of(task.follow(Field::TaskRealParent));
     control_value(control::MARK_ROOT) == tgid as u64 || class_of(parent) & bit != 0
 }

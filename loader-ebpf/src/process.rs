@@ -21,8 +21,9 @@ use crate::{
     emit::{Facts, header, plain, scratch, send},
     environment::{self, ENVIRONMENT_SEARCH},
     facts, inode_change,
-    kernel::{Address, Task, copy_kernel, copy_kernel_string, copy_user, current_ids},
+    kernel::{Address, Task, copy_kernel, copy_kernel_string, copy_user},
     path::{Location, walk},
+    pid::{current_ids, tgid_of, thread_before_exec},
     scope::{
         cgroup_id, class_of, count, is_in_scope, is_reported, is_reporting, membership, set_class,
     },
@@ -54,7 +55,8 @@ fn new_process(tgid: u32, child: Task, child_tgid: u32) {
     if is_in_scope(parents) || is_in_scope(inherited) {
         facts::note_fork(tgid, child, child_tgid);
     }
-    if !is_reporting() || !is_reported(parents) && !is_reported(inherited) {
+    // Who is outside of the loader's pid namespace does nothing that is told, not even send a child in.
+    if tgid == 0 || !is_reporting() || !is_reported(parents) && !is_reported(inherited) {
         return;
     }
     count(|counters| counters.passed += 1);
@@ -70,7 +72,7 @@ fn new_process(tgid: u32, child: Task, child_tgid: u32) {
         child_start_time: child.read(Field::TaskStartBoottime),
         child_cgroup_id: cgroup_id(child.cgroup()),
         child_tgid,
-        parent_tgid: parent.read(Field::TaskTgid),
+        parent_tgid: tgid_of(parent),
         parent_start_time: leader.read(Field::TaskStartBoottime),
     };
     send(&raw const record, true);
@@ -87,7 +89,7 @@ pub fn sched_process_exec(context: BtfTracePointContext) -> i32 {
         return 0;
     }
     let binprm = Address(context.arg(2));
-    let old_tid: u32 = context.arg(1);
+    let old_tid = thread_before_exec(context.arg(1));
     // Once: it may change at any time.
     let reporting = is_reporting() && is_reported(class);
     if reporting {
@@ -188,6 +190,9 @@ static AGAIN: ProgramArray = ProgramArray::with_max_entries(1, 0);
 pub fn sched_process_exit(context: BtfTracePointContext) -> i32 {
     count(|counters| counters.seen += 1);
     let (tgid, _) = current_ids();
+    if tgid == 0 {
+        return 0;
+    }
     // A thread may be killed within a call.
     inode_change::end();
     // SAFETY: a constant of the object, set before the load.

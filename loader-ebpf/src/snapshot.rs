@@ -23,6 +23,7 @@ use crate::{
     kernel::{Task, copy_kernel, forget, now},
     marking,
     path::{Location, NAME_MAX, walk},
+    pid::tgid_of,
     scope::{cgroup_id, class_of, control_value, is_reported, is_tainted},
 };
 
@@ -112,7 +113,9 @@ pub extern "C" fn running(context: *const TaskContext) -> i32 {
         return 0;
     }
     let task = Task::from_argument(task);
-    if control_value(control::PASS) != pass::DESCRIBE {
+    if control_value(control::PASS) == pass::TELL_LEVEL {
+        output.write(&Task::current().level());
+    } else if control_value(control::PASS) != pass::DESCRIBE {
         marking::mark(output, task);
     } else if stands_for_process(task) && is_reported(class_of(task.tgid())) {
         tell_cgroup(output, task);
@@ -125,7 +128,7 @@ pub extern "C" fn running(context: *const TaskContext) -> i32 {
 /// has ended before the others, the next one.
 #[inline(always)]
 pub fn stands_for_process(task: Task) -> bool {
-    let is_leader = task.read::<u32>(Field::TaskPid) == task.tgid();
+    let is_leader = task.is_leader();
     if facts::is_kernel_thread(task) || !task.has_live_group() {
         return false;
     }
@@ -224,7 +227,7 @@ unsafe fn fill(record: *mut ProcessRecord, task: Task) -> u16 {
         }
         (&raw mut (*record).credentials).write(credentials::of(task));
         (&raw mut (*record).parent_start_time).write(leader.read(Field::TaskStartBoottime));
-        (&raw mut (*record).parent_tgid).write(parent.read(Field::TaskTgid));
+        (&raw mut (*record).parent_tgid).write(tgid_of(parent));
         (&raw mut (*record).reserved).write(0);
         let comm = (&raw mut (*record).comm).cast::<u8>();
         copy_kernel(comm, COMM_BYTES as u32, task.address_of(Field::TaskComm));

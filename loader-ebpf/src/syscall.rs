@@ -12,7 +12,7 @@ use sentinel_ipc::kernel_abi::{control, kind, stage};
 
 use crate::{
     call::kind_of,
-    kernel::current_ids,
+    pid::current_ids,
     registers::Registers,
     scope::{class_of, control_value, count, is_reported},
 };

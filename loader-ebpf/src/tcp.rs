@@ -6,7 +6,8 @@ use sentinel_ipc::kernel_abi::{SocketRecord, kind};
 use crate::{
     descriptor::socket_of,
     emit::{Facts, header, send},
-    kernel::{Address, current_ids},
+    kernel::Address,
+    pid::current_ids,
     scope::{class_of, count, is_reported, is_wanted},
 };
 

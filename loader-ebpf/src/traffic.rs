@@ -18,7 +18,8 @@ use crate::{
     descriptor::{S_IFMT, S_IFSOCK, describe},
     emit::{Facts, header, scratch, send},
     file_class,
-    kernel::{Address, current_ids, forget, now},
+    kernel::{Address, forget, now},
+    pid::current_ids,
     scope::{count, is_tainted, is_wanted, taint},
 };
 

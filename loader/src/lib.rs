@@ -9,6 +9,7 @@ pub mod forward;
 pub mod hooks;
 pub mod identity;
 pub mod offsets;
+pub mod pid_namespace;
 pub mod privileges;
 pub mod process_class;
 pub mod scope;

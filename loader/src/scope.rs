@@ -7,8 +7,6 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 /// Why a scope cannot be had.
 #[derive(Debug)]
 pub enum ScopeError {
-    /// This is not the initial pid namespace, or /proc is not mounted.
-    PidNamespace,
     /// No such process.
     NoProcess(u32),
     /// The path cannot be read.
@@ -20,11 +18,6 @@ pub enum ScopeError {
 impl fmt::Display for ScopeError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PidNamespace => write!(
-                to,
-                "must run in the host's own pid namespace, with /proc mounted; start it on the \
-                 host, not in a container"
-            ),
             Self::NoProcess(pid) => {
                 write!(to, "--attach-pid={pid}: no process with this id is running")
             }
@@ -39,19 +32,6 @@ impl fmt::Display for ScopeError {
 }
 
 impl std::error::Error for ScopeError {}
-
-/// Records number processes as the initial pid namespace does, /proc as this one does.
-///
-/// # Errors
-/// When the two differ.
-pub fn check_pid_namespace() -> Result<(), ScopeError> {
-    // PROC_PID_INIT_INO (include/linux/proc_ns.h)
-    const INITIAL: u64 = 0xefff_fffc;
-    match fs::metadata("/proc/self/ns/pid") {
-        Ok(namespace) if namespace.ino() == INITIAL => Ok(()),
-        _ => Err(ScopeError::PidNamespace),
-    }
-}
 
 /// The id of the cgroup v2 directory `path`.
 ///

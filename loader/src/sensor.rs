@@ -17,6 +17,7 @@ use crate::{
     arguments::Scope,
     file_classes, hooks,
     offsets::{self, OffsetsError},
+    pid_namespace::{self, PidNamespaceError},
     process_class::ProcessClasses,
     scope::{self, ScopeError},
     snapshot::{self, Snapshot},
@@ -30,6 +31,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/se
 pub enum SensorError {
     /// No usable BTF.
     Offsets(OffsetsError),
+    /// It is not known how processes are numbered.
+    PidNamespace(PidNamespaceError),
     /// The scope does not exist.
     Scope(ScopeError),
     /// The object cannot be loaded.
@@ -50,6 +53,7 @@ impl fmt::Display for SensorError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Offsets(error) => error.fmt(to),
+            Self::PidNamespace(error) => error.fmt(to),
             Self::Scope(error) => error.fmt(to),
             Self::Object(error) => {
                 write!(to, "the kernel refuses the eBPF object: {}{}", first_line(error), HINT)
@@ -70,6 +74,9 @@ impl fmt::Display for SensorError {
 }
 
 impl std::error::Error for SensorError {}
+
+/// The tgid of who is outside of the loader's pid namespace.
+const OUTSIDE: u32 = 0;
 
 const HINT: &str = "; Sentinel needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), a kernel with \
                     CONFIG_BPF_SYSCALL, and no lockdown in confidentiality mode";
@@ -140,13 +147,14 @@ impl Sensor {
     /// # Errors
     /// When the kernel lacks something or refuses.
     pub fn load(scope: &Scope) -> Result<(Self, [RingBuf<MapData>; 2]), SensorError> {
-        scope::check_pid_namespace().map_err(SensorError::Scope)?;
+        let pid_namespace = pid_namespace::own().map_err(SensorError::PidNamespace)?;
         let kernel = offsets::btf_of_this_kernel().map_err(SensorError::Offsets)?;
         let offsets = offsets::of(&kernel).map_err(SensorError::Offsets)?;
         let ring_completion = hooks::ring_completion(&kernel);
         let exit_tells_last = hooks::exit_tells_last(&kernel);
         let mut loader = EbpfLoader::new();
         loader.override_global("OFFSETS", &offsets, true);
+        loader.override_global("PID_NAMESPACE", &pid_namespace, true);
         loader.override_global("RING_COMPLETION", &ring_completion, true);
         loader.override_global("EXIT_TELLS_LAST", &exit_tells_last, true);
         let mut ebpf = loader.load(OBJECT).map_err(SensorError::Object)?;
@@ -197,10 +205,21 @@ impl Sensor {
             (control::SCOPE_IS_EVERYTHING, everything),
             (control::SCOPE_CGROUP, cgroup),
         ])?;
+        if pid_namespace != 0 {
+            sensor.find_pid_level()?;
+        }
+        sensor.exclude(OUTSIDE);
         // aya learns the number of CPUs from /sys at the first read, and keeps it.
         sensor.counters()?;
         sensor.set_kinds(KindSet::default())?;
         Ok((sensor, rings))
+    }
+
+    /// Tells the kernel how deep the own pid namespace lies, which only the kernel can tell.
+    fn find_pid_level(&mut self) -> Result<(), SensorError> {
+        self.set_control(&[(control::PASS, pass::TELL_LEVEL)])?;
+        let level = snapshot::pid_level(&mut self.ebpf)?;
+        self.set_control(&[(control::PASS, pass::DESCRIBE), (control::PID_LEVEL, u64::from(level))])
     }
 
     /// Never report `tgid`.

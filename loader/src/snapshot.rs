@@ -62,6 +62,17 @@ pub fn run(ebpf: &mut Ebpf) -> Result<usize, SensorError> {
     Ok(written)
 }
 
+/// Level of the own pid namespace, which the iterator over tasks tells in
+/// [`pass::TELL_LEVEL`](sentinel_ipc::kernel_abi::pass::TELL_LEVEL).
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn pid_level(ebpf: &mut Ebpf) -> Result<u32, SensorError> {
+    let mut level = [0; size_of::<u32>()];
+    open(ebpf, RUNNING)?.read_exact(&mut level).map_err(SensorError::Iterator)?;
+    Ok(u32::from_ne_bytes(level))
+}
+
 fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Iter, SensorError> {
     let program = ebpf.program_mut(name).ok_or(SensorError::Mismatch(name))?;
     program.try_into().map_err(|error| SensorError::Program(name, error))

@@ -41,7 +41,7 @@ pub struct Exec {
     pub comm: String,
     /// Descriptors 0, 1 and 2 as the program finds them.
     pub stdio: [Option<Descriptor>; 3],
-    /// The thread that called exec; it has its process's id from now on.
+    /// The thread that called exec, which has its process's id from now on; 0 if that is not known.
     pub calling_thread: u32,
     /// What the process could act as before.
     pub before: Option<Credentials>,

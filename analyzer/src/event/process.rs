@@ -29,7 +29,7 @@ pub struct Target {
     pub addressee: Addressee,
     /// Who that is.
     pub process: Option<ProcessId>,
-    /// Whether the caller has a pid namespace of its own.
+    /// Whether the caller has another pid namespace than the loader.
     pub foreign_pids: bool,
 }
 

@@ -17,7 +17,7 @@ pub struct Running {
     /// Its program, as far as that can still be told: no arguments, no environment, and no script's own
     /// path.
     pub program: Exec,
-    /// Its parent.
+    /// Its parent, unless that is outside of the loader's pid namespace.
     pub parent: Option<ProcessId>,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn process(record: &ProcessRecord) -> Result<Action, RecordError> {
         after: credentials(&record.credentials),
         ..Exec::default()
     };
-    let parent = (parent.start_time != 0).then_some(parent);
+    let parent = (parent.tgid != 0 && parent.start_time != 0).then_some(parent);
     Ok(Action::Running(Box::new(Running { program, parent })))
 }
 

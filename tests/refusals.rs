@@ -138,16 +138,16 @@ fn a_thread_or_a_process_that_ended_cannot_be_attached_to() {
 }
 
 #[test]
-fn a_pid_namespace_of_its_own_is_told() {
+fn a_proc_that_numbers_processes_otherwise_is_told() {
     let Some(bed) = Bed::new() else { return };
     let scope = format!("--scope-cgroup={}", bed.cgroup().display());
     let output = Command::new("unshare")
-        .args(["--pid", "--fork", "--mount-proc"])
+        .args(["--pid", "--fork"])
         .arg(program())
         .args(["run", &scope, "--duration=1"])
         .output()
         .unwrap();
-    check(&output, 1, "pid namespace");
+    check(&output, 1, "/proc is that of another pid namespace; mount the one of this");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! run side by side, and nothing else on the machine is watched.
 
 pub mod bed;
+pub mod container;
 pub mod peer;
 pub mod programs;
 pub mod rig;

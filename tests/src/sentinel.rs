@@ -35,6 +35,7 @@ pub fn program() -> PathBuf {
 /// A sentinel that is ready.
 pub struct Sentinel {
     child: Child,
+    pid: u32,
     lines: Receiver<String>,
     errors: Receiver<String>,
     /// What it printed so far.
@@ -70,7 +71,8 @@ impl Sentinel {
         Self::start_as(bed, Command::new(program()), &arguments)
     }
 
-    /// Starts `command run --grimoire-log=… arguments` and waits until it is ready.
+    /// Starts `command run --grimoire-log=… arguments` and waits until it is ready. The command may be
+    /// one that starts it as a child.
     ///
     /// # Panics
     /// When it does not get ready.
@@ -88,16 +90,19 @@ impl Sentinel {
         let lines = read_lines(child.stdout.take().expect("piped"));
         let errors = read_lines(child.stderr.take().expect("piped"));
         let output = String::new();
-        let mut sentinel = Self { child, lines, errors, output, log, loader: 0, enforcer: 0 };
+        let pid = child.id();
+        let mut sentinel = Self { child, pid, lines, errors, output, log, loader: 0, enforcer: 0 };
         sentinel.wait_for("hooks attached");
-        sentinel.loader = child_running(sentinel.pid(), "sentinel-loader");
-        sentinel.enforcer = child_running(sentinel.pid(), "sentinel-enforcer");
+        let running = |name| descendant_running(pid, name).unwrap_or_else(|| panic!("{name} runs"));
+        sentinel.pid = running("sentinel");
+        sentinel.loader = running("sentinel-loader");
+        sentinel.enforcer = running("sentinel-enforcer");
         sentinel
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid
     }
 
     /// Its loader's process id.
@@ -230,15 +235,23 @@ pub fn alerts(log: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// The child of `pid` that runs the program `name`.
-fn child_running(pid: u32, name: &str) -> u32 {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("/proc");
-    let runs = |child: &u32| {
-        let program = fs::read_link(format!("/proc/{child}/exe")).unwrap_or_default();
-        program.file_name().is_some_and(|found| found == name)
-    };
-    let mut children = children.split_whitespace().map(|child| child.parse().expect("a pid"));
-    children.find(runs).unwrap_or_else(|| panic!("{name} runs"))
+/// `pid`, or the one below it, that runs the program `name`.
+fn descendant_running(pid: u32, name: &str) -> Option<u32> {
+    let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    if program.file_name().is_some_and(|found| found == name) {
+        return Some(pid);
+    }
+    children(pid).into_iter().find_map(|child| descendant_running(child, name))
+}
+
+/// The children of a process's first thread.
+///
+/// # Panics
+/// Never on Linux.
+pub fn children(pid: u32) -> Vec<u32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let children = fs::read_to_string(path).unwrap_or_default();
+    children.split_whitespace().map(|child| child.parse().expect("a pid")).collect()
 }
 
 /// Whether a process runs; a zombie does not.

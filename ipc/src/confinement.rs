@@ -3,12 +3,12 @@
 //! Each process has its own `privileges` that calls these in its own order; nothing here decides
 //! who gives up what.
 
-use std::{fmt, fs::File, io};
+use std::{fmt, fs::File, io, os::fd::OwnedFd};
 
 use caps::{CapSet, Capability, CapsHashSet};
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus,
-    Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use nix::{
     errno::Errno,
@@ -291,12 +291,51 @@ pub enum Sandbox {
     Partial,
 }
 
+/// What stays allowed beneath a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// Reading files, listing directories.
+    Read,
+    /// Making files and writing to them; not reading, truncating, renaming or removing them.
+    Write,
+}
+
+impl Rights {
+    fn access(self) -> BitFlags<AccessFs> {
+        match self {
+            Self::Read => AccessFs::ReadFile | AccessFs::ReadDir,
+            Self::Write => AccessFs::MakeReg | AccessFs::WriteFile,
+        }
+    }
+}
+
+/// A directory that stays open to a process. It is meant by descriptor: whatever takes its name later
+/// is closed.
+#[derive(Debug)]
+pub struct Directory {
+    /// The directory, opened in any way.
+    pub descriptor: OwnedFd,
+    /// What is allowed in it, and in all directories below.
+    pub rights: Rights,
+}
+
 /// Closes the file system (at least landlock's first version, Linux 5.13), and as far as the kernel
 /// can, TCP, abstract unix sockets and signals. Open descriptors stay as they are.
 ///
 /// # Errors
 /// When the minimum is missing or the system refuses.
 pub fn landlock(signals: Signals) -> Result<Sandbox, ConfinementError> {
+    landlock_but(&[], signals)
+}
+
+/// As [`landlock`], but `directories` stay open.
+///
+/// # Errors
+/// When the minimum is missing or the system refuses.
+pub fn landlock_but(
+    directories: &[Directory],
+    signals: Signals,
+) -> Result<Sandbox, ConfinementError> {
     let refused = |error: landlock::RulesetError| failed("landlock")(error.to_string());
     let scope = match signals {
         Signals::Inside => Scope::Signal | Scope::AbstractUnixSocket,
@@ -311,6 +350,11 @@ pub fn landlock(signals: Signals) -> Result<Sandbox, ConfinementError> {
         .and_then(|ruleset| ruleset.handle_access(AccessNet::from_all(ABI::V4)))
         .and_then(|ruleset| ruleset.scope(scope))
         .and_then(Ruleset::create)
+        .and_then(|ruleset| {
+            directories.iter().try_fold(ruleset, |ruleset, Directory { descriptor, rights }| {
+                ruleset.add_rule(PathBeneath::new(descriptor, rights.access()))
+            })
+        })
         .and_then(landlock::RulesetCreated::restrict_self)
         .map_err(refused)?;
     match status.ruleset {

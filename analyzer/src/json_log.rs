@@ -1,10 +1,10 @@
 //! Alerts as JSON lines, one write each.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::File,
     io::{self, Write},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Component, Path, PathBuf},
 };
 
@@ -16,11 +16,21 @@ use nix::{
 
 use crate::alert::Alert;
 
+/// How a log's file is opened. A fifo is not waited for.
+const FILE_FLAGS: OFlag = OFlag::O_WRONLY
+    .union(OFlag::O_APPEND)
+    .union(OFlag::O_CREAT)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_NONBLOCK)
+    .union(OFlag::O_CLOEXEC);
+
 /// An open log.
 #[derive(Debug)]
 pub struct JsonLog {
     path: PathBuf,
     file: File,
+    /// Where it is opened anew, and its name there; `None` if that is not wanted.
+    place: Option<(File, OsString)>,
     line: Vec<u8>,
     /// The last line may not be whole.
     torn: bool,
@@ -33,19 +43,47 @@ impl JsonLog {
     /// # Errors
     /// A sentence with the path and what to do.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let refused = |errno: Errno| {
-            let hint = match errno {
-                Errno::ELOOP | Errno::ENOTDIR => "no part of it may be a symbolic link or file",
-                _ => "give the path of a file that can be written",
-            };
-            format!("cannot write to {}: {}; {hint}", path.display(), errno.desc())
-        };
-        let file = File::from(open_beneath(path).map_err(refused)?);
-        let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
-        if !is_file {
-            return Err(format!("cannot write to {}: it is not a regular file", path.display()));
+        Ok(Self { place: None, ..Self::open_to_rotate(path)? })
+    }
+
+    /// As [`Self::open`]; and keeps its directory, so that it can be opened anew when the file has
+    /// been renamed.
+    ///
+    /// # Errors
+    /// A sentence with the path and what to do.
+    pub fn open_to_rotate(path: &Path) -> Result<Self, String> {
+        let (directory, name) = walk(path).map_err(|errno| refused(path, errno))?;
+        let file = open_file(path, &directory, &name)?;
+        let place = Some((directory, name));
+        Ok(Self { path: path.to_owned(), file, place, line: Vec::new(), torn: false })
+    }
+
+    /// Opens the file of its name anew, and creates it where it is missing: the one that was open has
+    /// been renamed.
+    ///
+    /// # Errors
+    /// A sentence with the path and what to do; the old file stays in use.
+    pub fn reopen(&mut self) -> Result<(), String> {
+        let Some((directory, name)) = &self.place else { return Ok(()) };
+        let is_gone = directory.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+        if is_gone {
+            return Err(format!(
+                "cannot open {} anew: its directory was removed, and one that has taken its name is \
+                 outside the sandbox; restart Sentinel (the old file stays in use)",
+                self.path.display()
+            ));
         }
-        Ok(Self { path: path.to_owned(), file, line: Vec::new(), torn: false })
+        let file = open_file(&self.path, directory, name)
+            .map_err(|why| format!("{why} (the old file stays in use)"))?;
+        // What was torn is in the other file, unless this one is the same.
+        self.torn &= file.metadata().is_ok_and(|metadata| metadata.len() > 0);
+        self.file = file;
+        Ok(())
+    }
+
+    /// The directory in which it is opened anew.
+    pub fn directory(&self) -> Option<&File> {
+        self.place.as_ref().map(|(directory, _)| directory)
     }
 
     /// Where it is.
@@ -83,18 +121,33 @@ impl JsonLog {
     }
 }
 
-/// Walks `path` from directory to directory, following no symbolic link, and opens its last
-/// component.
-fn open_beneath(path: &Path) -> Result<OwnedFd, Errno> {
-    let directory_flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let file_flags = OFlag::O_WRONLY
-        | OFlag::O_APPEND
-        | OFlag::O_CREAT
-        | OFlag::O_NOFOLLOW
-        | OFlag::O_NONBLOCK
-        | OFlag::O_CLOEXEC;
+fn refused(path: &Path, errno: Errno) -> String {
+    let hint = match errno {
+        Errno::ELOOP | Errno::ENOTDIR => "no part of it may be a symbolic link or file",
+        _ => "give the path of a file that can be written",
+    };
+    format!("cannot write to {}: {}; {hint}", path.display(), errno.desc())
+}
+
+/// Opens `name` in `directory`; `path` is what it is called in errors.
+fn open_file(path: &Path, directory: &File, name: &OsStr) -> Result<File, String> {
+    let mode = Mode::from_bits_truncate(0o640);
+    let file = openat(directory, name, FILE_FLAGS, mode).map_err(|errno| refused(path, errno))?;
+    let file = File::from(file);
+    let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+    if is_file {
+        Ok(file)
+    } else {
+        Err(format!("cannot write to {}: it is not a regular file", path.display()))
+    }
+}
+
+/// Walks `path` from directory to directory, following no symbolic link; returns the last directory
+/// and the name in it.
+fn walk(path: &Path) -> Result<(File, OsString), Errno> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let start = if path.is_absolute() { "/" } else { "." };
-    let mut directory = open(start, directory_flags, Mode::empty())?;
+    let mut directory: OwnedFd = open(start, flags, Mode::empty())?;
     let mut components = path.components().peekable();
     while let Some(component) = components.next() {
         let name = match component {
@@ -103,12 +156,12 @@ fn open_beneath(path: &Path) -> Result<OwnedFd, Errno> {
             Component::Normal(name) => name,
         };
         if components.peek().is_none() {
-            return openat(&directory, name, file_flags, Mode::from_bits_truncate(0o640));
+            return Ok((directory.into(), name.to_owned()));
         }
-        directory = match openat(&directory, name, directory_flags, Mode::empty()) {
+        directory = match openat(&directory, name, flags, Mode::empty()) {
             Err(Errno::ENOENT) => {
                 mkdirat(&directory, name, Mode::from_bits_truncate(0o750))?;
-                openat(&directory, name, directory_flags, Mode::empty())?
+                openat(&directory, name, flags, Mode::empty())?
             }
             result => result?,
         };
@@ -124,6 +177,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::analysis::Analysis;
 
     #[test]
     fn file_and_directory_are_made_and_closed_to_others() {
@@ -132,6 +186,71 @@ mod tests {
         JsonLog::open(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o137, 0);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o027, 0);
+    }
+
+    fn alert(message: &str) -> Alert {
+        Alert { message: message.to_owned(), ..Analysis::new(false).breaker_tripped(1) }
+    }
+
+    fn lines(path: &Path) -> usize {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().map(|line| assert!(line.starts_with('{'), "{text}")).count()
+    }
+
+    #[test]
+    fn a_renamed_log_is_begun_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, rotated) = (directory.path().join("x.json"), directory.path().join("x.1"));
+        let mut log = JsonLog::open_to_rotate(&path).unwrap();
+        log.write(&alert("one")).unwrap();
+        fs::rename(&path, &rotated).unwrap();
+        log.write(&alert("still there")).unwrap();
+        assert!(!path.exists());
+        log.reopen().unwrap();
+        log.write(&alert("two")).unwrap();
+        log.reopen().unwrap();
+        log.write(&alert("three")).unwrap();
+        assert_eq!((lines(&rotated), lines(&path)), (2, 2));
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o137, 0);
+    }
+
+    #[test]
+    fn half_a_line_in_the_old_file_does_not_touch_the_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.json");
+        let mut log = JsonLog::open_to_rotate(&path).unwrap();
+        log.torn = true;
+        log.reopen().unwrap();
+        log.write(&alert("whole")).unwrap();
+        assert_eq!(lines(&path), 1);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_opened_anew_stays_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, rotated) = (directory.path().join("x.json"), directory.path().join("x.1"));
+        let mut log = JsonLog::open_to_rotate(&path).unwrap();
+        fs::rename(&path, &rotated).unwrap();
+        symlink("/dev/null", &path).unwrap();
+        let error = log.reopen().unwrap_err();
+        assert!(error.contains("x.json") && error.contains("symbolic link"), "{error}");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(log.reopen().unwrap_err().contains("x.json"));
+        log.write(&alert("one")).unwrap();
+        assert_eq!(lines(&rotated), 1);
+    }
+
+    #[test]
+    fn a_directory_that_was_replaced_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("logs/x.json");
+        let mut log = JsonLog::open_to_rotate(&path).unwrap();
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        let error = log.reopen().unwrap_err();
+        assert!(error.contains("was removed") && error.contains("restart"), "{error}");
+        log.write(&alert("one")).unwrap();
     }
 
     #[test]

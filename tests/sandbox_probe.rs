@@ -2,17 +2,21 @@
 //! to do, and prints each result.
 //!
 //! sandbox_probe free|analyzer|loader|enforcer|layers [abort]
+//! sandbox_probe service STAGE
 #![expect(
     unsafe_code,
     reason = "makes raw system calls, most of them nonsense, to see them refused"
 )]
 
-use std::{ffi::CStr, io::Write, ptr::null};
+use std::{ffi::CStr, io::Write, path::PathBuf, ptr::null};
 
 use libc::{c_long, syscall};
 use sentinel_ipc::confinement::{
     Limits, Signals, account, become_account, keep_capabilities, landlock, limit, no_new_privileges,
 };
+
+#[path = "sandbox_probe/directories.rs"]
+mod directories;
 
 const PATH: fn(&'static CStr) -> c_long = |path| path.as_ptr() as c_long;
 const NONE: c_long = 0;
@@ -21,9 +25,12 @@ fn main() {
     let mode = std::env::args().nth(1).unwrap_or_default();
     // SAFETY: getppid takes nothing and cannot fail.
     let parent = unsafe { libc::getppid() } as c_long;
+    let stage = PathBuf::from(std::env::args().nth(2).unwrap_or_default());
+    let mut logs = None;
     let dropped = match mode.as_str() {
         "free" => Ok(()),
-        "analyzer" => sentinel_analyzer::privileges::drop_privileges().map(|_| ()),
+        "analyzer" => sentinel_analyzer::privileges::drop_privileges(Vec::new()).map(|_| ()),
+        "service" => directories::drop_privileges(&stage).map(|opened| logs = Some(opened)),
         "loader" => sentinel_loader::privileges::drop_privileges().map(|_| ()),
         "enforcer" => sentinel_enforcer::privileges::drop_privileges().map(|_| ()),
         "layers" => all_but_the_filter(),
@@ -36,6 +43,9 @@ fn main() {
         std::process::abort();
     }
     let mut report = String::new();
+    for (name, told) in logs.map(|logs| directories::tries(&stage, logs)).unwrap_or_default() {
+        report.push_str(&format!("{name} {told}\n"));
+    }
     // Root would really trace its parent.
     let tracee = if mode == "layers" { parent } else { 0x7fff_fff0 };
     for (name, number, arguments) in tries(parent, tracee) {

@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::configuration::Settings;
+
 /// Detects attacks on this host from what the kernel sees.
 #[derive(Debug, Parser)]
 #[command(name = "sentinel", version, propagate_version = true)]
@@ -28,7 +30,30 @@ pub enum Command {
     Replay(ReplayArguments),
     /// Show what the running Sentinel sees and does.
     Status(StatusArguments),
+    /// Look after the services' configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
 }
+
+/// The subcommands of `sentinel config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check the files of all three services, without touching the services.
+    #[command(after_help = CHECK_EXIT_STATUS)]
+    Check(CheckArguments),
+}
+
+/// Options of `sentinel config check`.
+#[derive(Debug, Args)]
+pub struct CheckArguments {
+    /// Where analyzer.toml, loader.toml and enforcer.toml are; those that are missing stand for the
+    /// defaults
+    #[arg(long, value_name = "DIR", default_value = "/etc/sentinel")]
+    pub directory: PathBuf,
+}
+
+const CHECK_EXIT_STATUS: &str = "\
+Exit status: 0 when all files are sound, 1 when one is not, 2 when an option is wrong.";
 
 const RECORD_EXAMPLES: &str = "\
 Examples:
@@ -51,6 +76,7 @@ Examples:
   sudo sentinel run --scope-cgroup=/sys/fs/cgroup/system.slice --grimoire-log=alerts.json
   sudo sentinel run --attach-pid=$$ --grimoire-debug
   sudo sentinel run --scope-cgroup=/sys/fs/cgroup/user.slice --grimoire-enforce
+  sudo sentinel run --enable-syslog --enable-json-log
 
 Exit status: 0 when it ended as asked, 1 when it cannot run or the sensor was lost, 2 when an option
 is wrong.";
@@ -90,11 +116,7 @@ pub struct RecordArguments {
 impl RecordArguments {
     /// The run that is recorded: it detects and never kills.
     pub fn as_run(&self) -> RunArguments {
-        RunArguments {
-            watch: self.watch.clone(),
-            engines: EngineArguments::default(),
-            grimoire_enforce: false,
-        }
+        RunArguments { watch: self.watch.clone(), engines: Settings::default() }
     }
 }
 
@@ -131,28 +153,7 @@ pub struct RunArguments {
 
     /// Which engines look.
     #[command(flatten)]
-    pub engines: EngineArguments,
-
-    /// End the process behind a critical alert, after the enforcer has made sure who it is;
-    /// GRIMOIRE_ENFORCE=0 in the environment keeps it from doing so
-    #[arg(long, help_heading = "Patterns")]
-    pub grimoire_enforce: bool,
-}
-
-/// Which engines look, and where they say what they found.
-#[derive(Debug, Clone, Default, Args)]
-pub struct EngineArguments {
-    /// Look for attack patterns [default: on when no engine is named]
-    #[arg(long, help_heading = "Patterns")]
-    pub enable_grimoire: bool,
-
-    /// Append alerts of the pattern engine to this file, as JSON lines
-    #[arg(long, value_name = "PATH", help_heading = "Patterns")]
-    pub grimoire_log: Option<PathBuf>,
-
-    /// Tell on standard error how rules get on
-    #[arg(long, help_heading = "Patterns")]
-    pub grimoire_debug: bool,
+    pub engines: Settings,
 }
 
 /// Options of `sentinel-analyzer`.
@@ -164,9 +165,14 @@ pub struct ServiceArguments {
     #[arg(long, value_name = "PATH", default_value = "/run/sentinel/loader.sock")]
     pub loader: PathBuf,
 
+    /// The configuration file; options go before what it says. Files in its directory stay readable
+    /// [default: /etc/sentinel/analyzer.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// Which engines look.
     #[command(flatten)]
-    pub engines: EngineArguments,
+    pub engines: Settings,
 }
 
 impl RunArguments {
@@ -211,6 +217,14 @@ mod tests {
     }
 
     #[test]
+    fn a_switch_is_on_or_what_is_said() {
+        let engines = |arguments: &[&str]| run(arguments).unwrap().engines;
+        assert_eq!(engines(&[]).grimoire_enforce, None);
+        assert_eq!(engines(&["--grimoire-enforce"]).grimoire_enforce, Some(true));
+        assert_eq!(engines(&["--grimoire-enforce=false"]).grimoire_enforce, Some(false));
+    }
+
+    #[test]
     fn what_is_wrong_is_refused_with_its_name() {
         for (bad, named) in [
             (&["--duration=0"][..], "--duration"),
@@ -219,6 +233,13 @@ mod tests {
             (&["--attach-pid=99999999"], "--attach-pid"),
             (&["--attach-pid=1", "--scope-cgroup=/x"], "--scope-cgroup"),
             (&["--durations=1"], "--duration"),
+            (&["--json-log-path=/x"], "--enable-json-log"),
+            (&["--syslog=unix:/x"], "--enable-syslog"),
+            (&["--enable-syslog", "--syslog=udp:host:514"], "not there yet"),
+            (&["--enable-syslog", "--syslog=tcp:host:514"], "not there yet"),
+            (&["--enable-syslog", "--syslog=unix:log"], "begin with /"),
+            (&["--enable-syslog", "--syslog=/dev/log"], "unix:PATH"),
+            (&["--enable-syslog=maybe"], "maybe"),
         ] {
             let error = run(bad).unwrap_err();
             assert_eq!(error.exit_code(), 2);

@@ -1,23 +1,23 @@
-//! Where alerts end: console, log, counts. What cannot be delivered is said on standard error.
+//! Where alerts end: console, sinks, counts. What cannot be delivered is said on standard error.
 
 use std::{collections::VecDeque, fmt, io, time::Duration};
 
 use crate::{
     alert::Alert,
     console::{Banner, Console, Status, Summary},
-    json_log::JsonLog,
     output::Output,
+    sinks::Sinks,
     status::{Alerts, LastAlert},
 };
 
 /// Alerts that are kept for `sentinel status`.
 const MAX_LAST: usize = 10;
 
-/// The sinks of a run.
+/// Where the alerts of a run go.
 pub struct Delivery {
     console: Console,
     diagnostics: Output<io::Stderr>,
-    patterns_log: Option<JsonLog>,
+    sinks: Sinks,
     /// Alerts delivered, by severity, debug first.
     by_severity: [u64; 5],
     /// The newest alerts, newest first.
@@ -28,16 +28,9 @@ pub struct Delivery {
 
 impl Delivery {
     /// Sinks that are open.
-    pub fn new(console: Console, patterns_log: Option<JsonLog>) -> Self {
+    pub fn new(console: Console, sinks: Sinks) -> Self {
         let diagnostics = Output::new(io::stderr());
-        Self {
-            console,
-            diagnostics,
-            patterns_log,
-            by_severity: [0; 5],
-            last: VecDeque::new(),
-            open: true,
-        }
+        Self { console, diagnostics, sinks, by_severity: [0; 5], last: VecDeque::new(), open: true }
     }
 
     /// Whether somebody can still see the console.
@@ -68,14 +61,26 @@ impl Delivery {
         if let Some(count) = self.by_severity.get_mut(alert.severity as usize) {
             *count += 1;
         }
-        if let Some(log) = &mut self.patterns_log
-            && let Err(error) = log.write(alert)
-        {
-            let path = log.path().display().to_string();
-            self.tell(&format_args!("{path}: alert not written: {error}"));
+        for failed in self.sinks.write(alert) {
+            self.tell(&failed);
         }
+        self.tell_losses(false);
         let shown = self.console.alert(alert);
         self.open &= shown.is_ok();
+    }
+
+    /// Opens logs that have been renamed anew (logrotate). Returns what failed, which it has told on
+    /// standard error; a log that failed goes on in its old file.
+    pub fn reopen(&mut self) -> Vec<String> {
+        let errors = self.sinks.reopen();
+        errors.iter().for_each(|error| self.tell(error));
+        errors
+    }
+
+    fn tell_losses(&mut self, last: bool) {
+        if let Some(losses) = self.sinks.take_losses(last) {
+            self.tell(&losses);
+        }
     }
 
     /// Says something on standard error; who closed it does not want to hear it.
@@ -85,19 +90,19 @@ impl Delivery {
 
     /// Shows what runs.
     pub fn banner(&mut self, banner: &Banner<'_>) {
-        let sinks: Vec<String> =
-            self.patterns_log.iter().map(|log| log.path().display().to_string()).collect();
+        let sinks = self.sinks.names();
         let shown = self.console.banner(&Banner { sinks: &sinks, ..*banner });
         self.open &= shown.is_ok();
     }
 
-    /// Redraws the status line.
+    /// Redraws the status line, and tells of losses when it is time to.
     pub fn status(&mut self, status: &Status) {
+        self.tell_losses(false);
         let shown = self.console.status(status);
         self.open &= shown.is_ok();
     }
 
-    /// Shows what there was to see.
+    /// Shows what there was to see; nothing is told later.
     pub fn summary(
         &mut self,
         elapsed: Duration,
@@ -105,6 +110,7 @@ impl Delivery {
         processed: u64,
         processes: usize,
     ) {
+        self.tell_losses(true);
         let patterns = self.by_severity;
         let summary = Summary { elapsed, counters, processed, patterns, processes };
         // Nobody is there to tell if standard output is closed.

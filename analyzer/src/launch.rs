@@ -11,7 +11,11 @@ use std::{
 use nix::unistd::geteuid;
 use sentinel_ipc::channel::{Channel, ChannelError};
 
-use crate::{command_line::RunArguments, json_log::JsonLog};
+use crate::{
+    command_line::RunArguments,
+    configuration::Configuration,
+    sinks::{Rotation, Sinks},
+};
 
 /// Where packages put the loader and the enforcer.
 const INSTALLED: &str = "/usr/libexec/sentinel";
@@ -24,8 +28,8 @@ const KILL_SWITCH: &str = "GRIMOIRE_ENFORCE";
 pub enum LaunchError {
     /// The caller is not root.
     NotRoot,
-    /// A log cannot be written.
-    Log(String),
+    /// A log cannot be written, or syslog not reached.
+    Sink(String),
     /// The program of this name is missing.
     NoProgram(&'static str, Vec<PathBuf>),
     /// A program cannot be started.
@@ -41,7 +45,7 @@ impl fmt::Display for LaunchError {
                 to,
                 "must be started as root to load its eBPF programs: `sudo sentinel run …`"
             ),
-            Self::Log(sentence) => write!(to, "{sentence}"),
+            Self::Sink(sentence) => write!(to, "{sentence}"),
             Self::NoProgram(name, places) => {
                 write!(to, "{name} is missing; looked at")?;
                 places.iter().try_for_each(|place| write!(to, " {}", place.display()))?;
@@ -65,8 +69,8 @@ pub struct Launched {
     pub enforcer: Option<Channel>,
     /// The enforcer's process, if it is this one's child.
     pub enforcer_process: Option<Child>,
-    /// Log of the pattern engine.
-    pub patterns_log: Option<JsonLog>,
+    /// Where alerts go.
+    pub sinks: Sinks,
 }
 
 /// Whether the caller may start anything at all.
@@ -77,18 +81,16 @@ pub fn check_root() -> Result<(), LaunchError> {
     if geteuid().is_root() { Ok(()) } else { Err(LaunchError::NotRoot) }
 }
 
-/// Opens everything and starts the other two.
+/// Opens everything and starts the other two; `configuration` is what the settings among `arguments`
+/// come to.
 ///
 /// # Errors
 /// When something is missing; nothing runs then.
-pub fn launch(arguments: &RunArguments) -> Result<Launched, LaunchError> {
-    let patterns_log = arguments
-        .engines
-        .grimoire_log
-        .as_deref()
-        .map(JsonLog::open)
-        .transpose()
-        .map_err(LaunchError::Log)?;
+pub fn launch(
+    arguments: &RunArguments,
+    configuration: &Configuration,
+) -> Result<Launched, LaunchError> {
+    let sinks = Sinks::open(configuration, Rotation::None).map_err(LaunchError::Sink)?;
     let (loader, loaders_analyzer) = Channel::pair().map_err(LaunchError::Channel)?;
     let (enforcer, enforcers_analyzer) = Channel::pair().map_err(LaunchError::Channel)?;
     let (loaders_enforcer, enforcers_loader) = Channel::raw_pair().map_err(LaunchError::Channel)?;
@@ -96,7 +98,7 @@ pub fn launch(arguments: &RunArguments) -> Result<Launched, LaunchError> {
         start("sentinel-loader", loader_arguments(arguments), loaders_analyzer, loaders_enforcer)?;
     let enforcer_process = start(
         "sentinel-enforcer",
-        enforcer_arguments(arguments),
+        enforcer_arguments(arguments, configuration),
         enforcers_analyzer,
         enforcers_loader,
     )?;
@@ -105,7 +107,7 @@ pub fn launch(arguments: &RunArguments) -> Result<Launched, LaunchError> {
         loader_process: Some(loader_process),
         enforcer: Some(enforcer),
         enforcer_process: Some(enforcer_process),
-        patterns_log,
+        sinks,
     })
 }
 
@@ -119,9 +121,9 @@ fn loader_arguments(arguments: &RunArguments) -> Vec<OsString> {
     vec![argument]
 }
 
-fn enforcer_arguments(arguments: &RunArguments) -> Vec<OsString> {
+fn enforcer_arguments(arguments: &RunArguments, configuration: &Configuration) -> Vec<OsString> {
     let mut given = Vec::new();
-    if arguments.grimoire_enforce {
+    if configuration.enforce {
         given.push("--enforce".into());
     }
     if arguments.watch.attach_pid.is_some() || arguments.watch.scope_cgroup.is_some() {
@@ -154,7 +156,10 @@ fn start(
 }
 
 /// The program beside this one, else the installed one.
-fn find(name: &'static str) -> Result<PathBuf, LaunchError> {
+///
+/// # Errors
+/// When it is in neither place.
+pub fn find(name: &'static str) -> Result<PathBuf, LaunchError> {
     let beside = std::env::current_exe().ok().map(|own| own.with_file_name(name));
     let installed = PathBuf::from(INSTALLED).join(name);
     let places: Vec<PathBuf> = beside.into_iter().chain([installed]).collect();

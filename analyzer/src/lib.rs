@@ -1,7 +1,7 @@
 //! The analyzer's parts. Way of an event: `session` (frames) → `stream` → `event` (typed) → `merge`
 //! (in order) → `process_table`, `descriptor_table` (who, what) → `patterns` (engines) → `alert` →
-//! `delivery`
-//! (`console`, `json_log`); with enforcement, `enforcement` before `delivery`.
+//! `delivery` (`console`, `sinks`: `json_log`, syslog); with enforcement, `enforcement` before
+//! `delivery`. What to do it is told by `command_line` and `configuration`.
 //!
 //! Everything from `event` to `alert` is pure: no I/O, and no clock but the events' own.
 
@@ -10,6 +10,8 @@ pub mod analysis;
 pub mod capture;
 pub mod cgroups;
 pub mod command_line;
+pub mod config_check;
+pub mod configuration;
 pub mod console;
 pub mod control;
 pub mod delivery;
@@ -30,6 +32,7 @@ pub mod replay;
 pub mod sensor_state;
 pub mod service;
 pub mod session;
+pub mod sinks;
 pub mod status;
 pub mod step;
 pub mod stream;

@@ -6,9 +6,13 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser;
+use clap::{CommandFactory, Parser, error::ErrorKind};
 use sentinel_analyzer::{
-    command_line::{Command, CommandLine, RunArguments, StatusArguments},
+    command_line::{
+        CheckArguments, Command, CommandLine, ConfigCommand, RunArguments, StatusArguments,
+    },
+    config_check,
+    configuration::Configuration,
     console::Console,
     control::{self, ControlSocket},
     launch, privileges,
@@ -24,6 +28,7 @@ fn main() -> ExitCode {
         Command::Record(arguments) => run(&arguments.as_run(), Some(&arguments.output)),
         Command::Replay(arguments) => replay::run(&arguments, Console::new()).map_err(Into::into),
         Command::Status(arguments) => show_status(&arguments),
+        Command::Config(ConfigCommand::Check(arguments)) => check_configuration(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,11 +47,20 @@ fn show_status(arguments: &StatusArguments) -> Result<(), Box<dyn std::error::Er
     Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
+fn check_configuration(arguments: &CheckArguments) -> Result<(), Box<dyn std::error::Error>> {
+    let report = config_check::check(&arguments.directory)?;
+    io::stdout().write_all(report.text.as_bytes())?;
+    if report.is_sound { Ok(()) } else { Err("the configuration is not sound".into()) }
+}
+
 /// Runs all three processes; keeps what the loader says in `capture`, if that is given.
 fn run(
     arguments: &RunArguments,
     capture: Option<&PathBuf>,
 ) -> Result<(), Box<dyn std::error::Error>> {
+    let configuration = Configuration::of(arguments.engines.clone()).unwrap_or_else(|error| {
+        CommandLine::command().error(ErrorKind::ArgumentConflict, error).exit()
+    });
     confinement::close_inherited_descriptors(0)?;
     confinement::close_standard_input()?;
     let signals = session::signals()?;
@@ -56,9 +70,9 @@ fn run(
     let recording =
         capture.map(|path| Recording::create(path, arguments.scope(), subscription)).transpose()?;
     let control = ControlSocket::listen(Path::new(control::SOCKET))?;
-    let launched = launch::launch(arguments)?;
+    let launched = launch::launch(arguments, &configuration)?;
     let console = Console::new();
-    let Confined { account, sandbox, about } = privileges::drop_privileges()?;
+    let Confined { account, sandbox, about } = privileges::drop_privileges(Vec::new())?;
     let mut notes = Vec::new();
     if control.is_none() {
         notes.push("another Sentinel runs here: `sentinel status` asks that one".to_owned());
@@ -76,6 +90,6 @@ fn run(
         notes.push(format!("records into {}", recording.path().display()));
     }
     let setup = Setup { subscription, control, recording, about, service: None, notes };
-    session::run(Watched::of(arguments), launched, &signals, console, setup)?;
+    session::run(Watched::of(arguments, &configuration), launched, &signals, console, setup)?;
     Ok(())
 }

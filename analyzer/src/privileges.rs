@@ -3,8 +3,8 @@
 use nix::libc;
 use sentinel_ipc::{
     confinement::{
-        Confined, ConfinementError, Limits, Signals, account, become_account, confined,
-        keep_capabilities, landlock, limit, no_new_privileges, try_to_regain,
+        Confined, ConfinementError, Directory, Limits, Signals, account, become_account, confined,
+        keep_capabilities, landlock_but, limit, no_new_privileges, try_to_regain,
     },
     seccomp::{AllowedCall, When, seccomp},
 };
@@ -53,24 +53,34 @@ pub const ALLOWED: &[AllowedCall] = &[
     AllowedCall::always(libc::SYS_clock_nanosleep, "waiting for the loader's end"),
 ];
 
+/// And once it has directories to open files in.
+pub const ALLOWED_WITH_DIRECTORIES: &[AllowedCall] = &[AllowedCall {
+    number: libc::SYS_openat,
+    when: When::ArgumentLacks(2, libc::O_TRUNC.cast_unsigned()),
+    reason: "logs after their rotation, the configuration; never emptying a file",
+}];
+
 /// asm-generic/ioctls.h
 const TIOCGWINSZ: u32 = 0x5413;
 
-/// Gives up everything. Logs and sockets are open; nothing has been read.
+/// Gives up everything but `directories`: logs that are rotated, configuration that is read again.
+/// Without any, no file can be opened at all. Logs and sockets are open; nothing has been read.
 ///
 /// # Errors
 /// When a step is refused or has no effect; the process must end then.
-pub fn drop_privileges() -> Result<Confined, ConfinementError> {
+pub fn drop_privileges(directories: Vec<Directory>) -> Result<Confined, ConfinementError> {
     let account = account("sentinel")?;
     become_account(account)?;
     keep_capabilities(&[])?;
     limit(LIMITS)?;
     no_new_privileges()?;
-    let sandbox = landlock(Signals::Inside)?;
+    let sandbox = landlock_but(&directories, Signals::Inside)?;
     // Once with the kernel's own answers, and once with the filter's.
     try_to_regain()?;
     let confined = confined(account, sandbox)?;
-    seccomp(ALLOWED)?;
+    let more = if directories.is_empty() { &[] } else { ALLOWED_WITH_DIRECTORIES };
+    drop(directories);
+    seccomp(&[ALLOWED, more].concat())?;
     try_to_regain()?;
     Ok(confined)
 }

@@ -15,6 +15,7 @@ use crate::{
     delivery::Delivery,
     escape::escape,
     json_log::JsonLog,
+    sinks::Sinks,
     stream::Stream,
 };
 
@@ -52,7 +53,8 @@ impl std::error::Error for ReplayError {}
 /// At the first file that is not whole; what was in it until there has been used.
 pub fn run(arguments: &ReplayArguments, console: Console) -> Result<(), ReplayError> {
     let log = arguments.alerts.as_deref().map(JsonLog::open).transpose();
-    let mut delivery = Delivery::new(console, log.map_err(ReplayError::Log)?);
+    let sinks = log.map_err(ReplayError::Log)?.map(Sinks::of_log).unwrap_or_default();
+    let mut delivery = Delivery::new(console, sinks);
     arguments.files.iter().try_for_each(|path| replay(path, arguments, &mut delivery))
 }
 

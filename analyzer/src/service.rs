@@ -13,12 +13,13 @@ use sentinel_ipc::{
 
 use crate::{
     command_line::ServiceArguments,
+    configuration::{self, Configuration},
     console::Console,
     control::ControlSocket,
-    json_log::JsonLog,
     launch::Launched,
     privileges,
     session::{self, Service, Setup},
+    sinks::{Rotation, Sinks},
 };
 
 /// Connects, gives up privileges, and analyzes until a signal or the loader's end.
@@ -31,7 +32,10 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
     confinement::close_inherited_descriptors(sockets.as_ref().map_or(0, Sockets::count))?;
     confinement::close_standard_input()?;
     let signals = session::signals()?;
-    let patterns_log = arguments.engines.grimoire_log.as_deref().map(JsonLog::open).transpose()?;
+    let configuration = Configuration::load(arguments.config.as_deref(), &arguments.engines)?;
+    let sinks = Sinks::open(&configuration, Rotation::Possible)?;
+    let mut directories = sinks.directories()?;
+    directories.extend(configuration::directory(arguments.config.as_deref())?);
     let loader = Channel::connect(&arguments.loader).map_err(|error| {
         let path = arguments.loader.display();
         format!("{path}: {error}; is sentinel-loader running, and may this user connect to it?")
@@ -43,13 +47,13 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
     };
     let enforcer = service.as_ref().and_then(|_| call_enforcer());
     let console = Console::new();
-    let confined = privileges::drop_privileges()?;
+    let confined = privileges::drop_privileges(directories)?;
     let mut notes = Vec::new();
     if confined.sandbox == Sandbox::Partial {
         notes.push("this kernel's landlock closes the file system only".to_owned());
     }
     let launched =
-        Launched { loader, loader_process: None, enforcer, enforcer_process: None, patterns_log };
+        Launched { loader, loader_process: None, enforcer, enforcer_process: None, sinks };
     let setup = Setup {
         subscription: session::subscription(),
         control,
@@ -61,8 +65,8 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
     let watched = session::Watched {
         scope: format!("what the loader behind {} watches", arguments.loader.display()),
         limit: None,
-        enforce: false,
-        debug: arguments.engines.grimoire_debug,
+        enforce: configuration.enforce,
+        debug: configuration.debug,
     };
     session::run(watched, launched, &signals, console, setup)?;
     Ok(())

@@ -97,8 +97,7 @@ pub fn run(
     console: Console,
     setup: Setup,
 ) -> Result<(), SessionError> {
-    let Launched { loader, mut loader_process, enforcer, mut enforcer_process, patterns_log } =
-        launched;
+    let Launched { loader, mut loader_process, enforcer, mut enforcer_process, sinks } = launched;
     let mut session = Session {
         loader: None,
         loader_about: None,
@@ -122,7 +121,7 @@ pub fn run(
         stream: Stream::new(watched.debug),
         recording: setup.recording,
         control: setup.control,
-        delivery: Delivery::new(console, patterns_log),
+        delivery: Delivery::new(console, sinks),
         totals: None,
         last_status: (Instant::now(), 0),
         stop_asked: false,

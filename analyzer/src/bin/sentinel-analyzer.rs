@@ -6,7 +6,12 @@ use std::{
 };
 
 use clap::Parser;
-use sentinel_analyzer::{command_line::ServiceArguments, service};
+use sentinel_analyzer::{
+    command_line::ServiceArguments, configuration::ConfigurationError, service,
+};
+
+/// What wrong options end with, and so a wrong configuration.
+const WRONG_USE: u8 = 2;
 
 fn main() -> ExitCode {
     match service::run(&ServiceArguments::parse()) {
@@ -14,7 +19,8 @@ fn main() -> ExitCode {
         Err(error) => {
             // Not eprintln!, which panics when standard error is closed.
             let _told = writeln!(io::stderr(), "sentinel-analyzer: {error}");
-            ExitCode::FAILURE
+            let is_wrong_use = error.is::<ConfigurationError>();
+            if is_wrong_use { WRONG_USE.into() } else { ExitCode::FAILURE }
         }
     }
 }

@@ -8,7 +8,10 @@ use sentinel_ipc::{
 };
 
 use super::Service;
-use crate::{analysis, command_line::RunArguments, control::ControlSocket, recording::Recording};
+use crate::{
+    analysis, command_line::RunArguments, configuration::Configuration, control::ControlSocket,
+    recording::Recording,
+};
 
 /// What is watched, and what for.
 pub struct Watched {
@@ -23,13 +26,13 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// As the command line says.
-    pub fn of(arguments: &RunArguments) -> Self {
+    /// As the command line says; `configuration` is what its settings come to.
+    pub fn of(arguments: &RunArguments, configuration: &Configuration) -> Self {
         Self {
             scope: arguments.scope(),
             limit: arguments.limit(),
-            enforce: arguments.grimoire_enforce,
-            debug: arguments.engines.grimoire_debug,
+            enforce: configuration.enforce,
+            debug: configuration.debug,
         }
     }
 }

@@ -1,0 +1,75 @@
+//! Settings from a file, with the line of what is wrong.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::Read,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use nix::libc::O_NONBLOCK;
+
+use super::{ConfigurationError, Settings};
+use crate::escape::escape;
+
+/// More than any configuration has.
+pub(super) const MAX_BYTES: u64 = 1 << 20;
+
+impl Settings {
+    /// Reads `path`.
+    ///
+    /// # Errors
+    /// When it cannot be read, or a line is wrong; nothing of it is used then.
+    pub fn read(path: &Path) -> Result<Self, ConfigurationError> {
+        let unreadable = |error| ConfigurationError::Unreadable(path.to_owned(), error);
+        // Not waiting for a fifo's other end.
+        let opened = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path);
+        let file: File = opened.map_err(unreadable)?;
+        if !file.metadata().map_err(unreadable)?.is_file() {
+            return Err(ConfigurationError::NotAFile(path.to_owned()));
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(ConfigurationError::TooLarge(path.to_owned()));
+        }
+        Self::parse(&bytes)
+            .map_err(|(line, why)| ConfigurationError::Wrong(path.to_owned(), line, why))
+    }
+
+    /// Reads a file's content; else returns the line that is wrong, counted from 1, and why.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, (usize, String)> {
+        let text = match str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                let line = line_at(bytes, error.valid_up_to());
+                return Err((line, "it is not UTF-8 text".to_owned()));
+            }
+        };
+        toml::from_str(text).map_err(|error| {
+            let line = line_at(bytes, error.span().map_or(0, |span| span.start));
+            // A line of the reason is one of several things that may stand there.
+            let why: Vec<String> =
+                error.message().lines().map(|line| escape(line.as_bytes())).collect();
+            let why = why.join("; ");
+            match key_of(text.lines().nth(line - 1).unwrap_or_default()) {
+                Some(key) if !why.contains(key) => (line, format!("{key}: {why}")),
+                _ => (line, why),
+            }
+        })
+    }
+}
+
+/// The line of the byte at `place`, counted from 1.
+fn line_at(bytes: &[u8], place: usize) -> usize {
+    let before = bytes.get(..place).unwrap_or(bytes);
+    before.iter().filter(|&&byte| byte == b'\n').count() + 1
+}
+
+/// What stands before the equals sign, if it can be a key.
+fn key_of(line: &str) -> Option<&str> {
+    let (key, _) = line.split_once('=')?;
+    let key = key.trim();
+    let is_bare = |character: char| character.is_ascii_alphanumeric() || "-_".contains(character);
+    (!key.is_empty() && key.chars().all(is_bare)).then_some(key)
+}

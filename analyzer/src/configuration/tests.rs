@@ -1,0 +1,167 @@
+use std::{fs, path::PathBuf};
+
+use clap::Args;
+use proptest::prelude::*;
+
+use super::*;
+
+fn parse(text: &str) -> Result<Settings, (usize, String)> {
+    Settings::parse(text.as_bytes())
+}
+
+/// The names of all settings.
+fn keys() -> Vec<String> {
+    let command = Settings::augment_args(clap::Command::new("none"));
+    command.get_arguments().map(|argument| argument.get_long().unwrap().to_owned()).collect()
+}
+
+/// The file that is installed.
+const SHIPPED: &str = include_str!("../../../packaging/config/analyzer.toml");
+
+#[test]
+fn the_file_knows_the_options_under_their_names() {
+    assert!(keys().len() >= 8);
+    for key in keys() {
+        // An array suits none of them.
+        let (_, why) = parse(&format!("{key} = []")).unwrap_err();
+        assert!(!why.contains("unknown field") && why.contains(&key), "{key}: {why}");
+    }
+}
+
+#[test]
+fn the_shipped_file_holds_the_defaults_and_names_every_key() {
+    let shipped = parse(SHIPPED).unwrap();
+    assert_eq!(Configuration::of(shipped).unwrap(), Configuration::default());
+    for key in keys() {
+        let says = |line: &str| {
+            let line = line.strip_prefix("#").unwrap_or(line);
+            line.strip_prefix(&key).is_some_and(|rest| rest.starts_with(" = "))
+        };
+        assert!(SHIPPED.lines().any(says), "{key}");
+    }
+    // What is commented out is right too.
+    let is_setting = |line: &&str| {
+        let key = line.strip_prefix('#').unwrap_or(line).split(" = ").next();
+        keys().iter().any(|known| key == Some(known))
+    };
+    let all: Vec<&str> = SHIPPED.lines().filter(is_setting).collect();
+    assert_eq!(all.len(), keys().len(), "each key once");
+    parse(&all.join("\n").replace('#', "")).unwrap();
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_line_and_key() {
+    for (text, line, words) in [
+        ("\n\nfrobnicate = 1", 3, &["frobnicate", "enable-grimoire", "syslog"][..]),
+        ("grimoire-debug = true\ngrimoire-enforce = \"yes\"", 2, &["grimoire-enforce", "boolean"]),
+        ("grimoire-log = \"x.json\"", 1, &["grimoire-log", "x.json", "absolute"]),
+        ("json-log-path = 7", 1, &["json-log-path", "string"]),
+        ("# one\nsyslog = \"udp:host:514\"", 2, &["syslog", "udp:host:514", "not there yet"]),
+        ("syslog = \"/dev/log\"", 1, &["syslog", "unix:PATH"]),
+        ("grimoire-debug = true\ngrimoire-debug = true", 2, &["grimoire-debug", "duplicate"]),
+        ("grimoire-debug =\n", 1, &["grimoire-debug"]),
+        ("[alerts]\nsyslog = \"unix:/x\"", 1, &["alerts"]),
+        ("syslog = \"\u{1b}[2J\"", 1, &["syslog"]),
+    ] {
+        let (found, why) = parse(text).unwrap_err();
+        assert_eq!(found, line, "{text:?}: {why}");
+        for word in words {
+            assert!(why.contains(word), "{text:?}: {why}");
+        }
+        assert!(!why.contains(char::is_control), "{why:?}");
+    }
+    assert_eq!(Settings::parse(b"\n\xff").unwrap_err().0, 2);
+}
+
+#[test]
+fn what_is_no_file_is_not_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let error = |path: &Path| Settings::read(path).unwrap_err();
+    assert!(error(&path("missing")).is_missing());
+    assert!(matches!(error(directory.path()), ConfigurationError::NotAFile(_)));
+    nix::unistd::mkfifo(&path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(matches!(error(&path("fifo")), ConfigurationError::NotAFile(_)));
+    fs::write(path("large"), "#".repeat((1 << 20) + 1)).unwrap();
+    assert!(matches!(error(&path("large")), ConfigurationError::TooLarge(_)));
+    fs::write(path("wrong"), "\nx = 1").unwrap();
+    let told = error(&path("wrong")).to_string();
+    assert!(told.starts_with(&format!("{}:2: ", path("wrong").display())), "{told}");
+}
+
+#[test]
+fn options_go_before_the_file_and_the_file_before_defaults() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("analyzer.toml");
+    fs::write(&file, "grimoire-enforce = true\ngrimoire-debug = true\nenable-json-log = true\n")
+        .unwrap();
+    let options = Settings { grimoire_enforce: Some(false), ..Settings::default() };
+    let found = Configuration::load(Some(&file), &options).unwrap();
+    let wanted = Configuration {
+        debug: true,
+        json_log: Some("/var/log/sentinel/alerts.json".into()),
+        ..Configuration::default()
+    };
+    assert_eq!(found, wanted);
+    let missing = Configuration::load(Some(&directory.path().join("x")), &options).unwrap_err();
+    assert!(missing.is_missing() && missing.to_string().contains("/x: "), "{missing}");
+}
+
+#[test]
+fn contradictions_are_told() {
+    let told = |text: &str| Configuration::of(parse(text).unwrap()).unwrap_err().to_string();
+    assert!(told("enable-grimoire = false").contains("no other engine"));
+    let one = "grimoire-log = \"/x\"\nenable-json-log = true\njson-log-path = \"/x\"";
+    assert!(told(one).contains("one file"));
+}
+
+#[test]
+fn a_change_is_applied_or_told_to_need_a_restart() {
+    let before = Configuration::default();
+    let after = Configuration {
+        enforce: true,
+        debug: true,
+        patterns_log: Some(PathBuf::from("/p")),
+        json_log: Some(PathBuf::from("/j")),
+        syslog: Some(SyslogTarget::default()),
+    };
+    let mut running = before.clone();
+    let changes = running.take_over(&after);
+    assert_eq!(changes.applied, ["grimoire-enforce", "grimoire-debug"]);
+    assert_eq!(changes.needs_restart, ["grimoire-log", "enable-json-log", "enable-syslog"]);
+    assert_eq!(running, Configuration { enforce: true, debug: true, ..before });
+    let same = running.clone();
+    assert_eq!(running.take_over(&same), Changes::default());
+
+    let mut running = after.clone();
+    let json_log = Some(PathBuf::from("/other"));
+    let syslog = Some(SyslogTarget::Unix("/other".into()));
+    let changes = running.take_over(&Configuration { json_log, syslog, ..after.clone() });
+    assert!(changes.applied.is_empty());
+    assert_eq!(changes.needs_restart, ["json-log-path", "syslog"]);
+    assert_eq!(running, after);
+}
+
+proptest! {
+    #[test]
+    fn a_file_of_anything_is_settings_or_an_error_on_one_of_its_lines(
+        bytes in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
+        check_any(&bytes);
+    }
+
+    #[test]
+    fn so_is_one_that_is_nearly_right(
+        lines in proptest::collection::vec("(grimoire-log|syslog|x|\\[a\\])[ =\"\\\\tru/:\u{e9}\u{1b}]{0,12}", 0..8),
+    ) {
+        check_any(lines.join("\n").as_bytes());
+    }
+}
+
+fn check_any(bytes: &[u8]) {
+    if let Err((line, why)) = Settings::parse(bytes) {
+        let lines = bytes.iter().filter(|&&byte| byte == b'\n').count() + 1;
+        assert!((1..=lines).contains(&line), "{line} of {lines}");
+        assert!(!why.contains(char::is_control), "{why:?}");
+    }
+}

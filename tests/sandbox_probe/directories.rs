@@ -1,0 +1,73 @@
+//! What the analyzer's service may do in the directories that stay open to it, and what not.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    path::Path,
+};
+
+use sentinel_analyzer::{configuration::Settings, json_log::JsonLog, privileges};
+use sentinel_ipc::confinement::{ConfinementError, Directory, Rights};
+
+/// Logs that were opened before.
+pub(crate) struct Logs {
+    renamed: JsonLog,
+    homeless: JsonLog,
+}
+
+/// Opens what the service opens in `stage`, lets logs be renamed and their directory be replaced, and
+/// drops privileges as the service does.
+pub(crate) fn drop_privileges(stage: &Path) -> Result<Logs, ConfinementError> {
+    let log = |name: &str| JsonLog::open_to_rotate(&stage.join(name)).expect("a log");
+    let (renamed, homeless) = (log("logs/alerts.json"), log("gone/alerts.json"));
+    fs::rename(stage.join("logs/alerts.json"), stage.join("logs/alerts.json.1")).expect("rename");
+    fs::remove_dir_all(stage.join("gone")).expect("removal");
+    fs::create_dir(stage.join("gone")).expect("another directory");
+    let kept = |directory: &File, rights| {
+        let descriptor = directory.try_clone().expect("a descriptor").into();
+        Directory { descriptor, rights }
+    };
+    let configuration = File::open(stage.join("configuration")).expect("a directory");
+    privileges::drop_privileges(vec![
+        kept(renamed.directory().expect("its directory"), Rights::Write),
+        kept(homeless.directory().expect("its directory"), Rights::Write),
+        kept(&configuration, Rights::Read),
+    ])?;
+    Ok(Logs { renamed, homeless })
+}
+
+/// Tries it all; a name and a result for each.
+pub(crate) fn tries(stage: &Path, mut logs: Logs) -> Vec<(&'static str, String)> {
+    let at = |name: &str| stage.join(name);
+    let write = || OpenOptions::new().write(true).clone();
+    let open = |options: &mut OpenOptions, name: &str| told(options.open(at(name)));
+    vec![
+        ("make_log", open(write().create(true), "logs/new")),
+        ("append_to_log", open(OpenOptions::new().append(true), "logs/old")),
+        ("read_log", open(OpenOptions::new().read(true), "logs/old")),
+        ("empty_log", open(write().truncate(true), "logs/old")),
+        ("remove_log", told(fs::remove_file(at("logs/old")))),
+        ("rename_log", told(fs::rename(at("logs/old"), at("logs/other")))),
+        ("make_directory", told(fs::create_dir(at("logs/directory")))),
+        ("make_link", told(std::os::unix::fs::symlink("/etc/passwd", at("logs/link")))),
+        ("follow_link_out", open(&mut write(), "logs/out")),
+        ("walk_out", open(&mut write(), "logs/../outside")),
+        ("write_to_new_directory", open(write().create(true), "gone/new")),
+        ("read_configuration", open(OpenOptions::new().read(true), "configuration/analyzer.toml")),
+        ("write_configuration", open(&mut write(), "configuration/analyzer.toml")),
+        ("make_configuration", open(write().create(true), "configuration/new")),
+        ("load_configuration", {
+            let read = Settings::read(&at("configuration/analyzer.toml"));
+            read.map_or_else(|error| error.to_string(), |_| "ok".to_owned())
+        }),
+        ("reopen_renamed", logs.renamed.reopen().map_or_else(|why| why, |()| "ok".to_owned())),
+        ("reopen_homeless", logs.homeless.reopen().map_or_else(|why| why, |()| "ok".to_owned())),
+    ]
+}
+
+fn told<T>(result: io::Result<T>) -> String {
+    match result.map_err(|error| error.raw_os_error()) {
+        Ok(_) => "ok".to_owned(),
+        Err(errno) => format!("{:?}", nix::errno::Errno::from_raw(errno.unwrap_or_default())),
+    }
+}

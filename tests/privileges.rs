@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
 };
 
@@ -64,14 +65,18 @@ fn the_running_processes_have_what_the_table_says() {
 
 /// What the probe found: the name of each try, and "ok" or its errno.
 fn probe(mode: &str) -> BTreeMap<String, String> {
+    probe_with(&[mode])
+}
+
+fn probe_with(arguments: &[&str]) -> BTreeMap<String, String> {
     let output = Command::new(program().with_file_name("sandbox_probe"))
-        .arg(mode)
+        .args(arguments)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.ends_with("done\n"), "{mode} did not get to its end: {text}");
+    assert!(text.ends_with("done\n"), "{arguments:?} did not get to its end: {text}");
     text.lines()
         .filter_map(|line| line.split_once(' '))
         .map(|(name, result)| (name.to_owned(), result.to_owned()))
@@ -99,6 +104,58 @@ fn check_confined(mode: &str, allowed: &[&str]) {
 #[test]
 fn the_analyzer_can_do_nothing_but_its_work() {
     check_confined("analyzer", &[]);
+}
+
+#[test]
+fn the_analyzers_service_can_begin_its_logs_anew_and_read_its_configuration_and_nothing_else() {
+    let Some(bed) = Bed::new() else { return };
+    let stage = bed.path("stage");
+    // Open to everybody: nothing but the sandbox refuses.
+    fs::set_permissions(bed.path(""), Permissions::from_mode(0o755)).unwrap();
+    for path in ["", "logs", "configuration"] {
+        fs::create_dir_all(stage.join(path)).unwrap();
+        fs::set_permissions(stage.join(path), Permissions::from_mode(0o777)).unwrap();
+    }
+    for file in ["logs/old", "outside", "configuration/analyzer.toml"] {
+        fs::write(stage.join(file), "").unwrap();
+        fs::set_permissions(stage.join(file), Permissions::from_mode(0o666)).unwrap();
+    }
+    std::os::unix::fs::symlink("../outside", stage.join("logs/out")).unwrap();
+    let mut found = probe_with(&["service", stage.to_str().unwrap()]);
+    let homeless = found.remove("reopen_homeless").unwrap();
+    assert!(homeless.contains("was removed") && homeless.contains("restart"), "{homeless}");
+    for (name, wanted) in [
+        ("make_log", "ok"),
+        ("append_to_log", "ok"),
+        ("read_log", "EACCES"),
+        ("overwrite_log", "EPERM"),
+        ("empty_log", "EPERM"),
+        ("remove_log", "EPERM"),
+        ("rename_log", "EPERM"),
+        ("make_directory", "EPERM"),
+        ("make_link", "EPERM"),
+        ("follow_link_out", "EACCES"),
+        ("walk_out", "EACCES"),
+        ("make_outside", "EACCES"),
+        ("write_to_new_directory", "EACCES"),
+        ("read_configuration", "ok"),
+        ("write_configuration", "EACCES"),
+        ("make_configuration", "EACCES"),
+        ("load_configuration", "ok"),
+        ("reopen_renamed", "ok"),
+        ("open_shadow", "EACCES"),
+        ("open_passwd", "EACCES"),
+        ("open_mem", "EACCES"),
+        ("open_environ", "EACCES"),
+        ("list_root", "EACCES"),
+    ] {
+        assert_eq!(found.remove(name).as_deref(), Some(wanted), "{name}");
+    }
+    assert!(found.len() >= 40, "{found:?}");
+    for (name, result) in found {
+        assert_eq!(result, "EPERM", "{name}");
+    }
+    assert!(stage.join("logs/alerts.json").exists());
 }
 
 #[test]

@@ -3,7 +3,10 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    os::fd::{AsRawFd, OwnedFd},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::net::UnixDatagram,
+    },
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -53,9 +56,13 @@ impl Service {
 
     /// Starts an analyzer and waits until it is attached.
     fn analyzer(&self) -> Child {
+        self.analyzer_with(&format!("--grimoire-log={}", self.log.display()))
+    }
+
+    fn analyzer_with(&self, option: &str) -> Child {
         let mut child = Command::new(program().with_file_name("sentinel-analyzer"))
             .arg(format!("--loader={}", self.socket.display()))
-            .arg(format!("--grimoire-log={}", self.log.display()))
+            .arg(option)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -207,5 +214,28 @@ fn one_that_breaks_the_protocol_does_not_take_the_loader_along() {
     let analyzer = service.analyzer();
     reverse_shell(&bed)();
     service.finds("reverse_shell", 1);
+    kill(analyzer);
+}
+
+#[test]
+fn an_analyzer_does_as_its_configuration_file_says() {
+    let Some(bed) = Bed::new() else { return };
+    let service = Service::start(&bed);
+    let (file, syslog) = (bed.path("analyzer.toml"), bed.path("log"));
+    let daemon = UnixDatagram::bind(&syslog).unwrap();
+    daemon.set_read_timeout(Some(PATIENCE)).unwrap();
+    let settings = format!(
+        "enable-json-log = true\njson-log-path = \"{}\"\nenable-syslog = true\nsyslog = \"unix:{}\"\n",
+        service.log.display(),
+        syslog.display()
+    );
+    fs::write(&file, settings).unwrap();
+    let analyzer = service.analyzer_with(&format!("--config={}", file.display()));
+    reverse_shell(&bed)();
+    service.finds("reverse_shell", 1);
+    let mut datagram = [0; 2048];
+    let length = daemon.recv(&mut datagram).unwrap();
+    let line = String::from_utf8_lossy(&datagram[..length]);
+    assert!(line.contains(&format!(" sentinel[{}]: ", analyzer.id())), "{line}");
     kill(analyzer);
 }

@@ -165,8 +165,8 @@ pub struct ServiceArguments {
     #[arg(long, value_name = "PATH", default_value = "/run/sentinel/loader.sock")]
     pub loader: PathBuf,
 
-    /// The configuration file; options go before what it says. Files in its directory stay readable
-    /// [default: /etc/sentinel/analyzer.toml, if it is there]
+    /// The configuration file; options go before what it says. Its directory stays readable in the
+    /// sandbox, and so must be one of its own [default: /etc/sentinel/analyzer.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 

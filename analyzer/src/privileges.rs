@@ -54,11 +54,23 @@ pub const ALLOWED: &[AllowedCall] = &[
 ];
 
 /// And once it has directories to open files in.
-pub const ALLOWED_WITH_DIRECTORIES: &[AllowedCall] = &[AllowedCall {
-    number: libc::SYS_openat,
-    when: When::ArgumentLacks(2, libc::O_TRUNC.cast_unsigned()),
-    reason: "logs after their rotation, the configuration; never emptying a file",
-}];
+pub const ALLOWED_WITH_DIRECTORIES: &[AllowedCall] = &[
+    AllowedCall {
+        number: libc::SYS_openat,
+        when: When::ArgumentHas(2, WAYS_TO_OPEN, libc::O_RDONLY.cast_unsigned()),
+        reason: "the configuration; never making a file",
+    },
+    AllowedCall {
+        number: libc::SYS_openat,
+        when: When::ArgumentHas(2, WAYS_TO_OPEN, TO_APPEND),
+        reason: "logs after their rotation; never overwriting or emptying a file",
+    },
+];
+
+/// What a file is opened for.
+const WAYS_TO_OPEN: u32 =
+    (libc::O_ACCMODE | libc::O_APPEND | libc::O_CREAT | libc::O_TRUNC).cast_unsigned();
+const TO_APPEND: u32 = (libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT).cast_unsigned();
 
 /// asm-generic/ioctls.h
 const TIOCGWINSZ: u32 = 0x5413;

@@ -296,7 +296,8 @@ pub enum Sandbox {
 pub enum Rights {
     /// Reading files, listing directories.
     Read,
-    /// Making files and writing to them; not reading, truncating, renaming or removing them.
+    /// Making files and writing to them; not reading, truncating, renaming or removing them. That they are
+    /// only appended to is for the filter of system calls to see to.
     Write,
 }
 

@@ -20,6 +20,8 @@ pub enum When {
     ArgumentIsNull(u8),
     /// When an argument has none of these bits.
     ArgumentLacks(u8, u32),
+    /// When, of these bits, an argument has exactly those.
+    ArgumentHas(u8, u32, u32),
 }
 
 /// One system call that a process needs, and why.
@@ -116,6 +118,10 @@ fn conditions(when: When) -> Result<Vec<SeccompCondition>, seccompiler::BackendE
         When::ArgumentLacks(argument, bits) => {
             let masked = SeccompCmpOp::MaskedEq(bits.into());
             Ok(vec![SeccompCondition::new(argument, Dword, masked, 0)?])
+        }
+        When::ArgumentHas(argument, of, exactly) => {
+            let masked = SeccompCmpOp::MaskedEq(of.into());
+            Ok(vec![SeccompCondition::new(argument, Dword, masked, exactly.into())?])
         }
     }
 }

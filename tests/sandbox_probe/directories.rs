@@ -39,23 +39,26 @@ pub(crate) fn drop_privileges(stage: &Path) -> Result<Logs, ConfinementError> {
 /// Tries it all; a name and a result for each.
 pub(crate) fn tries(stage: &Path, mut logs: Logs) -> Vec<(&'static str, String)> {
     let at = |name: &str| stage.join(name);
+    let append = || OpenOptions::new().append(true).create(true).clone();
     let write = || OpenOptions::new().write(true).clone();
     let open = |options: &mut OpenOptions, name: &str| told(options.open(at(name)));
     vec![
-        ("make_log", open(write().create(true), "logs/new")),
-        ("append_to_log", open(OpenOptions::new().append(true), "logs/old")),
+        ("make_log", open(&mut append(), "logs/new")),
+        ("append_to_log", open(&mut append(), "logs/old")),
         ("read_log", open(OpenOptions::new().read(true), "logs/old")),
+        ("overwrite_log", open(&mut write(), "logs/old")),
         ("empty_log", open(write().truncate(true), "logs/old")),
         ("remove_log", told(fs::remove_file(at("logs/old")))),
         ("rename_log", told(fs::rename(at("logs/old"), at("logs/other")))),
         ("make_directory", told(fs::create_dir(at("logs/directory")))),
         ("make_link", told(std::os::unix::fs::symlink("/etc/passwd", at("logs/link")))),
-        ("follow_link_out", open(&mut write(), "logs/out")),
-        ("walk_out", open(&mut write(), "logs/../outside")),
-        ("write_to_new_directory", open(write().create(true), "gone/new")),
+        ("follow_link_out", open(&mut append(), "logs/out")),
+        ("walk_out", open(&mut append(), "logs/../outside")),
+        ("make_outside", open(&mut append(), "new")),
+        ("write_to_new_directory", open(&mut append(), "gone/new")),
         ("read_configuration", open(OpenOptions::new().read(true), "configuration/analyzer.toml")),
-        ("write_configuration", open(&mut write(), "configuration/analyzer.toml")),
-        ("make_configuration", open(write().create(true), "configuration/new")),
+        ("write_configuration", open(&mut append(), "configuration/analyzer.toml")),
+        ("make_configuration", open(&mut append(), "configuration/new")),
         ("load_configuration", {
             let read = Settings::read(&at("configuration/analyzer.toml"));
             read.map_or_else(|error| error.to_string(), |_| "ok".to_owned())

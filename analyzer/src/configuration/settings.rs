@@ -15,13 +15,13 @@ use serde::{Deserialize, Deserializer, de::Error};
 pub struct Settings {
     /// Look for attack patterns [default: on when no engine is named]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true", help_heading = "Patterns")]
+    #[arg(default_missing_value = "true", hide_possible_values = true, help_heading = "Patterns")]
     pub enable_grimoire: Option<bool>,
 
     /// End the process behind a critical alert, after the enforcer has made sure who it is;
     /// GRIMOIRE_ENFORCE=0 in the environment keeps it from doing so
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true", help_heading = "Patterns")]
+    #[arg(default_missing_value = "true", hide_possible_values = true, help_heading = "Patterns")]
     pub grimoire_enforce: Option<bool>,
 
     /// Append alerts of the pattern engine, and those on the sensor itself, to this file, as JSON
@@ -32,12 +32,12 @@ pub struct Settings {
 
     /// Tell on standard error how rules get on
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true", help_heading = "Patterns")]
+    #[arg(default_missing_value = "true", hide_possible_values = true, help_heading = "Patterns")]
     pub grimoire_debug: Option<bool>,
 
     /// Append alerts of all engines to a file, as JSON lines
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true", help_heading = "Alerts")]
+    #[arg(default_missing_value = "true", hide_possible_values = true, help_heading = "Alerts")]
     pub enable_json_log: Option<bool>,
 
     /// The file for --enable-json-log [default: /var/log/sentinel/alerts.json]
@@ -47,7 +47,7 @@ pub struct Settings {
 
     /// Send alerts of all engines to syslog, facility authpriv
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true", help_heading = "Alerts")]
+    #[arg(default_missing_value = "true", hide_possible_values = true, help_heading = "Alerts")]
     pub enable_syslog: Option<bool>,
 
     /// Where --enable-syslog sends: a local socket [default: unix:/dev/log]

@@ -5,6 +5,7 @@
 
 pub mod bed;
 pub mod container;
+pub mod nspawn;
 pub mod peer;
 pub mod programs;
 pub mod rig;

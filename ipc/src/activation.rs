@@ -33,7 +33,7 @@ impl fmt::Display for ActivationError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Variable(name, value) => write!(to, "{name}={value:?}: set by another program?"),
-            Self::NoDescriptor(number) => write!(to, "LISTEN_FDS: descriptor {number} is closed"),
+            Self::NoDescriptor(number) => write!(to, "descriptor {number} was not handed over"),
             Self::Missing(name) => {
                 write!(to, "no socket named {name} was handed over; start it by its systemd units")
             }
@@ -67,8 +67,30 @@ fn handed_over(
     Ok(Some(named))
 }
 
+/// The open descriptor with this number, which a parent handed to this process, from now on marked to close
+/// on exec and not to block. Call it once a number, and before anything is opened.
+///
+/// # Errors
+/// When it is not open, or one of the standard streams.
+pub fn taken_over(number: i32) -> Result<OwnedFd, ActivationError> {
+    if number < FIRST {
+        return Err(ActivationError::NoDescriptor(number));
+    }
+    #[expect(unsafe_code, reason = "descriptors are handed over as bare numbers")]
+    // SAFETY: only looked at during this call, which fails if it is not open.
+    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
+    let prepared = fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
+        .and_then(|_| fcntl(borrowed, FcntlArg::F_GETFL))
+        .map(|flags| OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK)
+        .and_then(|flags| fcntl(borrowed, FcntlArg::F_SETFL(flags)));
+    prepared.map_err(|_| ActivationError::NoDescriptor(number))?;
+    #[expect(unsafe_code, reason = "descriptors are handed over as bare numbers")]
+    // SAFETY: it is open, and was given to this process, which takes each number once.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 impl Sockets {
-    /// Takes over what was handed to this process, and makes it not block; `None` if it was not started so. Call it once, and
+    /// Takes over what was handed to this process; `None` if it was not started so. Call it once, and
     /// before anything is opened.
     ///
     /// # Errors
@@ -78,18 +100,7 @@ impl Sockets {
         let Some(names) = handed_over(variable, std::process::id())? else { return Ok(None) };
         let mut named = Vec::with_capacity(names.len());
         for (number, name) in (FIRST..).zip(names) {
-            #[expect(unsafe_code, reason = "descriptors are handed over as bare numbers")]
-            // SAFETY: only looked at during this call, which fails if it is not open.
-            let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
-            let prepared = fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
-                .and_then(|_| fcntl(borrowed, FcntlArg::F_GETFL))
-                .map(|flags| OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK)
-                .and_then(|flags| fcntl(borrowed, FcntlArg::F_SETFL(flags)));
-            prepared.map_err(|_| ActivationError::NoDescriptor(number))?;
-            #[expect(unsafe_code, reason = "descriptors are handed over as bare numbers")]
-            // SAFETY: it is open, and the service manager gave it to this process, which takes each
-            // number once.
-            named.push((name, unsafe { OwnedFd::from_raw_fd(number) }));
+            named.push((name, taken_over(number)?));
         }
         Ok(Some(Self { named }))
     }
@@ -130,6 +141,13 @@ mod tests {
     fn what_is_meant_for_another_is_left_alone() {
         assert_eq!(names(&[]), Ok(None));
         assert_eq!(names(&[("LISTEN_PID", "8"), ("LISTEN_FDS", "x")]), Ok(None));
+    }
+
+    #[test]
+    fn what_is_not_open_was_not_handed_over() {
+        for number in [-1, 0, 2, 1 << 20] {
+            assert_eq!(taken_over(number).unwrap_err(), ActivationError::NoDescriptor(number));
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Where a peer comes from: a connected socket, or a listening one, to which it may come again.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::{
     errno::Errno,
@@ -45,6 +45,21 @@ impl Endpoint {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
         }
+        let Some(channel) = self.anybody()? else { return Ok(None) };
+        match channel.peer()? {
+            Some(peer) if !is_let_in(Uid::from_raw(peer.uid()), user) => {
+                Err(ChannelError::Stranger(peer.uid()))
+            }
+            _ => Ok(Some(channel)),
+        }
+    }
+
+    /// The next one to come over a listening socket, whoever it is: for sockets whose mode and owner decide
+    /// who may come.
+    ///
+    /// # Errors
+    /// When the system refuses; another may come after that.
+    pub fn anybody(&mut self) -> Result<Option<Channel>, ChannelError> {
         let Some(listener) = &self.listener else { return Ok(None) };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let accepted = loop {
@@ -60,18 +75,17 @@ impl Endpoint {
             Err(Errno::EAGAIN) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
-        let channel = Channel::new(socket)?;
-        match channel.peer()? {
-            Some(peer) if !is_let_in(Uid::from_raw(peer.uid()), user) => {
-                Err(ChannelError::Stranger(peer.uid()))
-            }
-            _ => Ok(Some(channel)),
-        }
+        Channel::new(socket).map(Some)
     }
 
     /// Whether another peer may come after the present one.
     pub fn is_listening(&self) -> bool {
         self.listener.is_some()
+    }
+
+    /// The listening socket, borrowed.
+    pub fn as_listening(&self) -> Option<BorrowedFd<'_>> {
+        self.listener.as_ref().map(AsFd::as_fd)
     }
 
     /// The listening socket, to be polled.

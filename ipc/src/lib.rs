@@ -7,6 +7,8 @@
 #[cfg(feature = "user")]
 pub mod activation;
 #[cfg(feature = "user")]
+pub mod administration;
+#[cfg(feature = "user")]
 pub mod channel;
 #[cfg(feature = "user")]
 pub mod clock;

@@ -1,43 +1,97 @@
-//! The enforcer's own configuration, from its command line and environment.
+//! The enforcer's own configuration: its command line, the file that this names, and the environment.
 
-use std::ffi::OsString;
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
-use sentinel_ipc::frame::Mode;
+use sentinel_ipc::settings::{self, Value};
+
+use crate::settings::Settings;
 
 /// The environment variable that, set to 0, keeps the enforcer from killing.
 pub const KILL_SWITCH: &str = "GRIMOIRE_ENFORCE";
+/// Where the position of the kill switch is kept.
+const MARKER: &str = "/var/lib/sentinel-enforcer/enforcement";
 
-/// What it may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What it was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arguments {
-    /// Whether it kills.
-    pub mode: Mode,
-    /// Kill only what is in the sensor's scope at that moment.
-    pub only_in_scope: bool,
+    /// What it may do.
+    pub settings: Settings,
+    /// The file that said so, if there is one.
+    pub file: Option<PathBuf>,
+    /// Whether the environment keeps it from killing.
+    pub is_off_by_environment: bool,
+    /// Where the position of the kill switch is kept.
+    pub marker: PathBuf,
+    /// The inherited descriptor of a socket on which administrators call.
+    pub admins: Option<i32>,
+    /// Whether only the arguments and the file are to be looked at.
+    pub is_check: bool,
 }
 
 impl Arguments {
-    /// Parses what follows the program's name, and looks at the environment.
+    /// Parses what follows the program's name, reads the file, and looks at the environment. What the
+    /// command line says counts more than what the file says.
     ///
     /// # Errors
-    /// A sentence that names the offending argument.
+    /// A sentence that names the offending argument, or the line of the file.
     pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
         let switch = std::env::var_os(KILL_SWITCH);
-        let off = switch.is_some_and(|value| value == "0");
-        Self::from(arguments, off)
+        Self::from(arguments, switch.is_some_and(|value| value == "0"))
     }
 
-    fn from(arguments: impl Iterator<Item = OsString>, off: bool) -> Result<Self, String> {
-        let mut parsed = Self { mode: Mode::Shadow, only_in_scope: false };
+    fn from(
+        arguments: impl Iterator<Item = OsString>,
+        is_off_by_environment: bool,
+    ) -> Result<Self, String> {
+        let mut parsed = Self {
+            settings: Settings::default(),
+            file: None,
+            is_off_by_environment,
+            marker: MARKER.into(),
+            admins: None,
+            is_check: false,
+        };
+        let mut flags = Vec::new();
         for argument in arguments {
-            match argument.to_str() {
-                Some("--enforce") if off => parsed.mode = Mode::SwitchedOff,
-                Some("--enforce") => parsed.mode = Mode::Enforce,
-                Some("--only-in-scope") => parsed.only_in_scope = true,
-                _ => return Err(format!("unknown argument {argument:?}")),
+            let text = argument.to_str().ok_or_else(|| format!("{argument:?} is not UTF-8"))?;
+            let unknown = || format!("unknown argument {text:?}");
+            let option = text.strip_prefix("--").ok_or_else(unknown)?;
+            match option.split_once('=') {
+                None if option == "check" => parsed.is_check = true,
+                None => flags.push((option.to_owned(), Value::Switch(true))),
+                Some(("config", path)) => parsed.file = Some(path.into()),
+                Some(("marker", path)) => parsed.marker = path.into(),
+                Some(("admins", number)) => {
+                    parsed.admins = Some(number.parse().map_err(|_| unknown())?);
+                }
+                Some((key, value)) => flags.push((key.to_owned(), plain(value))),
             }
         }
+        if let Some(file) = &parsed.file {
+            read(&mut parsed.settings, file)?;
+        }
+        for (key, value) in flags {
+            let applied = parsed.settings.apply(&key, value);
+            applied.map_err(|reason| format!("--{key}: {reason}"))?;
+        }
         Ok(parsed)
+    }
+}
+
+fn read(into: &mut Settings, file: &Path) -> Result<(), String> {
+    settings::read(file, |key, value| into.apply(key, value)).map_err(|error| error.to_string())
+}
+
+/// The value of an option.
+fn plain(text: &str) -> Value {
+    match (text, text.parse()) {
+        ("true", _) => Value::Switch(true),
+        ("false", _) => Value::Switch(false),
+        (_, Ok(number)) => Value::Number(number),
+        (_, Err(_)) => Value::Text(text.to_owned()),
     }
 }
 
@@ -45,20 +99,48 @@ impl Arguments {
 mod tests {
     use super::*;
 
-    fn from(arguments: &[&str], off: bool) -> Result<Arguments, String> {
-        Arguments::from(arguments.iter().map(OsString::from), off)
+    fn from(arguments: &[&str]) -> Result<Arguments, String> {
+        Arguments::from(arguments.iter().map(OsString::from), false)
     }
 
     #[test]
-    fn it_kills_only_when_asked_and_not_switched_off() {
-        assert_eq!(from(&[], false).unwrap().mode, Mode::Shadow);
-        assert_eq!(from(&["--enforce"], false).unwrap().mode, Mode::Enforce);
-        assert_eq!(from(&["--enforce"], true).unwrap().mode, Mode::SwitchedOff);
-        assert_eq!(from(&[], true).unwrap().mode, Mode::Shadow);
+    fn without_arguments_it_kills_nobody() {
+        let parsed = from(&[]).unwrap();
+        assert_eq!(parsed.settings, Settings::default());
+        assert_eq!((parsed.file, parsed.admins, parsed.is_check), (None, None, false));
+        assert_eq!(parsed.marker, Path::new(MARKER));
     }
 
     #[test]
-    fn what_it_does_not_know_is_refused() {
-        assert!(from(&["--enforce=yes"], false).unwrap_err().contains("--enforce=yes"));
+    fn the_command_line_counts_more_than_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("enforcer.toml");
+        std::fs::write(&path, "enforce = true\nkills-per-minute = 3\n").unwrap();
+        let config = format!("--config={}", path.display());
+        let read = from(&[&config]).unwrap().settings;
+        assert_eq!((read.enforce, read.kills_per_minute), (true, 3));
+        let over = ["--enforce=false", "--only-in-scope", "--kills-per-minute=4", &config];
+        let over = from(&over).unwrap().settings;
+        assert_eq!(over, Settings { enforce: false, only_in_scope: true, kills_per_minute: 4 });
+        std::fs::write(&path, "\nenforce = 1\n").unwrap();
+        let error = from(&[&config]).unwrap_err();
+        assert!(error.ends_with("enforcer.toml:2: enforce is true or false, not 1"), "{error}");
+        drop(directory);
+        assert!(from(&[&config]).unwrap_err().contains("No such file"));
+    }
+
+    #[test]
+    fn what_it_does_not_know_is_refused_by_name() {
+        for (argument, word) in [
+            ("--enforce=yes", "true or false, not \"yes\""),
+            ("--frobnicate", "frobnicate"),
+            ("--kills-per-minute=-1", "from 1 to 1000"),
+            ("--admins=x", "--admins=x"),
+            ("--check=1", "--check"),
+            ("enforce", "\"enforce\""),
+        ] {
+            let error = from(&[argument]).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
     }
 }

@@ -4,41 +4,86 @@ use std::collections::VecDeque;
 
 use sentinel_ipc::frame::{Identity, Mode, Refusal, Target};
 
-/// Kills within a minute before the enforcer stops for good.
-pub const BUDGET: usize = 10;
+use crate::settings::Settings;
+
 const MINUTE_NS: u64 = 60_000_000_000;
 
-/// The enforcer's memory between requests.
+/// Sentinel's own processes: nobody can have them killed.
+#[derive(Debug, Clone, Copy)]
+pub struct Own {
+    /// This one.
+    pub enforcer: u32,
+    /// Who may ask for kills, if there is one.
+    pub analyzer: Option<u32>,
+    /// Who tells identities, if there is one.
+    pub loader: Option<u32>,
+}
+
+impl Own {
+    fn contains(&self, tgid: u32) -> bool {
+        [Some(self.enforcer), self.analyzer, self.loader].contains(&Some(tgid))
+    }
+}
+
+/// The enforcer's memory between requests. The budget is one for all analyzers.
 #[derive(Debug)]
 pub struct Guard {
-    mode: Mode,
+    /// Whether anybody is killed.
+    pub mode: Mode,
+    /// Sentinel's own processes, as far as they are known.
+    pub own: Own,
     only_in_scope: bool,
-    /// Sentinel's own processes.
-    own: Vec<u32>,
-    /// Highest request number seen.
+    kills_per_minute: u16,
+    /// Highest request number of this conversation.
     last_request: Option<u64>,
     /// Times of the kills of the last minute, ns.
     kills: VecDeque<u64>,
+    /// All kills.
+    total: u64,
     /// The budget was exceeded once.
-    tripped: bool,
+    is_tripped: bool,
+}
+
+/// What the budget was spent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    /// Kills since the start.
+    pub total: u64,
+    /// Kills within the last minute.
+    pub last_minute: usize,
+    /// Whether more were asked for at some time: nobody is killed any more.
+    pub is_tripped: bool,
 }
 
 impl Guard {
-    /// A guard that protects the processes `own`.
-    pub fn new(mode: Mode, only_in_scope: bool, own: Vec<u32>) -> Self {
+    /// A guard with its whole budget.
+    pub fn new(mode: Mode, settings: &Settings, enforcer: u32) -> Self {
         Self {
             mode,
-            only_in_scope,
-            own,
+            own: Own { enforcer, analyzer: None, loader: None },
+            only_in_scope: settings.only_in_scope,
+            kills_per_minute: settings.kills_per_minute,
             last_request: None,
             kills: VecDeque::new(),
-            tripped: false,
+            total: 0,
+            is_tripped: false,
         }
     }
 
-    /// Protects one more of Sentinel's own processes.
-    pub fn protect(&mut self, tgid: u32) {
-        self.own.push(tgid);
+    /// Another analyzer asks from now on, or none: it counts its requests anew, and has what is left of the
+    /// budget.
+    pub fn begin_conversation(&mut self) {
+        self.last_request = None;
+        self.own.analyzer = None;
+    }
+
+    /// What was spent by `now`.
+    pub fn spent(&mut self, now: u64) -> Spent {
+        while self.kills.front().is_some_and(|&kill| now.saturating_sub(kill) >= MINUTE_NS) {
+            self.kills.pop_front();
+        }
+        let (total, last_minute, is_tripped) = (self.total, self.kills.len(), self.is_tripped);
+        Spent { total, last_minute, is_tripped }
     }
 
     /// What can be decided before anybody looks at the process. Times are CLOCK_BOOTTIME, ns.
@@ -68,10 +113,10 @@ impl Guard {
         if target.tgid == 1 {
             return Err(Refusal::Init);
         }
-        if self.own.contains(&target.tgid) {
+        if self.own.contains(target.tgid) {
             return Err(Refusal::Sentinel);
         }
-        if self.tripped {
+        if self.is_tripped {
             return Err(Refusal::Budget);
         }
         Ok(())
@@ -100,14 +145,12 @@ impl Guard {
     /// # Errors
     /// When it is spent; from then on nothing is admitted any more.
     pub fn spend(&mut self, now: u64) -> Result<(), Refusal> {
-        while self.kills.front().is_some_and(|&kill| now.saturating_sub(kill) >= MINUTE_NS) {
-            self.kills.pop_front();
-        }
-        if self.kills.len() >= BUDGET {
-            self.tripped = true;
+        if self.spent(now).last_minute >= self.kills_per_minute.into() {
+            self.is_tripped = true;
             return Err(Refusal::Budget);
         }
         self.kills.push_back(now);
+        self.total += 1;
         Ok(())
     }
 }
@@ -126,8 +169,14 @@ mod tests {
         in_scope: true,
     };
 
+    const SETTINGS: Settings =
+        Settings { enforce: true, only_in_scope: true, kills_per_minute: 10 };
+
     fn guard() -> Guard {
-        Guard::new(Mode::Enforce, true, vec![40, 41])
+        let mut guard = Guard::new(Mode::Enforce, &SETTINGS, 40);
+        guard.own.analyzer = Some(41);
+        guard.own.loader = Some(42);
+        guard
     }
 
     #[test]
@@ -148,7 +197,9 @@ mod tests {
         assert_eq!(admit(4, 50, 10), Err(Refusal::Repeated));
         assert_eq!(admit(6, 50, 9), Err(Refusal::Expired));
         assert_eq!(admit(6, 1, 10), Err(Refusal::Init));
-        assert_eq!(admit(6, 40, 10), Err(Refusal::Sentinel));
+        for own in 40..=42 {
+            assert_eq!(admit(6, own, 10), Err(Refusal::Sentinel));
+        }
         let identify = |identity| guard().identify(TARGET, identity);
         assert_eq!(identify(None), Err(Refusal::UnknownProcess));
         let other = Identity { start_time: 701, ..IDENTITY };
@@ -164,7 +215,7 @@ mod tests {
         for (mode, reason) in
             [(Mode::Shadow, Refusal::Shadow), (Mode::SwitchedOff, Refusal::KillSwitch)]
         {
-            let mut guard = Guard::new(mode, true, Vec::new());
+            let mut guard = Guard::new(mode, &SETTINGS, 40);
             assert_eq!(guard.admit(1, TARGET, 10, 10), Err(reason));
         }
     }
@@ -178,5 +229,33 @@ mod tests {
         assert_eq!(guard.spend(MINUTE_NS), Ok(()), "the first is a minute old");
         assert_eq!(guard.spend(MINUTE_NS), Err(Refusal::Budget));
         assert_eq!(guard.admit(1, TARGET, u64::MAX, 100 * MINUTE_NS), Err(Refusal::Budget));
+    }
+
+    #[test]
+    fn the_budget_is_what_was_configured() {
+        let settings = Settings { kills_per_minute: 1, ..SETTINGS };
+        let mut guard = Guard::new(Mode::Enforce, &settings, 40);
+        assert_eq!(guard.spend(5), Ok(()));
+        let (total, is_tripped) = (1, false);
+        assert_eq!(guard.spent(6), Spent { total, last_minute: 1, is_tripped });
+        assert_eq!(guard.spent(5 + MINUTE_NS), Spent { total, last_minute: 0, is_tripped });
+        assert_eq!(guard.spend(5 + MINUTE_NS), Ok(()));
+        assert_eq!(guard.spend(6 + MINUTE_NS), Err(Refusal::Budget));
+        assert!(guard.spent(6 + MINUTE_NS).is_tripped);
+    }
+
+    #[test]
+    fn another_analyzer_counts_anew_and_has_what_is_left() {
+        let mut guard = guard();
+        guard.admit(7, TARGET, 10, 10).unwrap();
+        (0..10).for_each(|kill| guard.spend(kill).unwrap());
+        guard.begin_conversation();
+        assert_eq!(guard.admit(1, TARGET, 20, 20), Ok(()), "a low number is no repetition");
+        assert_eq!(guard.admit(1, TARGET, 20, 20), Err(Refusal::Repeated));
+        assert_eq!(guard.spend(20), Err(Refusal::Budget));
+        guard.begin_conversation();
+        assert_eq!(guard.admit(1, TARGET, u64::MAX, 100 * MINUTE_NS), Err(Refusal::Budget));
+        let former = Target { tgid: 41, ..TARGET };
+        assert_eq!(guard.admit(2, former, u64::MAX, 0), Err(Refusal::Budget), "not Sentinel's own");
     }
 }

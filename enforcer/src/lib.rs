@@ -1,10 +1,21 @@
-//! The enforcer's parts. Way of a request: `session` (frames) → `guard` (may it be?) → `process`
-//! (pidfd) → `loader` (who is it?) → `guard` (is it the one?) → `process` (signal) → `audit`.
+//! The enforcer's parts. Way of a request: `session` (whose turn is it?) → `conversation` (frames) →
+//! `decision`: `guard` (may it be?) → `process` (pidfd) → `loader` (who is it?) → `guard` (is it the one?) →
+//! `process` (signal) → `audit`.
+//!
+//! Way of a word from `sentinel enforce`: `session` → `admins` (frames) → `switch` → `marker` (on disk).
 
+pub mod admins;
 pub mod arguments;
 pub mod audit;
+pub mod conversation;
+pub mod decision;
+pub mod doors;
 pub mod guard;
 pub mod loader;
+pub mod marker;
 pub mod privileges;
 pub mod process;
 pub mod session;
+pub mod settings;
+pub mod setup;
+pub mod switch;

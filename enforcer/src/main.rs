@@ -1,11 +1,12 @@
 //! `sentinel-enforcer`: ends processes on the analyzer's request, after asking the loader who they
 //! are. It holds CAP_KILL and nothing else.
 //!
-//! Standard input is the socket to the analyzer, standard output the one to the loader.
+//! As a service it gets its sockets from the service manager. Under `sentinel run` standard input is the
+//! socket to the analyzer, standard output the one to the loader.
 
 use std::process::ExitCode;
 
-use sentinel_enforcer::{arguments::Arguments, session};
+use sentinel_enforcer::{arguments::Arguments, setup};
 use sentinel_ipc::diagnostics::tell;
 
 fn main() -> ExitCode {
@@ -16,7 +17,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match session::run(&arguments) {
+    if arguments.is_check {
+        return ExitCode::SUCCESS;
+    }
+    match setup::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&format!("sentinel-enforcer: {error}"));

@@ -9,8 +9,14 @@ use sentinel_ipc::{
     seccomp::{AllowedCall, When, seccomp},
 };
 
-/// Its most: it holds two sockets and one pidfd.
-const LIMITS: Limits = Limits { memory: 64 << 20, descriptors: 16 };
+use crate::marker::WRITTEN_BYTES;
+
+/// Its most: it holds two sockets and one pidfd; as a service also two listening ones, five connections of
+/// administrators and callers, the switch's file, signals, and the service manager's socket.
+const LIMITS: Limits = Limits { memory: 64 << 20, descriptors: 24 };
+
+/// Bytes of a `signalfd_siginfo` (signalfd(2)).
+const SIGNAL_BYTES: u32 = 128;
 
 /// The system calls that the enforcer needs once it serves.
 pub const ALLOWED: &[AllowedCall] = &[
@@ -20,6 +26,27 @@ pub const ALLOWED: &[AllowedCall] = &[
         when: When::ArgumentIsNull(4),
         reason: "outcomes, questions; on connected sockets only",
     },
+    AllowedCall::always(libc::SYS_recvmsg, "who answers a call: the sender of its first frame"),
+    AllowedCall::always(libc::SYS_accept4, "callers on the sockets that it was given"),
+    AllowedCall {
+        number: libc::SYS_getsockopt,
+        when: When::ArgumentIs(
+            2,
+            &[libc::SO_TYPE.cast_unsigned(), libc::SO_PEERCRED.cast_unsigned()],
+        ),
+        reason: "the type of an accepted socket; who called",
+    },
+    AllowedCall {
+        number: libc::SYS_read,
+        when: When::ArgumentIs(2, &[SIGNAL_BYTES]),
+        reason: "signals as a service gets them",
+    },
+    AllowedCall {
+        number: libc::SYS_pwrite64,
+        when: When::ArgumentIs(2, &[WRITTEN_BYTES]),
+        reason: "the position of the kill switch, in its open file",
+    },
+    AllowedCall::always(libc::SYS_fdatasync, "the same, onto the disk"),
     AllowedCall::always(libc::SYS_poll, "waiting"),
     AllowedCall::always(libc::SYS_ppoll, "waiting"),
     AllowedCall::always(libc::SYS_pidfd_open, "holding a process while it is checked"),

@@ -1,253 +1,348 @@
-//! The enforcer's life: greet the loader, serve the analyzer until it goes away.
+//! The enforcer's life: administrators first, then who calls, then the loader, then one message of the
+//! analyzer; and again.
 
-use std::{fmt, io, os::fd::AsFd};
+use std::{
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
 
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{signal::Signal, signalfd::SignalFd},
 };
 use sentinel_ipc::{
-    channel::{Channel, ChannelError, Received, Sent},
+    administration::{AdminAnswer, Ask, VERSION},
+    channel::{Channel, Sent},
     clock::boot_ns,
-    confinement::{self, ConfinementError, Sandbox},
-    frame::{
-        About, KillMessage, MAX_REASON_BYTES, Mode, OutcomeMessage, PROTOCOL_VERSION, Refusal,
-        Target, Verdict, decode, encode,
-    },
+    frame::{About, Mode, encode},
+    notify::Notifier,
 };
 
 use crate::{
-    arguments::Arguments,
+    admins::Admins,
     audit::Audit,
+    conversation::{Breach, Conversation, Heard, Request},
+    decision::decide,
+    doors::{Caller, Siblings, is_let_in},
     guard::Guard,
     loader::{Loader, NoAnswer},
-    privileges,
-    process::{Process, ProcessError},
+    marker::Position,
+    setup::{EnforcerError, system},
+    switch::Switch,
 };
 
-/// Why the enforcer ended.
-#[derive(Debug)]
-pub enum SessionError {
-    /// Standard input or output is not what it has to be.
-    Socket(&'static str, ChannelError),
-    /// It could not give up its privileges.
-    Confinement(ConfinementError),
-    /// The analyzer broke the protocol.
-    Protocol(String),
-    /// The system refuses something else.
-    System(&'static str, io::Error),
+/// How long the loader may stay away before a new enforcer calls on it.
+const ALONE: Duration = Duration::from_secs(60);
+/// Callers that are let in at one time.
+const MAX_CALLERS: usize = 4;
+/// Messages of the analyzer that the switch looks through; its socket holds fewer.
+const MAX_QUEUED: u32 = 4096;
+
+/// Everything it works with.
+pub struct Session {
+    /// Who may ask for kills; `None` if there is nobody.
+    pub analyzer: Option<Conversation>,
+    /// `None` if it is gone: nobody can be identified then, and nobody is killed.
+    pub loader: Option<Loader>,
+    /// Since when it is gone.
+    pub alone_since: Instant,
+    /// Who may turn the kill switch.
+    pub admins: Option<Admins>,
+    /// The door for analyzer and loader; only as a service.
+    pub siblings: Option<Siblings>,
+    /// Only as a service.
+    pub signals: Option<SignalFd>,
+    /// To the service manager.
+    pub notifier: Notifier,
+    /// What may be done.
+    pub guard: Guard,
+    /// Whether anything may be done.
+    pub switch: Switch,
+    /// What was done.
+    pub audit: Audit,
+    /// The configuration file, for administrators.
+    pub file: Option<String>,
+    /// The budget, for administrators.
+    pub kills_per_minute: u16,
+    /// Itself, for the others.
+    pub about: About,
 }
 
-impl fmt::Display for SessionError {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Socket(which, error) => {
-                write!(to, "{which} must be a socket: {error}; start `sentinel run`")
-            }
-            Self::Confinement(error) => error.fmt(to),
-            Self::Protocol(what) => write!(to, "the analyzer broke the protocol: {what}"),
-            Self::System(what, error) => write!(to, "{what}: {error}"),
-        }
-    }
-}
-
-fn system(what: &'static str) -> impl Fn(Errno) -> SessionError {
-    move |errno| SessionError::System(what, errno.into())
-}
-
-fn broken(error: impl ToString) -> SessionError {
-    SessionError::Protocol(error.to_string())
-}
-
-/// Runs until the analyzer goes away.
-///
-/// # Errors
-/// When it cannot be confined or the analyzer misbehaves.
-pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
-    let open = |which, stream: &dyn AsFd| {
-        Channel::duplicate(stream).map_err(|error| SessionError::Socket(which, error))
-    };
-    let analyzer = open("standard input", &io::stdin())?;
-    let loader = open("standard output", &io::stdout())?;
-    let launcher = analyzer.peer().map_err(|error| SessionError::Socket("its peer", error))?;
-    let launcher = launcher.and_then(|launcher| u32::try_from(launcher.pid()).ok());
-    let own = [std::process::id()].into_iter().chain(launcher).collect();
-    let guard = Guard::new(arguments.mode, arguments.only_in_scope, own);
-    confinement::own_signal_mask().map_err(SessionError::Confinement)?;
-    confinement::close_standard_streams().map_err(SessionError::Confinement)?;
-    let audit = Audit::new();
-    let confined = privileges::drop_privileges().map_err(SessionError::Confinement)?;
-    if confined.sandbox == Sandbox::Partial {
-        audit.line("this kernel's landlock closes the file system only");
-    }
-    let loader = match Loader::greet(loader) {
-        Ok(loader) => Some(loader),
-        Err(error) => {
-            audit.line(&error.to_string());
-            None
-        }
-    };
-    let mode = arguments.mode;
-    let (about, state) = (confined.about, State::AwaitingHello);
-    Session { analyzer, loader, guard, audit, mode, about, state }.run()
-}
-
-/// What the analyzer may say next.
-#[derive(Clone, Copy)]
-enum State {
-    AwaitingHello,
-    Serving,
-}
-
-struct Session {
-    analyzer: Channel,
-    /// `None` once it is gone: from then on nobody can be identified, and nothing is killed.
-    loader: Option<Loader>,
-    guard: Guard,
-    audit: Audit,
-    mode: Mode,
-    /// Itself, for the analyzer.
-    about: About,
-    state: State,
-}
-
-/// One kill request.
-#[derive(Clone, Copy)]
-struct Request {
-    number: u64,
-    target: Target,
-    deadline: u64,
+/// What a look at the analyzer came to.
+#[derive(Debug, PartialEq, Eq)]
+enum Served {
+    Nothing,
+    Hello,
+    Request,
+    /// There is no analyzer any more, and there will be none.
+    End,
 }
 
 impl Session {
-    fn run(mut self) -> Result<(), SessionError> {
+    /// Serves until there is nothing left to do.
+    ///
+    /// # Errors
+    /// When it has to end for another reason.
+    pub fn run(mut self) -> Result<(), EnforcerError> {
+        self.notifier.ready();
         loop {
             self.wait()?;
-            self.hear_loader();
-            if !self.serve()? {
+            if self.is_told_to_end() {
+                self.notifier.stopping();
                 return Ok(());
+            }
+            self.answer_admins()?;
+            self.let_in_callers();
+            self.hear_loader();
+            if self.serve_analyzer()? == Served::End {
+                return Ok(());
+            }
+            if self.should_start_anew()? {
+                return Err(EnforcerError::Alone);
             }
         }
     }
 
-    fn wait(&self) -> Result<(), SessionError> {
-        let mut fds = vec![PollFd::new(self.analyzer.as_fd(), PollFlags::POLLIN)];
-        if let Some(loader) = &self.loader {
-            fds.push(PollFd::new(loader.channel().as_fd(), PollFlags::POLLIN));
-        }
-        match poll(&mut fds, PollTimeout::NONE) {
+    fn is_service(&self) -> bool {
+        self.siblings.is_some()
+    }
+
+    fn wait(&mut self) -> Result<(), EnforcerError> {
+        let now = Instant::now();
+        let in_time = |deadline: Instant| deadline.saturating_duration_since(now);
+        let alone = self.is_service() && self.loader.is_none();
+        let timeout = [
+            self.notifier.alive(),
+            alone.then(|| in_time(self.alone_since + ALONE)),
+            self.admins.as_ref().and_then(Admins::next_deadline).map(in_time),
+            self.siblings.as_ref().and_then(|one| one.door.shut_until()).map(in_time),
+        ];
+        let timeout = match timeout.into_iter().flatten().min() {
+            // Rounded up, so that the deadline has passed.
+            Some(left) => {
+                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            }
+            None => PollTimeout::NONE,
+        };
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(10);
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        fds.extend(self.signals.iter().map(|signals| readable(signals.as_fd())));
+        fds.extend(self.admins.iter().flat_map(Admins::polled).map(readable));
+        fds.extend(self.siblings.iter().filter_map(|one| one.door.polled()).map(readable));
+        fds.extend(self.loader.iter().map(|loader| readable(loader.channel().as_fd())));
+        fds.extend(self.analyzer.iter().map(|analyzer| {
+            let (fd, flags) = analyzer.polled(self.guard.mode);
+            PollFd::new(fd, flags)
+        }));
+        match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(system("poll")(errno)),
+        }
+    }
+
+    fn is_told_to_end(&self) -> bool {
+        let Some(signals) = &self.signals else { return false };
+        while let Ok(Some(signal)) = signals.read_signal() {
+            if i32::try_from(signal.ssi_signo) == Ok(Signal::SIGTERM as i32) {
+                return true;
+            }
+            self.audit.line(
+                "a reload changes nothing: `systemctl restart sentinel-enforcer` applies a changed \
+                 file",
+            );
+        }
+        false
+    }
+
+    fn answer_admins(&mut self) -> Result<(), EnforcerError> {
+        let Some(admins) = &mut self.admins else { return Ok(()) };
+        for (admin, ask) in admins.questions(&self.audit) {
+            self.answer(&admin, ask)?;
+        }
+        Ok(())
+    }
+
+    /// Does what an administrator asks for, and says how things are then.
+    fn answer(&mut self, admin: &Channel, ask: Ask) -> Result<(), EnforcerError> {
+        let mut refused = 0;
+        match ask {
+            Ask::Status => {}
+            Ask::Off => {
+                self.turn(Position::Off);
+                refused = self.refuse_queued()?;
+            }
+            // Nobody is there any more who could be told that it is on.
+            Ask::On if admin.is_hung_up() => return Ok(()),
+            Ask::On if !self.switch.can_be_on() => {}
+            Ask::On => {
+                // What was asked for while it was off stays refused.
+                if self.guard.mode != Mode::Enforce {
+                    refused = self.refuse_queued()?;
+                }
+                self.turn(Position::On);
+            }
+        }
+        if ask != Ask::Status {
+            self.audit_switch(admin, ask, refused);
+        }
+        let spent = self.guard.spent(boot_ns().map_err(system("clock_gettime"))?);
+        let answer = AdminAnswer {
+            version: VERSION,
+            mode: self.guard.mode,
+            is_configured: self.switch.is_configured(),
+            file: self.file.clone(),
+            is_off_by_environment: self.switch.is_off_by_environment(),
+            not_kept: self.switch.not_kept().map(str::to_owned),
+            refused,
+            kills: spent.total,
+            kills_of_last_minute: u32::try_from(spent.last_minute).unwrap_or(u32::MAX),
+            kills_per_minute: self.kills_per_minute.into(),
+            is_tripped: spent.is_tripped,
+            about: self.about.clone(),
+        };
+        let mut frame = Vec::new();
+        // One that does not read gets no answer.
+        let _sent = encode(&answer, &mut frame).is_ok() && admin.send(&frame).is_ok();
+        Ok(())
+    }
+
+    fn audit_switch(&self, admin: &Channel, ask: Ask, refused: u32) {
+        let who = match admin.peer() {
+            Ok(Some(peer)) => format!("uid={} pid={}", peer.uid(), peer.pid()),
+            Ok(None) | Err(_) => "uid=unknown".to_owned(),
+        };
+        let (mode, kept) = (self.guard.mode, self.switch.not_kept().unwrap_or("yes"));
+        let line =
+            format!("audit switch={ask:?} {who} mode={mode:?} refused={refused} kept={kept:?}");
+        self.audit.line(&line);
+    }
+
+    fn turn(&mut self, position: Position) {
+        self.switch.turn(position);
+        self.guard.mode = self.switch.mode();
+    }
+
+    /// Refuses what the analyzer has asked for already, which no later word may let pass; and tells how much.
+    fn refuse_queued(&mut self) -> Result<u32, EnforcerError> {
+        let mut refused = 0;
+        for _ in 0..MAX_QUEUED {
+            match self.serve_analyzer()? {
+                Served::Nothing | Served::End => break,
+                Served::Hello => {}
+                Served::Request => refused += 1,
+            }
+        }
+        Ok(refused)
+    }
+
+    fn let_in_callers(&mut self) {
+        for _ in 0..MAX_CALLERS {
+            let Some(siblings) = &mut self.siblings else { return };
+            let Some((caller, channel)) = siblings.next(&self.audit) else { return };
+            let living = |loader: &Loader| !loader.channel().is_hung_up();
+            if !is_let_in(caller, self.loader.as_ref().is_some_and(living)) {
+                continue;
+            }
+            match caller {
+                Caller::Analyzer => {
+                    self.guard.begin_conversation();
+                    self.analyzer = Some(Conversation::new(channel));
+                }
+                Caller::Loader => self.meet_loader(channel),
+            }
+        }
+    }
+
+    /// Asks the loader behind `channel` from now on.
+    pub fn meet_loader(&mut self, channel: Channel) {
+        self.guard.own.loader = None;
+        match Loader::greet(channel) {
+            Ok(loader) => self.loader = Some(loader),
+            Err(error) => self.lose_loader(&error),
         }
     }
 
     fn hear_loader(&mut self) {
         let Some(loader) = &mut self.loader else { return };
         match loader.greeting() {
-            Ok(Some(tgid)) => self.guard.protect(tgid),
+            Ok(Some(tgid)) => self.guard.own.loader = Some(tgid),
             Ok(None) => {}
-            Err(error) => {
-                // It ends first in every orderly end; what that means for a request, its refusal
-                // tells.
-                if !matches!(error, NoAnswer::Gone) {
-                    self.audit.line(&format!("{error}: nothing can be killed any more"));
-                }
-                self.loader = None;
-            }
+            Err(error) => self.lose_loader(&error),
         }
     }
 
-    /// Handles one frame, if there is one; false when the analyzer is gone.
-    fn serve(&mut self) -> Result<bool, SessionError> {
-        let frame = match self.analyzer.receive().map_err(broken)? {
-            Received::WouldBlock => return Ok(true),
-            Received::Closed => return Ok(false),
-            Received::Frame(frame) => frame.to_vec(),
+    fn lose_loader(&mut self, error: &NoAnswer) {
+        // Under `sentinel run` it ends first in every orderly end; what that means for a request, its
+        // refusal tells.
+        if self.is_service() || !matches!(error, NoAnswer::Gone) {
+            self.audit.line(&format!("{error}: nobody can be killed without a loader"));
+        }
+        (self.loader, self.alone_since) = (None, Instant::now());
+        self.guard.own.loader = None;
+    }
+
+    /// Whether the loader has stayed away for so long that a new enforcer is to call on it. The budget and
+    /// the kill switch outweigh that: a restart must not undo them.
+    fn should_start_anew(&mut self) -> Result<bool, EnforcerError> {
+        let alone = self.is_service() && self.loader.is_none();
+        if !alone || self.alone_since.elapsed() < ALONE {
+            return Ok(false);
+        }
+        self.alone_since = Instant::now();
+        let spent = self.guard.spent(boot_ns().map_err(system("clock_gettime"))?);
+        let has_forgotten = spent.last_minute == 0 && !spent.is_tripped;
+        Ok(has_forgotten && !self.switch.would_be_on_again())
+    }
+
+    /// Takes one message of the analyzer, if there is one, and tells it the mode if that is new.
+    fn serve_analyzer(&mut self) -> Result<Served, EnforcerError> {
+        let Some(analyzer) = &mut self.analyzer else { return Ok(Served::Nothing) };
+        let heard = analyzer.tell(self.guard.mode).and_then(|()| analyzer.hear());
+        let served = match heard {
+            Ok(Heard::Nothing) => return Ok(Served::Nothing),
+            Ok(Heard::Closed) => return self.part(None),
+            Err(breach) => return self.part(Some(breach)),
+            Ok(Heard::Hello) => {
+                self.guard.own.analyzer = analyzer.tgid();
+                analyzer.greet(self.guard.mode, &self.about).map(|_sent| Served::Hello)
+            }
+            Ok(Heard::Request(request)) => self.judge(&request)?.map(|()| Served::Request),
         };
-        let message: KillMessage<'_> = decode(&frame).map_err(broken)?;
-        let mut audit = None;
-        let answer = match (self.state, message) {
-            (State::AwaitingHello, KillMessage::Hello { version: PROTOCOL_VERSION }) => {
-                self.state = State::Serving;
-                let (version, about) = (PROTOCOL_VERSION, self.about.clone());
-                OutcomeMessage::Ready { version, mode: self.mode, about }
-            }
-            (State::AwaitingHello, KillMessage::Hello { version }) => {
-                return Err(broken(format!(
-                    "it speaks version {version}, this enforcer {PROTOCOL_VERSION}; install both \
-                     from one package"
-                )));
-            }
-            (State::Serving, KillMessage::Kill { request, target, rule, deadline, reason }) => {
-                if reason.len() > MAX_REASON_BYTES {
-                    return Err(broken(format!("a reason of {} bytes", reason.len())));
-                }
-                let verdict = self.decide(Request { number: request, target, deadline })?;
-                audit = Some((request, target, rule, reason, verdict));
-                OutcomeMessage::Outcome { request, verdict }
-            }
-            (State::Serving, KillMessage::Hello { .. }) => return Err(broken("a second hello")),
-            (State::AwaitingHello, KillMessage::Kill { .. }) => {
-                return Err(broken("a request before hello"));
-            }
-        };
-        let mut frame = Vec::new();
-        encode(&answer, &mut frame).map_err(broken)?;
+        served.or_else(|breach| self.part(Some(breach)))
+    }
+
+    fn judge(&mut self, request: &Request) -> Result<Result<(), Breach>, EnforcerError> {
+        let Self { guard, loader, audit, .. } = self;
+        let verdict =
+            decide(request, guard, loader.as_mut(), audit).map_err(system("clock_gettime"))?;
+        let Some(analyzer) = &self.analyzer else { return Ok(Ok(())) };
         // An analyzer that does not read its outcomes goes without; the audit has them.
-        let sent = self.analyzer.send(&frame).map_err(broken)?;
-        if let Some((request, target, rule, reason, verdict)) = audit {
-            self.audit.decision(request, target, rule, reason, verdict);
-        }
-        if sent == Sent::WouldBlock {
-            self.audit.line("the analyzer does not read its outcomes");
-        }
-        Ok(true)
-    }
-
-    /// Decides on a request and, if all is well, kills.
-    fn decide(&mut self, request: Request) -> Result<Verdict, SessionError> {
-        let Request { number, target, deadline } = request;
-        if let Err(refusal) = self.guard.admit(number, target, deadline, now()?) {
-            return Ok(Verdict::Refused(refusal));
-        }
-        // From here on the number cannot pass to another process unnoticed.
-        let process = match Process::open(target.tgid) {
-            Ok(process) => process,
-            Err(error) => return Ok(verdict(error)),
-        };
-        let Some(loader) = &mut self.loader else {
-            return Ok(Verdict::Refused(Refusal::NoLoader));
-        };
-        let identity = match loader.who_is(target.tgid) {
-            Ok(identity) => identity,
-            Err(error) => {
-                self.audit.line(&error.to_string());
-                return Ok(Verdict::Refused(Refusal::NoLoader));
+        let sent = analyzer.outcome(request.number, verdict);
+        let &Request { number, target, rule, ref reason, .. } = request;
+        self.audit.decision(number, target, rule, reason, verdict);
+        Ok(sent.map(|sent| {
+            if sent == Sent::WouldBlock {
+                self.audit.line("the analyzer does not read its outcomes");
             }
-        };
-        // Alive after the answer, so the answer was about the process that is held.
-        if process.has_exited() {
-            return Ok(Verdict::AlreadyExited);
+        }))
+    }
+
+    /// Ends the conversation with the analyzer, which went away or broke the protocol. A service waits for
+    /// another one: starting it anew would give a breaker of the protocol a new budget.
+    fn part(&mut self, breach: Option<Breach>) -> Result<Served, EnforcerError> {
+        match (self.is_service(), breach) {
+            (true, breach) => {
+                if let Some(Breach(what)) = breach {
+                    self.audit
+                        .line(&format!("audit breach: the analyzer broke the protocol: {what}"));
+                }
+                self.analyzer = None;
+                self.guard.begin_conversation();
+                Ok(Served::Nothing)
+            }
+            (false, Some(Breach(what))) => Err(EnforcerError::Protocol(what)),
+            (false, None) => Ok(Served::End),
         }
-        let time = now()?;
-        let allowed = self.guard.identify(target, identity).and_then(|()| {
-            if time > deadline { Err(Refusal::Expired) } else { self.guard.spend(time) }
-        });
-        Ok(match allowed {
-            Ok(()) => process.kill().map_or_else(verdict, |()| Verdict::Terminated),
-            Err(refusal) => Verdict::Refused(refusal),
-        })
     }
-}
-
-fn verdict(error: ProcessError) -> Verdict {
-    match error {
-        ProcessError::Exited => Verdict::AlreadyExited,
-        ProcessError::Refused(errno) => Verdict::Failed(errno),
-    }
-}
-
-/// CLOCK_BOOTTIME, ns.
-fn now() -> Result<u64, SessionError> {
-    boot_ns().map_err(system("clock_gettime"))
 }

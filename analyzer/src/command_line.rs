@@ -2,7 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sentinel_ipc::administration::Ask;
 
 use crate::configuration::Settings;
 
@@ -33,6 +34,9 @@ pub enum Command {
     /// Look after the services' configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Switch kills off or on again while Sentinel runs.
+    #[command(after_help = ENFORCE_HELP)]
+    Enforce(EnforceArguments),
 }
 
 /// The subcommands of `sentinel config`.
@@ -69,6 +73,12 @@ Examples:
 
 Exit status: 0 when all was replayed, 1 when a file is damaged or none (what came before that was
 used), 2 when an option is wrong.";
+
+const ENFORCE_HELP: &str = "\
+`off` takes effect at once, also on kills that were asked for and wait, and survives restarts of the
+service. `on` does not go beyond what the enforcer's configuration allows.
+
+Exit status: 0 when it was done, 1 when it cannot be done, 2 when an argument is wrong.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -126,6 +136,35 @@ pub struct StatusArguments {
     /// As a JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `sentinel enforce` is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Position {
+    /// Kill again whom critical alerts name, if the configuration allows it
+    On,
+    /// Kill nobody
+    Off,
+    /// Show whether kills are on, and how many there were
+    Status,
+}
+
+/// Arguments of `sentinel enforce`.
+#[derive(Debug, Args)]
+pub struct EnforceArguments {
+    #[arg(value_name = "on|off|status")]
+    position: Position,
+}
+
+impl EnforceArguments {
+    /// What to ask the enforcer.
+    pub fn ask(&self) -> Ask {
+        match self.position {
+            Position::On => Ask::On,
+            Position::Off => Ask::Off,
+            Position::Status => Ask::Status,
+        }
+    }
 }
 
 /// Options of `sentinel replay`.
@@ -222,6 +261,20 @@ mod tests {
         assert_eq!(engines(&[]).grimoire_enforce, None);
         assert_eq!(engines(&["--grimoire-enforce"]).grimoire_enforce, Some(true));
         assert_eq!(engines(&["--grimoire-enforce=false"]).grimoire_enforce, Some(false));
+    }
+
+    #[test]
+    fn enforce_takes_one_of_three_words() {
+        let enforce = |word| CommandLine::try_parse_from(["sentinel", "enforce", word]);
+        for (word, ask) in [("on", Ask::On), ("off", Ask::Off), ("status", Ask::Status)] {
+            let Command::Enforce(arguments) = enforce(word).unwrap().command else { panic!() };
+            assert_eq!(arguments.ask(), ask);
+        }
+        assert_eq!(enforce("of").unwrap_err().exit_code(), 2);
+        assert_eq!(
+            CommandLine::try_parse_from(["sentinel", "enforce"]).unwrap_err().exit_code(),
+            2
+        );
     }
 
     #[test]

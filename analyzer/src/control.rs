@@ -9,7 +9,7 @@ use std::{
         fd::{AsRawFd, FromRawFd, OwnedFd},
         unix::fs::{PermissionsExt, chown},
     },
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -25,7 +25,7 @@ use sentinel_ipc::{
     channel::{Channel, ChannelError, Received, Sent},
     frame::{FrameError, decode, encode},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::status::Status;
 
@@ -52,6 +52,44 @@ pub struct ControlSocket {
     connections: Vec<Channel>,
 }
 
+/// A socket that listens at `path`, in whose directory only root may write; root and administrators may
+/// connect. `None` if somebody listens there already.
+///
+/// # Errors
+/// A sentence that names the path.
+pub fn listening(path: &Path) -> Result<Option<OwnedFd>, String> {
+    let refused = |error: &dyn fmt::Display| format!("{}: {error}", path.display());
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).map_err(|error| refused(&error))?;
+    }
+    if Channel::connect(path).is_ok() {
+        return Ok(None);
+    }
+    // Left behind by one that was killed.
+    let _none_was_there = std::fs::remove_file(path);
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let made = || {
+        let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+        bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
+        listen(&listener, Backlog::new(8)?)?;
+        Ok(listener)
+    };
+    match made() {
+        Ok(listener) => {
+            let group = Group::from_name(ADMINISTRATORS).ok().flatten();
+            chown(path, Some(0), Some(group.map_or(0, |group| group.gid.as_raw())))
+                .and_then(|()| {
+                    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
+                })
+                .map_err(|error| refused(&error))?;
+            Ok(Some(listener))
+        }
+        // Another one was faster.
+        Err(Errno::EADDRINUSE) => Ok(None),
+        Err(errno) => Err(refused(&errno)),
+    }
+}
+
 impl ControlSocket {
     /// Listens at `path`, in whose directory only root may write. `None` if another analyzer does
     /// already.
@@ -59,36 +97,7 @@ impl ControlSocket {
     /// # Errors
     /// A sentence that names the path.
     pub fn listen(path: &Path) -> Result<Option<Self>, String> {
-        let refused = |error: &dyn fmt::Display| format!("{}: {error}", path.display());
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory).map_err(|error| refused(&error))?;
-        }
-        if Channel::connect(path).is_ok() {
-            return Ok(None);
-        }
-        // Left behind by one that was killed.
-        let _none_was_there = std::fs::remove_file(path);
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let listening = || {
-            let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-            bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
-            listen(&listener, Backlog::new(8)?)?;
-            Ok(listener)
-        };
-        match listening() {
-            Ok(listener) => {
-                let group = Group::from_name(ADMINISTRATORS).ok().flatten();
-                chown(path, Some(0), Some(group.map_or(0, |group| group.gid.as_raw())))
-                    .and_then(|()| {
-                        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
-                    })
-                    .map_err(|error| refused(&error))?;
-                Ok(Some(Self { listener, connections: Vec::new() }))
-            }
-            // Another one was faster.
-            Err(Errno::EADDRINUSE) => Ok(None),
-            Err(errno) => Err(refused(&errno)),
-        }
+        Ok(listening(path)?.map(|listener| Self { listener, connections: Vec::new() }))
     }
 
     /// Listens at a socket that was handed over, with the mode and owner that it has.
@@ -141,8 +150,8 @@ impl ControlSocket {
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum ControlError {
-    /// Nobody can be asked.
-    Connect(ChannelError),
+    /// Nobody can be asked at this path.
+    Connect(PathBuf, ChannelError),
     /// It went away.
     Gone,
     /// It says nothing.
@@ -154,15 +163,17 @@ pub enum ControlError {
 impl fmt::Display for ControlError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect(ChannelError::Io(error))
+            Self::Connect(path, ChannelError::Io(error))
                 if error.kind() == io::ErrorKind::PermissionDenied =>
             {
-                write!(to, "{SOCKET}: only root and the group {ADMINISTRATORS} may ask")
+                let path = path.display();
+                write!(to, "{path}: only root and the group {ADMINISTRATORS} may ask")
             }
-            Self::Connect(error) => write!(
+            Self::Connect(path, error) => write!(
                 to,
-                "{SOCKET}: {error}; is Sentinel running? `systemctl status sentinel.target` or \
-                 `sentinel run`"
+                "{}: {error}; is Sentinel running? `systemctl status sentinel.target` or \
+                 `sentinel run`",
+                path.display()
             ),
             Self::Gone => write!(
                 to,
@@ -183,16 +194,25 @@ impl std::error::Error for ControlError {}
 /// # Errors
 /// When there is none, or no answer.
 pub fn status(path: &Path) -> Result<Status, ControlError> {
-    let mut channel = Channel::connect(path).map_err(ControlError::Connect)?;
+    ask(path, &Question::Status { version: VERSION })
+}
+
+/// Asks who listens at `path`, and waits for the answer.
+///
+/// # Errors
+/// When there is nobody, or no answer.
+pub fn ask<A: DeserializeOwned>(path: &Path, question: &impl Serialize) -> Result<A, ControlError> {
+    let failed = |error| ControlError::Connect(path.to_owned(), error);
+    let mut channel = Channel::connect(path).map_err(failed)?;
     let mut frame = Vec::new();
-    encode(&Question::Status { version: VERSION }, &mut frame).map_err(ControlError::Frame)?;
-    match channel.send(&frame).map_err(ControlError::Connect)? {
+    encode(question, &mut frame).map_err(ControlError::Frame)?;
+    match channel.send(&frame).map_err(failed)? {
         Sent::Done => {}
         Sent::WouldBlock | Sent::Closed => return Err(ControlError::Gone),
     }
     let limit = Instant::now() + PATIENCE;
     while Instant::now() < limit {
-        match channel.receive().map_err(ControlError::Connect)? {
+        match channel.receive().map_err(failed)? {
             Received::Frame(frame) => return decode(frame).map_err(ControlError::Frame),
             Received::Closed => return Err(ControlError::Gone),
             Received::WouldBlock => std::thread::sleep(Duration::from_millis(2)),

@@ -3,12 +3,18 @@
 use std::{
     ffi::OsString,
     fmt, io,
-    os::{fd::OwnedFd, unix::process::CommandExt},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
     path::PathBuf,
     process::{Child, Command},
 };
 
-use nix::unistd::geteuid;
+use nix::{
+    fcntl::{FcntlArg, FdFlag, fcntl},
+    unistd::geteuid,
+};
 use sentinel_ipc::channel::{Channel, ChannelError};
 
 use crate::{
@@ -81,14 +87,15 @@ pub fn check_root() -> Result<(), LaunchError> {
     if geteuid().is_root() { Ok(()) } else { Err(LaunchError::NotRoot) }
 }
 
-/// Opens everything and starts the other two; `configuration` is what the settings among `arguments`
-/// come to.
+/// Opens everything and starts the other two, the enforcer with the socket of its administrators;
+/// `configuration` is what the settings among `arguments` come to.
 ///
 /// # Errors
 /// When something is missing; nothing runs then.
 pub fn launch(
     arguments: &RunArguments,
     configuration: &Configuration,
+    admins: Option<OwnedFd>,
 ) -> Result<Launched, LaunchError> {
     let sinks = Sinks::open(configuration, Rotation::None).map_err(LaunchError::Sink)?;
     let (loader, loaders_analyzer) = Channel::pair().map_err(LaunchError::Channel)?;
@@ -96,12 +103,14 @@ pub fn launch(
     let (loaders_enforcer, enforcers_loader) = Channel::raw_pair().map_err(LaunchError::Channel)?;
     let loader_process =
         start("sentinel-loader", loader_arguments(arguments), loaders_analyzer, loaders_enforcer)?;
-    let enforcer_process = start(
-        "sentinel-enforcer",
-        enforcer_arguments(arguments, configuration),
-        enforcers_analyzer,
-        enforcers_loader,
-    )?;
+    let mut given = enforcer_arguments(arguments, configuration);
+    if let Some(admins) = &admins {
+        // Inherited by the next process that is started, and closed here after that.
+        fcntl(admins, FcntlArg::F_SETFD(FdFlag::empty()))
+            .map_err(|errno| LaunchError::Channel(errno.into()))?;
+        given.push(format!("--admins={}", admins.as_raw_fd()).into());
+    }
+    let enforcer_process = start("sentinel-enforcer", given, enforcers_analyzer, enforcers_loader)?;
     Ok(Launched {
         loader,
         loader_process: Some(loader_process),

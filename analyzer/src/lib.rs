@@ -20,6 +20,7 @@ pub mod enforcement;
 pub mod escape;
 pub mod event;
 pub mod json_log;
+pub mod kill_switch;
 pub mod launch;
 pub mod merge;
 pub mod output;

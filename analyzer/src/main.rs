@@ -15,12 +15,15 @@ use sentinel_analyzer::{
     configuration::Configuration,
     console::Console,
     control::{self, ControlSocket},
-    launch, privileges,
+    kill_switch, launch, privileges,
     recording::Recording,
     replay,
     session::{self, Setup, Watched},
 };
-use sentinel_ipc::confinement::{self, Confined, Sandbox};
+use sentinel_ipc::{
+    confinement::{self, Confined, Sandbox},
+    places,
+};
 
 fn main() -> ExitCode {
     let done = match CommandLine::parse().command {
@@ -29,6 +32,9 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => replay::run(&arguments, Console::new()).map_err(Into::into),
         Command::Status(arguments) => show_status(&arguments),
         Command::Config(ConfigCommand::Check(arguments)) => check_configuration(&arguments),
+        Command::Enforce(arguments) => kill_switch::run(&arguments)
+            .map_err(Into::into)
+            .and_then(|text| Ok(io::stdout().write_all(text.as_bytes())?)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,12 +76,17 @@ fn run(
     let recording =
         capture.map(|path| Recording::create(path, arguments.scope(), subscription)).transpose()?;
     let control = ControlSocket::listen(Path::new(control::SOCKET))?;
-    let launched = launch::launch(arguments, &configuration)?;
+    let admins = control::listening(Path::new(places::ENFORCE))?;
+    let has_switch = admins.is_some();
+    let launched = launch::launch(arguments, &configuration, admins)?;
     let console = Console::new();
     let Confined { account, sandbox, about } = privileges::drop_privileges(Vec::new())?;
     let mut notes = Vec::new();
     if control.is_none() {
         notes.push("another Sentinel runs here: `sentinel status` asks that one".to_owned());
+    }
+    if !has_switch {
+        notes.push("another enforcer runs here: `sentinel enforce` asks that one".to_owned());
     }
     if !account.installed {
         notes.push(format!(

@@ -38,6 +38,11 @@ impl Analysis {
         Self { notes: debug.then(Vec::new), ..Self::default() }
     }
 
+    /// Keeps notes on how rules get on from now on, or does not.
+    pub fn keep_notes(&mut self, debug: bool) {
+        self.notes = if debug { self.notes.take().or(Some(Vec::new())) } else { None };
+    }
+
     /// Sets CLOCK_REALTIME − CLOCK_BOOTTIME, ns, for what comes next.
     pub fn set_wall_offset(&mut self, wall_offset_ns: i64) {
         self.wall_offset_ns = wall_offset_ns;

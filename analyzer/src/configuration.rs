@@ -5,6 +5,7 @@
 //! of it holds from then on.
 
 use std::{
+    fmt,
     fs::File,
     io,
     path::{Path, PathBuf},
@@ -140,4 +141,18 @@ pub struct Changes {
     pub applied: Vec<&'static str>,
     /// What stays as it was until Sentinel is started again.
     pub needs_restart: Vec<&'static str>,
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { applied, needs_restart } = self;
+        match applied.as_slice() {
+            [] => write!(to, "configuration read again: nothing to change while it runs")?,
+            keys => write!(to, "configuration read again: {} changed", keys.join(", "))?,
+        }
+        match needs_restart.as_slice() {
+            [] => Ok(()),
+            keys => write!(to, "; {} change with a restart of the service", keys.join(", ")),
+        }
+    }
 }

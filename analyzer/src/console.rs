@@ -23,6 +23,8 @@ pub struct Console {
     text: String,
     colour: bool,
     terminal: bool,
+    /// Whether alerts are shown.
+    alerts: bool,
     status_shown: bool,
 }
 
@@ -80,7 +82,12 @@ impl Console {
         let out = Output::new(io::stdout());
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colour = terminal && !no_colour;
-        Self { out, text: String::new(), colour, terminal, status_shown: false }
+        Self { out, text: String::new(), colour, terminal, alerts: true, status_shown: false }
+    }
+
+    /// One for a service whose alerts get to the same place by another way.
+    pub fn without_alerts() -> Self {
+        Self { alerts: false, ..Self::new() }
     }
 
     fn style(&self, style: Style) -> (String, String) {
@@ -166,6 +173,9 @@ impl Console {
     /// # Errors
     /// When standard output is closed.
     pub fn alert(&mut self, alert: &Alert) -> io::Result<()> {
+        if !self.alerts {
+            return Ok(());
+        }
         let (loud, reset) = self.style(severity_style(alert.severity));
         let (bold, _) = self.style(BOLD);
         let (dim, _) = self.style(DIM);

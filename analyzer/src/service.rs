@@ -18,7 +18,7 @@ use crate::{
     control::ControlSocket,
     launch::Launched,
     privileges,
-    session::{self, Service, Setup},
+    session::{self, Service, Setup, Told},
     sinks::{Rotation, Sinks},
 };
 
@@ -40,13 +40,18 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
         let path = arguments.loader.display();
         format!("{path}: {error}; is sentinel-loader running, and may this user connect to it?")
     })?;
-    let service = sockets.as_mut().map(service).transpose()?;
+    let (enforce, debug) = (configuration.enforce, configuration.debug);
+    let is_on_syslog = configuration.syslog.is_some();
+    let told =
+        Told { file: arguments.config.clone(), options: arguments.engines.clone(), configuration };
+    let service = sockets.as_mut().map(|sockets| service(sockets, told)).transpose()?;
     let control = match &mut sockets {
         Some(sockets) => Some(ControlSocket::inherited(sockets.take("admins")?)),
         None => None,
     };
     let enforcer = service.as_ref().and_then(|_| call_enforcer());
-    let console = Console::new();
+    // What goes to syslog is in the journal by that way.
+    let console = if is_on_syslog { Console::without_alerts() } else { Console::new() };
     let confined = privileges::drop_privileges(directories)?;
     let mut notes = Vec::new();
     if confined.sandbox == Sandbox::Partial {
@@ -65,21 +70,22 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
     let watched = session::Watched {
         scope: format!("what the loader behind {} watches", arguments.loader.display()),
         limit: None,
-        enforce: configuration.enforce,
-        debug: configuration.debug,
+        enforce,
+        debug,
     };
     session::run(watched, launched, &signals, console, setup)?;
     Ok(())
 }
 
 /// What the service manager gives this process to work with.
-fn service(sockets: &mut Sockets) -> Result<Service, Box<dyn std::error::Error>> {
+fn service(sockets: &mut Sockets, told: Told) -> Result<Service, Box<dyn std::error::Error>> {
     let notifier =
         Notifier::from_environment().map_err(|error| format!("NOTIFY_SOCKET: {error}"))?;
     Ok(Service {
         siblings: Endpoint::new(sockets.take("siblings")?)?,
         enforcer_user: confinement::account("sentinel-enforcer")?.uid,
         notifier,
+        told,
     })
 }
 

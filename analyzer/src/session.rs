@@ -12,7 +12,7 @@ use nix::{
     errno::Errno,
     sys::{
         signal::{SigSet, Signal},
-        signalfd::{SfdFlags, SignalFd},
+        signalfd::{SfdFlags, SignalFd, siginfo},
         socket::{Shutdown, shutdown},
     },
 };
@@ -38,12 +38,14 @@ use crate::{
 };
 
 mod error;
+mod reload;
 mod reporting;
 mod setup;
 mod siblings;
 mod state;
 
 pub use error::SessionError;
+pub use reload::Told;
 pub use setup::{Setup, Watched, subscription, whole_subscription};
 pub use siblings::Service;
 use state::State;
@@ -72,7 +74,7 @@ enum Look {
     Closed,
 }
 
-/// Blocks the signals that end a run, so that they can be read.
+/// Blocks the signals that end a run, or have a service reload, so that they can be read.
 ///
 /// # Errors
 /// When the system refuses.
@@ -239,7 +241,15 @@ impl Session {
             if events.iter().any(|event| event.token() == SIBLINGS) {
                 self.let_siblings_in(&registry)?;
             }
-            let asked = matches!(signals.read_signal(), Ok(Some(_))) || !self.delivery.is_seen();
+            let asked = match signals.read_signal() {
+                Ok(Some(signal)) if self.service.is_some() && is_hangup(&signal) => {
+                    self.reload();
+                    false
+                }
+                Ok(Some(_)) => true,
+                // The journal of a service may be started again.
+                Ok(None) | Err(_) => self.service.is_none() && !self.delivery.is_seen(),
+            };
             self.on_time(asked)?;
             if self.state == State::Finished && !self.awaits_outcome() {
                 return Ok(());
@@ -435,6 +445,10 @@ impl Session {
             .map(|_sent| ())
             .map_err(|error| SessionError::Protocol(error.to_string()))
     }
+}
+
+fn is_hangup(signal: &siginfo) -> bool {
+    i32::try_from(signal.ssi_signo) == Ok(Signal::SIGHUP as i32)
 }
 
 /// Waits up to the stop limit for a process to end, and says how it did.

@@ -29,9 +29,12 @@ fn the_file_knows_the_options_under_their_names() {
 }
 
 #[test]
-fn the_shipped_file_holds_the_defaults_and_names_every_key() {
+fn the_shipped_file_logs_to_two_places_and_names_every_key() {
     let shipped = parse(SHIPPED).unwrap();
-    assert_eq!(Configuration::of(shipped).unwrap(), Configuration::default());
+    let json_log = Some(JSON_LOG.into());
+    let syslog = Some(SyslogTarget::default());
+    let expected = Configuration { json_log, syslog, ..Configuration::default() };
+    assert_eq!(Configuration::of(shipped).unwrap(), expected);
     for key in keys() {
         let says = |line: &str| {
             let line = line.strip_prefix("#").unwrap_or(line);

@@ -2,7 +2,7 @@
 //!
 //! Each is booted once. Sentinel records there while a reverse shell and then the program
 //! `kernel_story` run; what it made of the program's calls is compared with what it makes of them
-//! here.
+//! here. Then it finds another reverse shell from inside a container.
 
 use std::{
     collections::HashSet,
@@ -183,6 +183,13 @@ fn a_reverse_shell_is_found_on(machine: &Machine) {
     assert!(report.shows("CRITICAL") && report.shows("dropped 0"), "{}", report.0);
 }
 
+fn a_reverse_shell_is_found_in_a_container_on(machine: &Machine) {
+    let Some(report) = machine.report() else { return };
+    let [pid] = report.lines("inner")[..] else { panic!("{}", report.0) };
+    let finding = format!("(pid {pid}) started with its input and output on the connection");
+    assert!(report.lines("inside").iter().any(|line| line.contains(&finding)), "{}", report.0);
+}
+
 /// What this machine's kernel tells of the program; `None` where live tests cannot run.
 fn native() -> Option<&'static Telling> {
     static NATIVE: OnceLock<Option<Telling>> = OnceLock::new();
@@ -259,6 +266,16 @@ fn a_reverse_shell_is_found_on_linux_6_1() {
 #[test]
 fn a_reverse_shell_is_found_on_linux_6_12() {
     a_reverse_shell_is_found_on(&LINUX_6_12);
+}
+
+#[test]
+fn a_reverse_shell_is_found_in_a_container_on_linux_6_1() {
+    a_reverse_shell_is_found_in_a_container_on(&LINUX_6_1);
+}
+
+#[test]
+fn a_reverse_shell_is_found_in_a_container_on_linux_6_12() {
+    a_reverse_shell_is_found_in_a_container_on(&LINUX_6_12);
 }
 
 #[test]

@@ -99,6 +99,20 @@ fn a_kernel_without_btf_is_told() {
 }
 
 #[test]
+fn a_host_without_cgroup_v2_is_told() {
+    let Some(_bed) = Bed::new() else { return };
+    // It has to end before it watches anything: there is no scope to give it.
+    let script = r#"umount --all --types cgroup2 --lazy && exec "$0" run "$@""#;
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .arg(program())
+        .arg("--duration=1")
+        .output()
+        .unwrap();
+    check(&output, 1, "systemd.unified_cgroup_hierarchy=1");
+}
+
+#[test]
 fn a_root_without_the_right_to_bpf_is_told() {
     let Some(bed) = Bed::new() else { return };
     if Command::new("setpriv").arg("--version").output().is_err() {

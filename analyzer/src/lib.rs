@@ -32,6 +32,7 @@ pub mod recording;
 pub mod replay;
 pub mod sensor_state;
 pub mod service;
+pub mod service_manager;
 pub mod session;
 pub mod sinks;
 pub mod status;

@@ -17,7 +17,7 @@ use sentinel_analyzer::{
     control::{self, ControlSocket},
     kill_switch, launch, privileges,
     recording::Recording,
-    replay,
+    replay, service_manager,
     session::{self, Setup, Watched},
 };
 use sentinel_ipc::{
@@ -47,7 +47,8 @@ fn main() -> ExitCode {
 }
 
 fn show_status(arguments: &StatusArguments) -> Result<(), Box<dyn std::error::Error>> {
-    let status = control::status(Path::new(control::SOCKET))?;
+    let mut status = control::status(Path::new(control::SOCKET))?;
+    service_manager::add_restarts(&mut status);
     let text =
         if arguments.json { serde_json::to_string_pretty(&status)? + "\n" } else { status.text() };
     Ok(io::stdout().write_all(text.as_bytes())?)

@@ -30,8 +30,11 @@ pub const ALLOWED: &[AllowedCall] = &[
     AllowedCall::always(libc::SYS_accept4, "who asks at the control socket"),
     AllowedCall {
         number: libc::SYS_getsockopt,
-        when: When::ArgumentIs(2, &[libc::SO_TYPE.cast_unsigned()]),
-        reason: "the type of an accepted socket",
+        when: When::ArgumentIs(
+            2,
+            &[libc::SO_PEERCRED.cast_unsigned(), libc::SO_TYPE.cast_unsigned()],
+        ),
+        reason: "who has come to its sockets",
     },
     AllowedCall::always(libc::SYS_shutdown, "the end of the loader's connection"),
     AllowedCall::always(libc::SYS_read, "signalfd"),

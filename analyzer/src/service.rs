@@ -67,12 +67,7 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
         service,
         notes,
     };
-    let watched = session::Watched {
-        scope: format!("what the loader behind {} watches", arguments.loader.display()),
-        limit: None,
-        enforce,
-        debug,
-    };
+    let watched = session::Watched { limit: None, enforce, debug };
     session::run(watched, launched, &signals, console, setup)?;
     Ok(())
 }

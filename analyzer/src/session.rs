@@ -31,6 +31,7 @@ use crate::{
     control::ControlSocket,
     delivery::Delivery,
     enforcement::Enforcement,
+    escape::escape,
     launch::Launched,
     recording::Recording,
     sensor_state,
@@ -108,7 +109,7 @@ pub fn run(
         state: State::Alone,
         started: Instant::now(),
         limit: watched.limit,
-        scope: watched.scope,
+        scope: String::new(),
         enforce: watched.enforce,
         enforcement: None,
         enforcer_since: Instant::now(),
@@ -301,7 +302,8 @@ impl Session {
                     self.loader_about = Some(about);
                     Some(AnalyzerMessage::Subscribe(self.subscription))
                 }
-                LoaderMessage::Subscribed { hooks, limits, .. } => {
+                LoaderMessage::Subscribed { hooks, limits, scope, .. } => {
+                    self.scope = escape(scope.as_bytes());
                     self.hooks = hooks.into_iter().map(str::to_owned).collect();
                     self.limits = limits;
                     self.started = Instant::now();

@@ -115,6 +115,8 @@ pub enum LoaderMessage<'a> {
         hooks: Vec<&'a str>,
         /// What this kernel cannot tell of what is wanted.
         limits: Vec<Limit>,
+        /// What is watched at the most, in words.
+        scope: &'a str,
     },
     /// Records of one ring, in its order.
     Events {
@@ -462,7 +464,8 @@ mod tests {
         encode(&message, &mut frame).unwrap();
         assert_eq!(decode::<LoaderMessage<'_>>(&frame), Ok(message));
         let hooks = vec!["sys_exit", "b"];
-        let message = LoaderMessage::Subscribed { number: 1, hooks, limits: vec![Limit::IoUring] };
+        let (limits, scope) = (vec![Limit::IoUring], "all");
+        let message = LoaderMessage::Subscribed { number: 1, hooks, limits, scope };
         encode(&message, &mut frame).unwrap();
         assert_eq!(decode::<LoaderMessage<'_>>(&frame), Ok(message));
         let message = LoaderMessage::Events { records: &[1, 2, 3] };

@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsString,
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -17,6 +18,16 @@ pub enum Scope {
     Tree(u32),
     /// The processes in the subtree of a cgroup v2 directory.
     Cgroup(PathBuf),
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everything => write!(to, "all processes but Sentinel's own"),
+            Self::Tree(pid) => write!(to, "process {pid} and its descendants"),
+            Self::Cgroup(path) => write!(to, "cgroup {}", path.display()),
+        }
+    }
 }
 
 /// Command line and settings together.

@@ -13,6 +13,8 @@ pub enum ScopeError {
     Unreadable(String, io::Error),
     /// The path is not a cgroup v2 directory.
     NotACgroup(String),
+    /// No cgroup v2 hierarchy is mounted.
+    NoCgroups,
 }
 
 impl fmt::Display for ScopeError {
@@ -21,7 +23,13 @@ impl fmt::Display for ScopeError {
             Self::NoProcess(pid) => {
                 write!(to, "--attach-pid={pid}: no process with this id is running")
             }
-            Self::Unreadable(path, error) => write!(to, "--scope-cgroup={path}: {error}"),
+            Self::Unreadable(path, error) => write!(to, "{path}: {error}"),
+            Self::NoCgroups => write!(
+                to,
+                "this host has no cgroup v2, by which processes are told apart: boot with \
+                 systemd.unified_cgroup_hierarchy=1, or mount it (`mount -t cgroup2 none \
+                 /sys/fs/cgroup/unified`)"
+            ),
             Self::NotACgroup(path) => write!(
                 to,
                 "--scope-cgroup={path}: not a cgroup v2 directory; give its path in the file \
@@ -32,6 +40,17 @@ impl fmt::Display for ScopeError {
 }
 
 impl std::error::Error for ScopeError {}
+
+/// Processes, units and containers are known by their cgroups.
+///
+/// # Errors
+/// When no cgroup v2 hierarchy is mounted.
+pub fn check_cgroups() -> Result<(), ScopeError> {
+    let mounts = fs::read_to_string("/proc/self/mounts")
+        .map_err(|error| ScopeError::Unreadable("/proc/self/mounts".to_owned(), error))?;
+    let is_version_2 = |line: &str| line.split(' ').nth(2) == Some("cgroup2");
+    if mounts.lines().any(is_version_2) { Ok(()) } else { Err(ScopeError::NoCgroups) }
+}
 
 /// The id of the cgroup v2 directory `path`.
 ///

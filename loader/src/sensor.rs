@@ -147,6 +147,7 @@ impl Sensor {
     /// # Errors
     /// When the kernel lacks something or refuses.
     pub fn load(scope: &Scope) -> Result<(Self, [RingBuf<MapData>; 2]), SensorError> {
+        scope::check_cgroups().map_err(SensorError::Scope)?;
         let pid_namespace = pid_namespace::own().map_err(SensorError::PidNamespace)?;
         let kernel = offsets::btf_of_this_kernel().map_err(SensorError::Offsets)?;
         let offsets = offsets::of(&kernel).map_err(SensorError::Offsets)?;

@@ -98,6 +98,7 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
         analyzers,
         analyzer_user,
         about: confined.about,
+        scope: arguments.scope.to_string(),
         conversation: None,
         unattended_since: None,
         enforcers,
@@ -176,8 +177,9 @@ struct Session {
     analyzers: Endpoint,
     /// The user that analyzers have.
     analyzer_user: Uid,
-    /// Itself, for analyzers.
+    /// Itself and what it watches in words, for analyzers.
     about: About,
+    scope: String,
     conversation: Option<Conversation>,
     /// When the last analyzer went; CLOCK_BOOTTIME, ns.
     unattended_since: Option<u64>,
@@ -506,7 +508,8 @@ impl Session {
         self.sensor.subscribe(subscription)?;
         let (hooks, limits) = (self.sensor.hooks(), self.sensor.limits(subscription.kinds));
         let number = subscription.number;
-        Ok(self.forwarder.message(&LoaderMessage::Subscribed { number, hooks, limits })?)
+        let scope = &self.scope;
+        Ok(self.forwarder.message(&LoaderMessage::Subscribed { number, hooks, limits, scope })?)
     }
 
     fn counters(&self) -> Result<Counters, SessionError> {

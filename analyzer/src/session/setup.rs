@@ -15,8 +15,6 @@ use crate::{
 
 /// What is watched, and what for.
 pub struct Watched {
-    /// The scope in words.
-    pub scope: String,
     /// How long, if that is limited.
     pub limit: Option<Duration>,
     /// Whether critical alerts are to be enforced.
@@ -29,7 +27,6 @@ impl Watched {
     /// As the command line says; `configuration` is what its settings come to.
     pub fn of(arguments: &RunArguments, configuration: &Configuration) -> Self {
         Self {
-            scope: arguments.scope(),
             limit: arguments.limit(),
             enforce: configuration.enforce,
             debug: configuration.debug,

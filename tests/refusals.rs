@@ -168,10 +168,10 @@ fn a_proc_that_numbers_processes_otherwise_is_told() {
 fn a_loader_without_an_analyzer_is_told() {
     let loader = program().with_file_name("sentinel-loader");
     let output = Command::new(&loader).stdin(std::process::Stdio::null()).output().unwrap();
-    check(&output, 1, "start `sentinel run`");
+    check(&output, 1, "start it by `sentinel run` or by its systemd units");
     let enforcer = program().with_file_name("sentinel-enforcer");
     let output = Command::new(&enforcer).stdin(std::process::Stdio::null()).output().unwrap();
-    check(&output, 1, "start `sentinel run`");
+    check(&output, 1, "start it by `sentinel run` or by its systemd units");
     check(&Command::new(&enforcer).arg("--frob").output().unwrap(), 2, "--frob");
     check(&Command::new(&loader).arg("--frob").output().unwrap(), 2, "--frob");
 }

@@ -35,10 +35,9 @@ pub enum DoorsError {
 impl fmt::Display for DoorsError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Socket(which, error) => write!(
-                to,
-                "{which} must be a socket: {error}; start `sentinel run` or sentinel.target"
-            ),
+            Self::Socket(which, error) => {
+                write!(to, "{which}: {error}; start it by `sentinel run` or by its systemd units")
+            }
             Self::Activation(error) => error.fmt(to),
         }
     }

@@ -172,7 +172,7 @@ fn the_loader_can_use_its_maps_and_links_and_nothing_else() {
 
 #[test]
 fn the_enforcer_can_kill_by_pidfd_and_nothing_else() {
-    check_confined("enforcer", &["pidfd_open", "pidfd_send_sigkill"]);
+    check_confined("enforcer", &["pidfd_open", "pidfd_send_sigkill", "recvmsg"]);
 }
 
 #[test]

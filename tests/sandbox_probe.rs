@@ -166,6 +166,8 @@ fn tries(parent: c_long, tracee: c_long) -> Vec<Try> {
         ("mprotect", libc::SYS_mprotect, [0, 0, 0, 0, 0, 0]),
         ("ftruncate", libc::SYS_ftruncate, [bad, 0, 0, 0, 0, 0]),
         ("fallocate_hole", libc::SYS_fallocate, [bad, 3, 0, 1, 0, 0]),
+        ("pwrite", libc::SYS_pwrite64, [bad, NONE, 4096, 0, 0, 0]),
+        ("listen", libc::SYS_listen, [bad, 1, 0, 0, 0, 0]),
         ("chmod", libc::SYS_chmod, [PATH(c"/nothing"), 0, 0, 0, 0, 0]),
         // The last one: it leaves root with one capability.
         ("capset", libc::SYS_capset, [header, capabilities, 0, 0, 0, 0]),

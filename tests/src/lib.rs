@@ -10,4 +10,5 @@ pub mod peer;
 pub mod programs;
 pub mod rig;
 pub mod sentinel;
+pub mod service;
 pub mod tap;

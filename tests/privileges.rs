@@ -166,6 +166,7 @@ fn the_loader_can_use_its_maps_and_links_and_nothing_else() {
         "bpf_raw_tracepoint_open",
         "bpf_link_create",
         "bpf_iter_create",
+        "recvmsg",
     ];
     check_confined("loader", &allowed);
 }

@@ -2,10 +2,11 @@
 
 use std::{fs, process::Child, time::Duration};
 
-use nix::{sys::signal::Signal, unistd::Uid};
+use nix::sys::signal::Signal;
 use sentinel_ipc::{
     administration::Ask,
     channel::{Channel, Received, Sent},
+    confinement::account,
     frame::{Mode, OutcomeMessage, Refusal, Verdict},
 };
 use sentinel_tests::{
@@ -77,9 +78,9 @@ fn of_two_calls_that_cross_the_one_to_the_higher_rank_counts() {
     let [mut analyzers, mut loaders] =
         ["analyzer.sock", "identity.sock"].map(|one| place.listen(one));
     let _service = place.start(ENFORCING);
-    let mut called = || analyzers.next(Uid::from_raw(0)).unwrap().unwrap();
-    let mut called = Analyzer::greet(called());
-    let loader = Loader::on(loaders.next(Uid::from_raw(0)).unwrap().unwrap());
+    let enforcer = account("sentinel-enforcer").unwrap().uid;
+    let mut called = Analyzer::greet(analyzers.next(enforcer).unwrap().unwrap());
+    let loader = Loader::on(loaders.next(enforcer).unwrap().unwrap());
     assert!(loader.is_taken());
     let mut victim = loader.victim();
     // Who answered is known by its credentials.
@@ -155,7 +156,7 @@ fn a_breach_ends_the_conversation_and_not_the_budget() {
 #[test]
 fn off_reaches_also_what_was_asked_for_before() {
     let Some(place) = place() else { return };
-    fs::write(place.path("marker"), "on\n").unwrap();
+    place.set_marker("on\n");
     let service = place.start(ENFORCING);
     let loader = place.loader();
     assert!(loader.is_taken());
@@ -224,7 +225,7 @@ fn the_switch_survives_restarts_where_it_has_a_file() {
         assert!(why.contains("marker does not exist"), "{why}");
         assert!(place.answer(Ask::Off).not_kept.is_some());
     }
-    fs::write(&marker, "on\n").unwrap();
+    place.set_marker("on\n");
     for (ask, mode, content) in
         [(Ask::Off, Mode::SwitchedOff, "off\n"), (Ask::On, Mode::Enforce, "on \n")]
     {
@@ -237,7 +238,7 @@ fn the_switch_survives_restarts_where_it_has_a_file() {
         let (_service, status) = restarted();
         assert_eq!(status.mode, mode);
     }
-    fs::write(&marker, "perhaps\n").unwrap();
+    place.set_marker("perhaps\n");
     let (service, status) = restarted();
     assert_eq!(status.mode, Mode::SwitchedOff);
     service.await_line("neither on nor off");

@@ -55,6 +55,13 @@ pub struct Spent {
     pub is_tripped: bool,
 }
 
+impl Spent {
+    /// Whether a new guard would allow more than this one.
+    pub fn is_to_be_remembered(&self) -> bool {
+        self.last_minute > 0 || self.is_tripped
+    }
+}
+
 impl Guard {
     /// A guard with its whole budget.
     pub fn new(mode: Mode, settings: &Settings, enforcer: u32) -> Self {
@@ -242,6 +249,19 @@ mod tests {
         assert_eq!(guard.spend(5 + MINUTE_NS), Ok(()));
         assert_eq!(guard.spend(6 + MINUTE_NS), Err(Refusal::Budget));
         assert!(guard.spent(6 + MINUTE_NS).is_tripped);
+    }
+
+    #[test]
+    fn what_a_restart_would_undo_is_to_be_remembered() {
+        let mut guard =
+            Guard::new(Mode::Enforce, &Settings { kills_per_minute: 1, ..SETTINGS }, 40);
+        assert!(!guard.spent(0).is_to_be_remembered());
+        guard.spend(5).unwrap();
+        assert!(guard.spent(6).is_to_be_remembered());
+        assert!(!guard.spent(5 + MINUTE_NS).is_to_be_remembered());
+        guard.spend(5 + MINUTE_NS).unwrap();
+        assert_eq!(guard.spend(6 + MINUTE_NS), Err(Refusal::Budget));
+        assert!(guard.spent(100 * MINUTE_NS).is_to_be_remembered(), "tripped");
     }
 
     #[test]

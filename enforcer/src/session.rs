@@ -291,8 +291,7 @@ impl Session {
         }
         self.alone_since = Instant::now();
         let spent = self.guard.spent(boot_ns().map_err(system("clock_gettime"))?);
-        let has_forgotten = spent.last_minute == 0 && !spent.is_tripped;
-        Ok(has_forgotten && !self.switch.would_be_on_again())
+        Ok(!spent.is_to_be_remembered() && !self.switch.would_be_on_again())
     }
 
     /// Takes one message of the analyzer, if there is one, and tells it the mode if that is new.

@@ -9,7 +9,10 @@ use std::{
     io::{BufRead, BufReader, Read},
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::{fs::PermissionsExt, net::UnixDatagram},
+        unix::{
+            fs::{PermissionsExt, chown},
+            net::UnixDatagram,
+        },
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -43,9 +46,13 @@ use crate::sentinel::{PATIENCE, program, within};
 const START_TIME: u64 = 700;
 /// From one sign of life to the one that is waited for, µs.
 const WATCHDOG: &str = "200000";
-/// Gives the listening sockets on standard input and output the numbers that a service finds them under.
+/// Gives the listening sockets on standard input and output the numbers that a service finds them under, and
+/// what is started the privileges that its unit gives it.
 const AS_A_SERVICE: &str = r#"mount --bind "$0" /run/sentinel && exec 3<&0 4>&1 </dev/null >/dev/null &&
-    exec env LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=siblings:admins "$@""#;
+    id=$1 && shift &&
+    exec env LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=siblings:admins \
+        setpriv --reuid="$id" --regid="$id" --clear-groups --inh-caps=-all,+kill \
+        --ambient-caps=-all,+kill --bounding-set=-all,+kill "$@""#;
 
 /// The directory that an enforcer has as /run/sentinel, and its sockets there.
 pub struct Place {
@@ -60,6 +67,10 @@ pub struct Service {
     /// Its process.
     pub child: Child,
     audit: Receiver<String>,
+}
+
+fn own_user() -> u32 {
+    account("sentinel-enforcer").expect("a user database").uid.as_raw()
 }
 
 fn listener(path: &Path) -> OwnedFd {
@@ -85,6 +96,13 @@ impl Place {
         let path = |name| directory.path().join(name);
         let manager = UnixDatagram::bind(path("notify")).expect("a free path");
         manager.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let anybody = fs::Permissions::from_mode(0o666);
+        fs::set_permissions(path("notify"), anybody).expect("our own");
+        // To where its user may execute it; not by this process, of which a child of another test might
+        // still hold it open for writing.
+        let built = program().with_file_name("sentinel-enforcer");
+        let copied = Command::new("cp").arg(&built).arg(directory.path()).status().expect("cp");
+        assert!(copied.success(), "the enforcer is built");
         let (siblings, admins) =
             (listener(&path("enforcer.sock")), listener(&path("enforce.sock")));
         Self { directory, siblings, admins, manager }
@@ -93,6 +111,15 @@ impl Place {
     /// A path in the directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Has the kill switch say `content`, in a file of the enforcer's user.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn set_marker(&self, content: &str) {
+        fs::write(self.path("marker"), content).expect("our own directory");
+        chown(self.path("marker"), Some(own_user()), None).expect("root");
     }
 
     /// A sibling's socket, on which the enforcer calls when it starts.
@@ -111,7 +138,8 @@ impl Place {
         let mut child = Command::new("unshare")
             .args(["--mount", "--propagation=private", "sh", "-c", AS_A_SERVICE])
             .arg(self.directory.path())
-            .arg(program().with_file_name("sentinel-enforcer"))
+            .arg(own_user().to_string())
+            .arg(self.path("sentinel-enforcer"))
             .arg(format!("--marker={}", self.path("marker").display()))
             .args(arguments)
             .env_clear()

@@ -84,6 +84,11 @@ impl Guard {
         self.own.analyzer = None;
     }
 
+    /// The budget.
+    pub fn kills_per_minute(&self) -> u16 {
+        self.kills_per_minute
+    }
+
     /// What was spent by `now`.
     pub fn spent(&mut self, now: u64) -> Spent {
         while self.kills.front().is_some_and(|&kill| now.saturating_sub(kill) >= MINUTE_NS) {

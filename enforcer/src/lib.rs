@@ -2,9 +2,11 @@
 //! `decision`: `guard` (may it be?) → `process` (pidfd) → `loader` (who is it?) → `guard` (is it the one?) →
 //! `process` (signal) → `audit`.
 //!
-//! Way of a word from `sentinel enforce`: `session` → `admins` (frames) → `switch` → `marker` (on disk).
+//! Way of a word from `sentinel enforce`: `session` → `admins` (frames) → `answers` → `switch` →
+//! `marker` (on disk).
 
 pub mod admins;
+mod answers;
 pub mod arguments;
 pub mod audit;
 pub mod conversation;

@@ -197,7 +197,6 @@ pub fn run(arguments: &Arguments) -> Result<(), EnforcerError> {
         switch,
         audit,
         file: arguments.file.as_ref().map(|path| path.display().to_string()),
-        kills_per_minute: settings.kills_per_minute,
         about: confined.about,
     };
     if let Some(loader) = loader {

@@ -30,7 +30,7 @@ fn hangs_up(channel: &mut Channel) -> bool {
     within(PATIENCE, || matches!(channel.receive(), Ok(Received::Closed)))
 }
 
-const ENFORCING: &[&str] = &["--enforce", "--only-in-scope"];
+const ENFORCING: &[&str] = &["--enforce"];
 const REFUSED: Verdict = Verdict::Refused(Refusal::KillSwitch);
 
 #[test]

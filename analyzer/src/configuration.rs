@@ -70,6 +70,23 @@ impl Configuration {
                 "enable-grimoire is false, and there is no other engine: leave it out, or give true",
             ));
         }
+        for (place, switch, sentence) in [
+            (
+                settings.json_log_path.is_some(),
+                settings.enable_json_log,
+                "json-log-path has no effect without enable-json-log = true: add that, or \
+                 enable-json-log = false",
+            ),
+            (
+                settings.syslog.is_some(),
+                settings.enable_syslog,
+                "syslog has no effect without enable-syslog = true: add that, or enable-syslog = false",
+            ),
+        ] {
+            if place && switch.is_none() {
+                return Err(ConfigurationError::Contradiction(sentence));
+            }
+        }
         let wanted = |wanted: Option<bool>| wanted.unwrap_or(false);
         let json_log = settings.json_log_path.unwrap_or_else(|| JSON_LOG.into());
         let configuration = Self {

@@ -110,10 +110,12 @@ impl ControlSocket {
         self.listener.as_raw_fd()
     }
 
-    /// Lets in who came, and has each polled as `token`.
-    pub fn accept(&mut self, registry: &Registry, token: Token) {
+    /// Lets in who came, and has each polled as `token`. Returns whether more may be waiting, whom nothing
+    /// announces again.
+    pub fn accept(&mut self, registry: &Registry, token: Token) -> bool {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        while let Ok(socket) = accept4(self.listener.as_raw_fd(), flags) {
+        for _ in 0..MAX_CONNECTIONS {
+            let Ok(socket) = accept4(self.listener.as_raw_fd(), flags) else { return false };
             #[expect(unsafe_code, reason = "nix gives accepted sockets as bare numbers")]
             // SAFETY: accept4 has just made it, and nobody else knows it.
             let socket = unsafe { OwnedFd::from_raw_fd(socket) };
@@ -127,6 +129,7 @@ impl ControlSocket {
                 self.connections.push(channel);
             }
         }
+        true
     }
 
     /// Answers what was asked; whoever has an answer, or asked nonsense, is let go.

@@ -78,9 +78,9 @@ impl Enforcement {
         self.mode
     }
 
-    /// What the enforcer said of itself.
+    /// What the enforcer said of itself, while it is there.
     pub fn about(&self) -> Option<&About> {
-        self.about.as_ref()
+        self.channel.as_ref().and(self.about.as_ref())
     }
 
     /// When the first alert has waited long enough.

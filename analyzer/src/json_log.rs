@@ -65,11 +65,10 @@ impl JsonLog {
     /// A sentence with the path and what to do; the old file stays in use.
     pub fn reopen(&mut self) -> Result<(), String> {
         let Some((directory, name)) = &self.place else { return Ok(()) };
-        let is_gone = directory.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
-        if is_gone {
+        if !is_in_its_place(directory, &self.path) {
             return Err(format!(
-                "cannot open {} anew: its directory was removed, and one that has taken its name is \
-                 outside the sandbox; restart Sentinel (the old file stays in use)",
+                "cannot open {} anew: its directory was removed or moved away, and one that has taken \
+                 its name is outside the sandbox; restart Sentinel (the old file stays in use)",
                 self.path.display()
             ));
         }
@@ -139,6 +138,18 @@ fn open_file(path: &Path, directory: &File, name: &OsStr) -> Result<File, String
         Ok(file)
     } else {
         Err(format!("cannot write to {}: it is not a regular file", path.display()))
+    }
+}
+
+/// Whether the directory of `path` is still this one.
+fn is_in_its_place(directory: &File, path: &Path) -> bool {
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    match (directory.metadata(), std::fs::metadata(parent)) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
     }
 }
 

@@ -83,6 +83,7 @@ fn text(ask: Ask, answer: &AdminAnswer) -> String {
         }
         Mode::SwitchedOff => "Enforcement is switched off: nothing is killed.\n".to_owned(),
         Mode::Shadow => "Enforcement is not configured: nothing is killed.\n".to_owned(),
+        Mode::Tripped => "Enforcement has stopped itself: nothing is killed.\n".to_owned(),
     };
     let mut line = |sentence: &dyn std::fmt::Display| {
         let _infallible = writeln!(text, "{sentence}");

@@ -103,7 +103,7 @@ pub fn launch(
     let (loaders_enforcer, enforcers_loader) = Channel::raw_pair().map_err(LaunchError::Channel)?;
     let loader_process =
         start("sentinel-loader", loader_arguments(arguments), loaders_analyzer, loaders_enforcer)?;
-    let mut given = enforcer_arguments(arguments, configuration);
+    let mut given = enforcer_arguments(configuration);
     if let Some(admins) = &admins {
         // Inherited by the next process that is started, and closed here after that.
         fcntl(admins, FcntlArg::F_SETFD(FdFlag::empty()))
@@ -130,15 +130,8 @@ fn loader_arguments(arguments: &RunArguments) -> Vec<OsString> {
     vec![argument]
 }
 
-fn enforcer_arguments(arguments: &RunArguments, configuration: &Configuration) -> Vec<OsString> {
-    let mut given = Vec::new();
-    if configuration.enforce {
-        given.push("--enforce".into());
-    }
-    if arguments.watch.attach_pid.is_some() || arguments.watch.scope_cgroup.is_some() {
-        given.push("--only-in-scope".into());
-    }
-    given
+fn enforcer_arguments(configuration: &Configuration) -> Vec<OsString> {
+    if configuration.enforce { vec!["--enforce".into()] } else { Vec::new() }
 }
 
 /// Starts `name` with `analyzer` as its standard input and `sibling` as its standard output. Of the

@@ -1,6 +1,6 @@
 //! `sentinel-analyzer`: the analyzer alone, beside a loader and an enforcer that wait at sockets.
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Instant};
 
 use sentinel_ipc::{
     activation::Sockets,
@@ -81,6 +81,7 @@ fn service(sockets: &mut Sockets, told: Told) -> Result<Service, Box<dyn std::er
         enforcer_user: confinement::account("sentinel-enforcer")?.uid,
         notifier,
         told,
+        starting: Some(Instant::now()),
     })
 }
 

@@ -124,10 +124,12 @@ pub fn run(
         stream: Stream::new(watched.debug),
         recording: setup.recording,
         control: setup.control,
+        admins_wait: false,
+        siblings_wait: false,
         delivery: Delivery::new(console, sinks),
         totals: None,
         last_status: (Instant::now(), 0),
-        stop_asked: false,
+        stop_asked: None,
         breaker_told: false,
         frame: Vec::new(),
     };
@@ -183,10 +185,15 @@ struct Session {
     stream: Stream,
     recording: Option<Recording>,
     control: Option<ControlSocket>,
+    /// Somebody may be waiting at it whom nothing announces.
+    admins_wait: bool,
+    /// Likewise at the door of the other two.
+    siblings_wait: bool,
     delivery: Delivery,
     totals: Option<Counters>,
     last_status: (Instant, u64),
-    stop_asked: bool,
+    /// Since when it is to stop.
+    stop_asked: Option<Instant>,
     breaker_told: bool,
     frame: Vec<u8>,
 }
@@ -214,7 +221,8 @@ impl Session {
         let mut look = Look::Empty;
         loop {
             let alive = self.service.as_mut().and_then(|service| service.notifier.alive());
-            let timeout = if look == Look::More { Duration::ZERO } else { self.timeout() };
+            let is_busy = look == Look::More || self.admins_wait || self.siblings_wait;
+            let timeout = if is_busy { Duration::ZERO } else { self.timeout() };
             let timeout = alive.map_or(timeout, |alive| alive.min(timeout));
             match poll.poll(&mut events, Some(timeout)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -223,24 +231,8 @@ impl Session {
             look = self.receive()?;
             self.hear_enforcer();
             self.show_banner();
-            if events.iter().any(|event| event.token() == CONTROL) {
+            if self.admins_wait || events.iter().any(|event| event.token() == CONTROL) {
                 self.serve_control(&registry);
-            }
-            if look == Look::Closed && self.state != State::Finished {
-                if self.service.is_none() {
-                    return Err(match self.state {
-                        State::AwaitingReady => SessionError::LoaderFailed,
-                        _ => SessionError::LoaderLost(String::new()),
-                    });
-                }
-                if self.state == State::Stopping {
-                    // It was stopped as well.
-                    return Ok(());
-                }
-                self.lose_loader();
-            }
-            if events.iter().any(|event| event.token() == SIBLINGS) {
-                self.let_siblings_in(&registry)?;
             }
             let asked = match signals.read_signal() {
                 Ok(Some(signal)) if self.service.is_some() && is_hangup(&signal) => {
@@ -251,6 +243,22 @@ impl Session {
                 // The journal of a service may be started again.
                 Ok(None) | Err(_) => self.service.is_none() && !self.delivery.is_seen(),
             };
+            if look == Look::Closed && self.state != State::Finished {
+                if self.service.is_none() {
+                    return Err(match self.state {
+                        State::AwaitingReady => SessionError::LoaderFailed,
+                        _ => SessionError::LoaderLost(String::new()),
+                    });
+                }
+                if asked || self.stop_asked.is_some() {
+                    // It was stopped as well.
+                    return Ok(());
+                }
+                self.lose_loader();
+            }
+            if self.siblings_wait || events.iter().any(|event| event.token() == SIBLINGS) {
+                self.let_siblings_in(&registry)?;
+            }
             self.on_time(asked)?;
             if self.state == State::Finished && !self.awaits_outcome() {
                 return Ok(());
@@ -267,7 +275,7 @@ impl Session {
         let mut next = self.last_status.0 + STATUS_INTERVAL;
         if self.state.is_limited() {
             next = next.min(self.deadline);
-        } else if let (State::Streaming, false, Some(limit)) =
+        } else if let (State::Streaming, None, Some(limit)) =
             (self.state, self.stop_asked, self.limit)
         {
             next = next.min(self.started + limit);
@@ -307,8 +315,8 @@ impl Session {
                     self.hooks = hooks.into_iter().map(str::to_owned).collect();
                     self.limits = limits;
                     self.started = Instant::now();
-                    if let Some(service) = &self.service {
-                        service.notifier.ready();
+                    if let Some(service) = &mut self.service {
+                        service.say("watches");
                     }
                     Some(AnalyzerMessage::TakeSnapshot)
                 }
@@ -403,9 +411,14 @@ impl Session {
             State::Stopping if now >= self.deadline => return Err(SessionError::LoaderHangs),
             State::Streaming => {
                 let over = self.limit.is_some_and(|limit| now >= self.started + limit);
-                self.stop_asked |= asked_to_stop || over;
-                // Whoever is to be killed is identified by the loader: that comes first.
-                if self.stop_asked && !self.awaits_outcome() {
+                if asked_to_stop || over {
+                    self.stop_asked.get_or_insert(now);
+                }
+                // Whoever is to be killed is identified by the loader: that comes first, but alerts may
+                // come without end.
+                if let Some(since) = self.stop_asked
+                    && (!self.awaits_outcome() || now >= since + STOP_LIMIT)
+                {
                     self.send(&AnalyzerMessage::Stop)?;
                     self.state = State::Stopping;
                     self.deadline = now + STOP_LIMIT;
@@ -419,6 +432,9 @@ impl Session {
         }
         if self.state == State::Streaming {
             self.listen_for_silence(now);
+        }
+        if let Some(service) = &mut self.service {
+            service.be_patient(now);
         }
         Ok(())
     }

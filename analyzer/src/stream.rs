@@ -34,8 +34,12 @@ pub struct Stream {
     /// A snapshot that is complete, until all of it has been followed.
     whole: Option<Whole>,
     refresh: Refresh,
-    /// When a loader that had been followed ended; CLOCK_BOOTTIME, ns.
+    /// Until when the loader has been followed; CLOCK_BOOTTIME, ns.
+    reached: u64,
+    /// Until when a loader that has ended was followed, likewise.
     interrupted_at: Option<u64>,
+    /// The loader's counters, and what had been followed, when it was met.
+    before: (Counters, u64),
 }
 
 /// When another snapshot is due.
@@ -84,6 +88,7 @@ impl Stream {
                 self.analysis.sensor(clock.boot_ns, alerts, |sensor, _| {
                     sensor.begin(counters.dropped);
                 });
+                self.before = (*counters, self.processed);
                 self.ready(*clock, *unattended_since, alerts);
             }
             LoaderMessage::Subscribed { .. } => {}
@@ -95,6 +100,7 @@ impl Stream {
                 self.analysis.sensor(*now, alerts, |sensor, findings| {
                     sensor.lost(*now, *dropped, findings);
                 });
+                self.reached = *now;
                 let events = self.merge.release(*until);
                 self.follow_all(events, alerts);
                 self.settle(*until);
@@ -130,13 +136,12 @@ impl Stream {
         }
     }
 
-    /// The loader has ended at `now` (CLOCK_BOOTTIME, ns): follows what it still told. Another one may
-    /// follow.
-    pub fn interrupt(&mut self, now: u64, alerts: &mut Vec<Alert>) {
+    /// The loader has ended: follows what it still told. Another one may follow.
+    pub fn interrupt(&mut self, alerts: &mut Vec<Alert>) {
         let events = self.merge.release(u64::MAX);
         self.follow_all(events, alerts);
         (self.snapshot_reached, self.whole) = (0, None);
-        self.interrupted_at = Some(now);
+        self.interrupted_at = Some(self.reached);
     }
 
     fn heartbeat(
@@ -194,9 +199,11 @@ impl Stream {
         std::mem::take(&mut self.refresh.is_due)
     }
 
-    /// The loader's counters as it told them last.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    /// What the loader has counted since it was met, as it told last, and how many events were followed
+    /// since then.
+    pub fn since_ready(&self) -> (Counters, u64) {
+        let (counters, processed) = &self.before;
+        (self.counters.since(counters), self.processed - processed)
     }
 
     /// Events that were followed, without what snapshots found.

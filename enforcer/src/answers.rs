@@ -41,7 +41,7 @@ impl Session {
             Ask::On if !self.switch.can_be_on() => {}
             Ask::On => {
                 // What was asked for while it was off stays refused.
-                if self.guard.mode != Mode::Enforce {
+                if !matches!(self.guard.mode(), Mode::Enforce | Mode::Tripped) {
                     refused = self.refuse_queued()?;
                 }
                 self.turn(Position::On);
@@ -53,7 +53,7 @@ impl Session {
         let spent = self.guard.spent(boot_ns().map_err(system("clock_gettime"))?);
         let answer = AdminAnswer {
             version: VERSION,
-            mode: self.guard.mode,
+            mode: self.guard.mode(),
             is_configured: self.switch.is_configured(),
             file: self.file.clone(),
             is_off_by_environment: self.switch.is_off_by_environment(),
@@ -76,7 +76,7 @@ impl Session {
             Ok(Some(peer)) => format!("uid={} pid={}", peer.uid(), peer.pid()),
             Ok(None) | Err(_) => "uid=unknown".to_owned(),
         };
-        let (mode, kept) = (self.guard.mode, self.switch.not_kept().unwrap_or("yes"));
+        let (mode, kept) = (self.guard.mode(), self.switch.not_kept().unwrap_or("yes"));
         let line =
             format!("audit switch={ask:?} {who} mode={mode:?} refused={refused} kept={kept:?}");
         self.audit.line(&line);
@@ -84,7 +84,7 @@ impl Session {
 
     fn turn(&mut self, position: Position) {
         self.switch.turn(position);
-        self.guard.mode = self.switch.mode();
+        self.guard.switch(self.switch.mode());
     }
 
     /// Refuses what the analyzer has asked for already, which no later word may let pass; and tells how much.

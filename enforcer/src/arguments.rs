@@ -1,7 +1,7 @@
 //! The enforcer's own configuration: its command line, the file that this names, and the environment.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
 };
 
@@ -9,7 +9,7 @@ use sentinel_ipc::settings::{self, Value};
 
 use crate::settings::Settings;
 
-/// The environment variable that, set to 0, keeps the enforcer from killing.
+/// The environment variable that, set to 0 or anything else but 1, keeps the enforcer from killing.
 pub const KILL_SWITCH: &str = "GRIMOIRE_ENFORCE";
 /// Where the position of the kill switch is kept.
 const MARKER: &str = "/var/lib/sentinel-enforcer/enforcement";
@@ -39,7 +39,7 @@ impl Arguments {
     /// A sentence that names the offending argument, or the line of the file.
     pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
         let switch = std::env::var_os(KILL_SWITCH);
-        Self::from(arguments, switch.is_some_and(|value| value == "0"))
+        Self::from(arguments, switch.is_some_and(|value| is_off(&value)))
     }
 
     fn from(
@@ -81,6 +81,11 @@ impl Arguments {
     }
 }
 
+/// Whoever sets a kill switch to `off` or `false` means it; in doubt nobody is killed.
+fn is_off(value: &OsStr) -> bool {
+    value != "1"
+}
+
 fn read(into: &mut Settings, file: &Path) -> Result<(), String> {
     settings::read(file, |key, value| into.apply(key, value)).map_err(|error| error.to_string())
 }
@@ -104,6 +109,14 @@ mod tests {
     }
 
     #[test]
+    fn only_a_plain_one_leaves_the_kill_switch_on() {
+        for off in ["0", "off", "false", "", "01", "2"] {
+            assert!(is_off(off.as_ref()), "{off}");
+        }
+        assert!(!is_off("1".as_ref()));
+    }
+
+    #[test]
     fn without_arguments_it_kills_nobody() {
         let parsed = from(&[]).unwrap();
         assert_eq!(parsed.settings, Settings::default());
@@ -119,9 +132,8 @@ mod tests {
         let config = format!("--config={}", path.display());
         let read = from(&[&config]).unwrap().settings;
         assert_eq!((read.enforce, read.kills_per_minute), (true, 3));
-        let over = ["--enforce=false", "--only-in-scope", "--kills-per-minute=4", &config];
-        let over = from(&over).unwrap().settings;
-        assert_eq!(over, Settings { enforce: false, only_in_scope: true, kills_per_minute: 4 });
+        let over = from(&["--enforce=false", "--kills-per-minute=4", &config]).unwrap().settings;
+        assert_eq!(over, Settings { enforce: false, kills_per_minute: 4 });
         std::fs::write(&path, "\nenforce = 1\n").unwrap();
         let error = from(&[&config]).unwrap_err();
         assert!(error.ends_with("enforcer.toml:2: enforce is true or false, not 1"), "{error}");

@@ -28,11 +28,10 @@ impl Own {
 /// The enforcer's memory between requests. The budget is one for all analyzers.
 #[derive(Debug)]
 pub struct Guard {
-    /// Whether anybody is killed.
-    pub mode: Mode,
+    /// What configuration and switch say.
+    mode: Mode,
     /// Sentinel's own processes, as far as they are known.
     pub own: Own,
-    only_in_scope: bool,
     kills_per_minute: u16,
     /// Highest request number of this conversation.
     last_request: Option<u64>,
@@ -68,13 +67,22 @@ impl Guard {
         Self {
             mode,
             own: Own { enforcer, analyzer: None, loader: None },
-            only_in_scope: settings.only_in_scope,
             kills_per_minute: settings.kills_per_minute,
             last_request: None,
             kills: VecDeque::new(),
             total: 0,
             is_tripped: false,
         }
+    }
+
+    /// What it does.
+    pub fn mode(&self) -> Mode {
+        if self.mode == Mode::Enforce && self.is_tripped { Mode::Tripped } else { self.mode }
+    }
+
+    /// What configuration and switch say from now on.
+    pub fn switch(&mut self, mode: Mode) {
+        self.mode = mode;
     }
 
     /// Another analyzer asks from now on, or none: it counts its requests anew, and has what is left of the
@@ -111,10 +119,10 @@ impl Guard {
     ) -> Result<(), Refusal> {
         let repeated = self.last_request.is_some_and(|last| request <= last);
         self.last_request = self.last_request.max(Some(request));
-        match self.mode {
+        match self.mode() {
             Mode::Shadow => return Err(Refusal::Shadow),
             Mode::SwitchedOff => return Err(Refusal::KillSwitch),
-            Mode::Enforce => {}
+            Mode::Enforce | Mode::Tripped => {}
         }
         if repeated {
             return Err(Refusal::Repeated);
@@ -146,7 +154,7 @@ impl Guard {
         if identity.start_time != target.start_time {
             return Err(Refusal::OtherProcess);
         }
-        if self.only_in_scope && !identity.in_scope {
+        if !identity.in_scope {
             return Err(Refusal::OutsideScope);
         }
         Ok(())
@@ -181,8 +189,7 @@ mod tests {
         in_scope: true,
     };
 
-    const SETTINGS: Settings =
-        Settings { enforce: true, only_in_scope: true, kills_per_minute: 10 };
+    const SETTINGS: Settings = Settings { enforce: true, kills_per_minute: 10 };
 
     fn guard() -> Guard {
         let mut guard = Guard::new(Mode::Enforce, &SETTINGS, 40);

@@ -126,7 +126,7 @@ impl Session {
         fds.extend(self.siblings.iter().filter_map(|one| one.door.polled()).map(readable));
         fds.extend(self.loader.iter().map(|loader| readable(loader.channel().as_fd())));
         fds.extend(self.analyzer.iter().map(|analyzer| {
-            let (fd, flags) = analyzer.polled(self.guard.mode);
+            let (fd, flags) = analyzer.polled(self.guard.mode());
             PollFd::new(fd, flags)
         }));
         match poll(&mut fds, timeout) {
@@ -210,14 +210,14 @@ impl Session {
     /// Takes one message of the analyzer, if there is one, and tells it the mode if that is new.
     pub(crate) fn serve_analyzer(&mut self) -> Result<Served, EnforcerError> {
         let Some(analyzer) = &mut self.analyzer else { return Ok(Served::Nothing) };
-        let heard = analyzer.tell(self.guard.mode).and_then(|()| analyzer.hear());
+        let heard = analyzer.tell(self.guard.mode()).and_then(|()| analyzer.hear());
         let served = match heard {
             Ok(Heard::Nothing) => return Ok(Served::Nothing),
             Ok(Heard::Closed) => return self.part(None),
             Err(breach) => return self.part(Some(breach)),
             Ok(Heard::Hello) => {
                 self.guard.own.analyzer = analyzer.tgid();
-                analyzer.greet(self.guard.mode, &self.about).map(|_sent| Served::Hello)
+                analyzer.greet(self.guard.mode(), &self.about).map(|_sent| Served::Hello)
             }
             Ok(Heard::Request(request)) => self.judge(&request)?.map(|()| Served::Request),
         };

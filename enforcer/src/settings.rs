@@ -3,22 +3,20 @@
 use sentinel_ipc::settings::Value;
 
 /// The keys, for who wrote another one.
-const KEYS: &str = "enforce, only-in-scope, kills-per-minute";
+const KEYS: &str = "enforce, kills-per-minute";
 
 /// What it may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// Whether it may kill at all.
     pub enforce: bool,
-    /// Kill only what is in the sensor's scope at that moment.
-    pub only_in_scope: bool,
     /// Kills within a minute before it stops for good.
     pub kills_per_minute: u16,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { enforce: false, only_in_scope: false, kills_per_minute: 10 }
+        Self { enforce: false, kills_per_minute: 10 }
     }
 }
 
@@ -30,7 +28,6 @@ impl Settings {
     pub fn apply(&mut self, key: &str, value: Value) -> Result<(), String> {
         match key {
             "enforce" => self.enforce = switch(key, value)?,
-            "only-in-scope" => self.only_in_scope = switch(key, value)?,
             "kills-per-minute" => self.kills_per_minute = kills(key, value)?,
             _ => return Err(format!("unknown key {key:?}; known are {KEYS}")),
         }
@@ -63,8 +60,7 @@ mod tests {
     #[test]
     fn the_shipped_file_says_what_the_defaults_are() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/config/enforcer.toml");
-        let (enforce, only_in_scope, kills_per_minute) = (true, true, 999);
-        let mut settings = Settings { enforce, only_in_scope, kills_per_minute };
+        let mut settings = Settings { enforce: true, kills_per_minute: 999 };
         sentinel_ipc::settings::read(&path, |key, value| settings.apply(key, value)).unwrap();
         assert_eq!(settings, Settings::default());
     }
@@ -74,7 +70,7 @@ mod tests {
         for (key, value, words) in [
             ("frob", Value::Switch(true), "known are enforce"),
             ("enforce", Value::Number(1), "true or false, not 1"),
-            ("only-in-scope", Value::Text("yes".into()), "not \"yes\""),
+            ("enforce", Value::Text("yes".into()), "not \"yes\""),
             ("kills-per-minute", Value::Number(0), "from 1 to 1000, not 0"),
             ("kills-per-minute", Value::Number(1001), "from 1 to 1000"),
             ("kills-per-minute", Value::Switch(true), "not true"),

@@ -244,6 +244,8 @@ pub enum Mode {
     Enforce,
     /// It was asked to, but the kill switch is set.
     SwitchedOff,
+    /// It did, until more was asked for than its budget allows.
+    Tripped,
 }
 
 /// What became of a kill request.
@@ -402,6 +404,26 @@ pub struct Counters {
     pub forwarded: u64,
     /// Records thrown away because the analyzer that they were for was gone.
     pub shed: u64,
+}
+
+impl Counters {
+    /// What came after `before`.
+    pub fn since(&self, before: &Self) -> Self {
+        let pair = |one: [u64; 2], other: [u64; 2]| {
+            let ([a, b], [c, d]) = (one, other);
+            [a.saturating_sub(c), b.saturating_sub(d)]
+        };
+        Self {
+            seen: self.seen.saturating_sub(before.seen),
+            passed: self.passed.saturating_sub(before.passed),
+            emitted: pair(self.emitted, before.emitted),
+            dropped: pair(self.dropped, before.dropped),
+            unreadable: self.unreadable.saturating_sub(before.unreadable),
+            untracked: self.untracked.saturating_sub(before.untracked),
+            forwarded: self.forwarded.saturating_sub(before.forwarded),
+            shed: self.shed.saturating_sub(before.shed),
+        }
+    }
 }
 
 /// Why a frame is no message.

@@ -46,6 +46,11 @@ impl Notifier {
         self.tell("STOPPING=1");
     }
 
+    /// How things are, in one line for people.
+    pub fn state(&self, line: &str) {
+        self.tell(&format!("STATUS={line}"));
+    }
+
     /// Gives a sign of life if one is due; call it whenever work goes on. Returns how long it may take
     /// until the next one.
     pub fn alive(&mut self) -> Option<Duration> {

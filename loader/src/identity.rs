@@ -17,6 +17,8 @@ enum State {
 /// The enforcer's end at the loader.
 pub struct IdentityService {
     channel: Channel,
+    /// Whether the kernel tells who is at the other end: of a pair it tells its maker.
+    is_known: bool,
     state: State,
 }
 
@@ -47,9 +49,10 @@ impl std::fmt::Display for IdentityError {
 }
 
 impl IdentityService {
-    /// Serves the enforcer behind `channel`.
-    pub fn new(channel: Channel) -> Self {
-        Self { channel, state: State::AwaitingHello }
+    /// Serves the enforcer behind `channel`, of which the kernel tells who it is if it `is_known`; else its
+    /// own word counts.
+    pub fn new(channel: Channel, is_known: bool) -> Self {
+        Self { channel, is_known, state: State::AwaitingHello }
     }
 
     /// The socket, to be polled.
@@ -73,7 +76,12 @@ impl IdentityService {
                     State::AwaitingHello,
                     IdentityQuestion::Hello { version: PROTOCOL_VERSION, tgid },
                 ) => {
-                    sensor.exclude(tgid);
+                    let peer = self.channel.peer().map_err(IdentityError::Channel)?;
+                    let peer = peer.and_then(|peer| u32::try_from(peer.pid()).ok());
+                    if self.is_known && peer != Some(tgid) {
+                        return Err(IdentityError::OutOfTurn);
+                    }
+                    sensor.exclude_peer(tgid, &self.channel);
                     self.state = State::Serving;
                     IdentityAnswer::Ready { version: PROTOCOL_VERSION, tgid: std::process::id() }
                 }

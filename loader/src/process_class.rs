@@ -69,6 +69,13 @@ impl ProcessClasses {
         }
     }
 
+    /// Takes bits from the class of `tgid`.
+    pub fn take(&self, tgid: u32, bits: u8) {
+        if let Some(byte) = self.byte(tgid) {
+            byte.fetch_and(!bits, Ordering::Relaxed);
+        }
+    }
+
     /// Takes bits from the classes of all processes. Takes milliseconds.
     pub fn take_from_all(&self, bits: u8) {
         for tgid in 0..PROCESS_CLASS_ENTRIES * 8 {

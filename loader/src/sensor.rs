@@ -8,6 +8,7 @@ use aya::{
     programs::{BtfTracePoint, ProgramError, tp_btf::BtfTracePointLinkId},
 };
 use sentinel_ipc::{
+    channel::Channel,
     file_class::{self, BUILT_IN},
     frame::{Counters, Identity, KindSet, Limit, Selection, Subscription},
     kernel_abi::{self, class, control, kind, pass},
@@ -226,6 +227,15 @@ impl Sensor {
     /// Never report `tgid`.
     pub fn exclude(&self, tgid: u32) {
         self.classes.add(tgid, class::OWN);
+    }
+
+    /// Never report `tgid`, which is at the other end of `channel`. If it is there no more, its number may
+    /// have passed on already.
+    pub fn exclude_peer(&self, tgid: u32, channel: &Channel) {
+        self.exclude(tgid);
+        if channel.is_hung_up() {
+            self.classes.take(tgid, class::OWN);
+        }
     }
 
     /// Attaches what keeps the scope true, and marks the processes that are in it already.

@@ -81,11 +81,11 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     let (mut sensor, rings) = Sensor::load(&arguments.scope)?;
     sensor.exclude(std::process::id());
     // The peer of a pair is there already; nothing of it may be seen while the scope is set up.
-    let first = if analyzers.is_listening() {
-        None
-    } else {
-        next_of(&mut analyzers, analyzer_user, &sensor)
-    };
+    let first =
+        if analyzers.is_listening() { None } else { next_of(&mut analyzers, analyzer_user) };
+    if let Some(first) = &first {
+        leave_out(first, &sensor);
+    }
     sensor.follow_scope()?;
     sensor.learn_files()?;
     let confined = privileges::drop_privileges()?;
@@ -115,11 +115,11 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     session.run(poll)
 }
 
-/// The next peer, if there is one; the sensor leaves it out, as far as it is known.
-fn next_of(endpoint: &mut Endpoint, user: Uid, sensor: &Sensor) -> Option<Channel> {
-    let channel = loop {
+/// The next peer, if there is one.
+fn next_of(endpoint: &mut Endpoint, user: Uid) -> Option<Channel> {
+    loop {
         match endpoint.next(user) {
-            Ok(channel) => break channel?,
+            Ok(channel) => return channel,
             Err(error) => {
                 tell(&format!("sentinel-loader: a connection is refused: {error}"));
                 // Somebody else may be waiting behind a stranger; else it is tried again later.
@@ -128,9 +128,7 @@ fn next_of(endpoint: &mut Endpoint, user: Uid, sensor: &Sensor) -> Option<Channe
                 }
             }
         }
-    };
-    leave_out(&channel, sensor);
-    Some(channel)
+    }
 }
 
 /// Has the sensor leave out who is at the other end; where this end has called, that is known once
@@ -138,7 +136,7 @@ fn next_of(endpoint: &mut Endpoint, user: Uid, sensor: &Sensor) -> Option<Channe
 fn leave_out(channel: &Channel, sensor: &Sensor) {
     let peer = channel.peer().ok().flatten();
     if let Some(pid) = peer.and_then(|peer| u32::try_from(peer.pid()).ok()) {
-        sensor.exclude(pid);
+        sensor.exclude_peer(pid, channel);
     }
 }
 
@@ -200,7 +198,8 @@ impl Session {
         self.register_all().map_err(polling)?;
         self.notifier.ready();
         let mut events = Events::with_capacity(8);
-        let mut busy = false;
+        // Whoever was called waits already, and nobody announces that.
+        let mut busy = true;
         loop {
             let timeout = [self.timeout(busy), self.notifier.alive()].into_iter().flatten().min();
             match poll.poll(&mut events, timeout) {
@@ -209,9 +208,9 @@ impl Session {
             }
             self.let_enforcer_in()?;
             self.serve_enforcer();
-            if self.conversation.is_none()
-                && let Some(channel) =
-                    next_of(&mut self.analyzers, self.analyzer_user, &self.sensor)
+            // Who was called and has not answered makes room for who calls.
+            if self.conversation.as_ref().is_none_or(Conversation::awaits_answer)
+                && let Some(channel) = next_of(&mut self.analyzers, self.analyzer_user)
             {
                 self.converse(channel)?;
             }
@@ -249,12 +248,12 @@ impl Session {
 
     /// The newest enforcer takes the place of the one before.
     fn let_enforcer_in(&mut self) -> Result<(), SessionError> {
-        while let Some(channel) = next_of(&mut self.enforcers, self.enforcer_user, &self.sensor) {
+        while let Some(channel) = next_of(&mut self.enforcers, self.enforcer_user) {
             let source = &mut SourceFd(&channel.as_raw_fd());
             self.registry
                 .register(source, ENFORCER, Interest::READABLE)
                 .map_err(|error| SessionError::System("epoll", error))?;
-            self.enforcer = Some(IdentityService::new(channel));
+            self.enforcer = Some(IdentityService::new(channel, self.enforcers.is_listening()));
         }
         Ok(())
     }
@@ -324,8 +323,9 @@ impl Session {
             return Ok(Progress::Closed);
         }
         let Some(conversation) = &mut self.conversation else { return Ok(Progress::Idle) };
-        let is_mute =
-            conversation.state == State::AwaitingHello && conversation.begun.elapsed() >= PATIENCE;
+        let is_mute = conversation.state == State::AwaitingHello
+            && !conversation.awaits_answer()
+            && conversation.begun.elapsed() >= PATIENCE;
         if is_mute && self.analyzers.is_listening() {
             return Ok(Progress::Closed);
         }
@@ -519,6 +519,11 @@ impl Session {
 }
 
 impl Conversation {
+    /// Whether this end has called and nobody has answered yet.
+    fn awaits_answer(&self) -> bool {
+        matches!(self.channel.peer(), Ok(None))
+    }
+
     /// It is time for a heartbeat, and now and then for a canary.
     fn beat(&mut self, now: Instant) {
         self.next_beat = now + HEARTBEAT;

@@ -101,7 +101,7 @@ impl Rig {
             .expect("the loader");
         let mut enforcer_process =
             command("sentinel-enforcer", enforcers_analyzer, enforcers_loader)
-                .args(["--enforce", "--only-in-scope"])
+                .arg("--enforce")
                 .stderr(audit)
                 .spawn()
                 .expect("the enforcer");

@@ -20,14 +20,14 @@ impl Session {
     /// Answers administrators.
     pub(super) fn serve_control(&mut self, registry: &Registry) {
         let Some(mut control) = self.control.take() else { return };
-        control.accept(registry, CONTROL);
+        self.admins_wait = control.accept(registry, CONTROL);
         let processes = self.stream.analysis().processes();
         control.serve(|| self.status(processes));
         self.control = Some(control);
     }
 
     fn status(&self, processes: usize) -> status::Status {
-        let (counters, processed) = (self.stream.counters(), self.stream.processed());
+        let (counters, processed) = self.stream.since_ready();
         let now = clock::boot_ns().unwrap_or(0);
         let others = [
             ("loader", self.loader.as_ref().and(self.loader_about.as_ref())),
@@ -46,7 +46,7 @@ impl Session {
             hooks: self.hooks.clone(),
             blind_to: self.limits.iter().map(ToString::to_string).collect(),
             rules: vec![reverse_shell::RULE.name.to_owned()],
-            events: status::Events::of(counters, processed, self.stream.late()),
+            events: status::Events::of(&counters, processed, self.stream.late()),
             processes: u64::try_from(processes).unwrap_or(u64::MAX),
             alerts: self.delivery.counts(),
             last_alerts: self.delivery.last(),
@@ -63,6 +63,9 @@ impl Session {
             (false, _) => DETECTS_ONLY,
             (true, Some(Mode::Enforce)) => {
                 "enforce mode: kills on critical alerts, within the enforcer's budget"
+            }
+            (true, Some(Mode::Tripped)) => {
+                "shadow mode: the enforcer's budget was exceeded, nothing is killed until it restarts"
             }
             (true, Some(Mode::SwitchedOff)) => "shadow mode: enforcement is switched off",
             (true, Some(Mode::Shadow)) => {

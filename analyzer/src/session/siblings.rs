@@ -24,6 +24,11 @@ use crate::{enforcement::Enforcement, sensor_state};
 /// How long no loader may call before this process ends, to be started again and call itself.
 const ABSENCE_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long a service's start waits for a loader.
+const LOADER_PATIENCE: Duration = Duration::from_secs(15);
+/// Calls that are taken before the rest gets its turn.
+const CALLS_A_TURN: u32 = 8;
+
 /// What a service has beside what a run has.
 pub struct Service {
     /// Where the other two call.
@@ -34,19 +39,44 @@ pub struct Service {
     pub notifier: Notifier,
     /// Its configuration.
     pub told: Told,
+    /// When it began, until it has said that it is ready.
+    pub starting: Option<Instant>,
+}
+
+impl Service {
+    /// Tells the service manager how things are, and with the first word that it is ready.
+    pub(super) fn say(&mut self, state: &str) {
+        self.notifier.state(state);
+        if self.starting.take().is_some() {
+            self.notifier.ready();
+        }
+    }
+
+    /// A loader that does not come must not hold up the boot.
+    pub(super) fn be_patient(&mut self, now: Instant) {
+        if self.starting.is_some_and(|starting| now >= starting + LOADER_PATIENCE) {
+            self.say("nothing is watched: no loader yet");
+        }
+    }
 }
 
 impl Session {
     /// Takes calls from the other two.
     pub(super) fn let_siblings_in(&mut self, registry: &Registry) -> Result<(), SessionError> {
         let Some(mut service) = self.service.take() else { return Ok(()) };
-        loop {
+        self.siblings_wait = true;
+        for _ in 0..CALLS_A_TURN {
             match service.siblings.next(service.enforcer_user) {
-                Ok(None) => break,
+                Ok(None) => {
+                    self.siblings_wait = false;
+                    break;
+                }
                 Ok(Some(channel)) => self.let_in(channel, registry)?,
                 Err(error) => {
                     self.delivery.tell(&format_args!("a connection is refused: {error}"));
                     if !matches!(error, ChannelError::Stranger(_)) {
+                        // Tried again with the next call.
+                        self.siblings_wait = false;
                         break;
                     }
                 }
@@ -78,6 +108,8 @@ impl Session {
         } else {
             self.hear_enforcer();
             self.enforcement = self.greet_enforcer(channel);
+            // Its budget is whole again.
+            self.breaker_told = false;
             self.enforcer_since = Instant::now();
             Ok(())
         }
@@ -108,12 +140,15 @@ impl Session {
             return;
         }
         let was_watching = matches!(self.state, State::Streaming);
+        if let Some(service) = &mut self.service {
+            service.say("nothing is watched: the loader is gone");
+        }
         self.state = State::Alone;
         self.deadline = Instant::now() + ABSENCE_LIMIT;
         if was_watching {
             let mut alerts = Vec::new();
             let boot_ns = clock::boot_ns().unwrap_or(0);
-            self.stream.interrupt(boot_ns, &mut alerts);
+            self.stream.interrupt(&mut alerts);
             self.stream.analysis().sensor(boot_ns, &mut alerts, |_, findings| {
                 findings.push(sensor_state::gone());
             });

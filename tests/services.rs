@@ -319,3 +319,54 @@ fn a_reload_opens_logs_anew_and_keeps_what_was_when_the_file_is_broken() {
     machine.told(&["systemctl", "reload", ANALYZER]);
     machine.wait_for(ANALYZER, "its directory was removed or moved away");
 }
+
+#[test]
+fn an_exceeded_budget_and_a_missing_enforcer_are_told() {
+    let Some(machine) = Machine::installed() else { return };
+    ask_for_kills(&machine);
+    let file = "/etc/sentinel/enforcer.toml";
+    let text = machine.read(file).replace("kills-per-minute = 10", "kills-per-minute = 1");
+    machine.write(file, &text);
+    machine.told(&["systemctl", "start", "sentinel.target"]);
+    let services = Services { machine, attacks: Cell::new(0) };
+    for restart in 1..=2 {
+        services.are_well();
+        services.attack_ends();
+        assert_eq!(services.attack()["action"], "kill_refused:budget");
+        assert_eq!(services.alerts_of("enforcement_breaker").len(), restart);
+        let mode = services.status()["mode"].clone();
+        assert!(mode.as_str().unwrap().contains("budget was exceeded"), "{mode}");
+        assert!(services.enforce("status").contains("stopped itself"));
+        services.machine.told(&["systemctl", "restart", ENFORCER]);
+    }
+    let units =
+        ["sentinel-enforcer.service", "sentinel-enforcer.socket", "sentinel-enforce.socket"];
+    services.machine.told(&[&["systemctl", "stop"], &units[..]].concat());
+    let enforcer = || {
+        let status = services.status();
+        let parts = status["parts"].as_array().unwrap();
+        parts.iter().find(|part| part["name"] == "enforcer").unwrap()["is_running"].clone()
+    };
+    assert!(within(PATIENCE, || enforcer() == false), "{:#}", services.status());
+    assert_eq!(services.attack()["action"], "kill_refused:no_enforcer");
+}
+
+#[test]
+fn a_loader_that_cannot_start_holds_up_nothing_and_is_told() {
+    let Some(machine) = Machine::installed() else { return };
+    let file = "/etc/sentinel/loader.toml";
+    let sound = machine.read(file);
+    machine.write(file, "frobnicate = 1");
+    // What waits for the loader fails with it; the target and the analyzer do not.
+    machine.told(&["systemctl", "start", "sentinel.target"]);
+    let services = Services { machine, attacks: Cell::new(0) };
+    let state = || services.machine.property(ANALYZER, "StatusText");
+    assert!(within(PATIENCE, || state().contains("nothing is watched")), "{}", state());
+    assert_eq!(services.machine.property(ANALYZER, "ActiveState"), "active");
+    assert_eq!(services.status()["is_watching"], false);
+    services.machine.wait_for(LOADER, "/etc/sentinel/loader.toml:1: unknown key frobnicate");
+    services.machine.write(file, &sound);
+    services.are_well();
+    services.attack();
+    assert!(state().contains("watches"), "{}", state());
+}

@@ -265,7 +265,9 @@ mod tests {
             poll.registry().register(source, Token(0), Interest::READABLE).unwrap();
             loop {
                 poll.poll(&mut events, None).unwrap();
-                control.accept(poll.registry(), Token(0));
+                while control.accept(poll.registry(), Token(0)) {
+                    control.serve(sample);
+                }
                 control.serve(sample);
             }
         });
@@ -282,6 +284,22 @@ mod tests {
         assert_eq!(status(&path).unwrap(), sample());
         drop(idle);
         assert_eq!(status(&path).unwrap(), sample());
+    }
+
+    #[test]
+    fn many_callers_are_taken_a_few_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+        bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        listen(&listener, Backlog::new(64).unwrap()).unwrap();
+        let mut control = ControlSocket::inherited(listener);
+        let poll = mio::Poll::new().unwrap();
+        let _callers: Vec<Channel> =
+            (0..MAX_CONNECTIONS + 1).map(|_| Channel::connect(&path).unwrap()).collect();
+        assert!(control.accept(poll.registry(), Token(0)), "more may wait");
+        assert!(!control.accept(poll.registry(), Token(0)));
     }
 
     #[test]

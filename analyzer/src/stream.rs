@@ -224,6 +224,7 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
+    use sentinel_ipc::frame::About;
     use sentinel_ipc::kernel_abi::{ProcessRecord, RecordHeader, kind};
     use zerocopy::{FromZeros, IntoBytes};
 
@@ -254,6 +255,34 @@ mod tests {
             found(&mut stream, &processes(1 + part % 10 * 100));
         }
         assert_eq!(stream.analysis().processes(), 1000, "followed before any round ended");
+    }
+
+    #[test]
+    fn a_gap_lasts_from_what_was_followed_last_to_the_next_loader() {
+        let mut stream = Stream::default();
+        let mut alerts = Vec::new();
+        let ready = |boot_ns| LoaderMessage::Ready {
+            version: 0,
+            clock: Clock { boot_ns, wall_offset_ns: 0 },
+            unattended_since: None,
+            counters: Counters { seen: 7, ..Counters::default() },
+            about: About::default(),
+        };
+        stream.follow(&ready(1), &mut alerts).unwrap();
+        let second = 1_000_000_000;
+        let now = 5 * second;
+        let round = LoaderMessage::Drained { until: 4, now, dropped: [0; 2] };
+        stream.follow(&round, &mut alerts).unwrap();
+        stream.interrupt(&mut alerts);
+        assert!(alerts.is_empty());
+        stream.follow(&ready(9 * second), &mut alerts).unwrap();
+        let messages: Vec<&str> = alerts.iter().map(|alert| alert.message.as_str()).collect();
+        assert!(messages.len() == 1 && messages[0].contains("no sensor ran for 4.000 s"));
+        let clock = Clock { boot_ns: 10 * second, wall_offset_ns: 0 };
+        let counters = Counters { seen: 10, ..Counters::default() };
+        let beat = LoaderMessage::Heartbeat { clock, counters, canaries: 0 };
+        stream.follow(&beat, &mut alerts).unwrap();
+        assert_eq!(stream.since_ready().0.seen, 3);
     }
 
     #[test]

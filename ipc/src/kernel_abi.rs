@@ -265,8 +265,8 @@ shared_layout! {
         given_length: u16,
         /// Bytes of `environment`.
         environment_length: u16,
-        /// Always 0.
-        reserved: u16,
+        /// Bits in [`trust`].
+        trust: u16,
         /// Path of `executable`, not terminated.
         path: [u8; PATH_BYTES],
         /// Arguments, each ended by a NUL.
@@ -342,8 +342,10 @@ shared_layout! {
         parent_start_time: u64,
         /// Thread group id of its parent.
         parent_tgid: u32,
+        /// Bits in [`trust`]; of the root and the rights as they are now.
+        trust: u16,
         /// Always 0.
-        reserved: u32,
+        reserved: u16,
         /// `task_struct.comm`, for display only.
         comm: [u8; COMM_BYTES],
         /// Where in `path` the path lies.
@@ -776,6 +778,22 @@ pub mod flag {
     pub const SKIPPED: u16 = 2048;
 }
 
+/// Bits of [`ExecRecord::trust`] and [`ProcessRecord::trust`]: what speaks for a program being the one that
+/// root installed at its path. Only all of them together do.
+pub mod trust {
+    /// The path is the kernel's own and whole, and root in the initial user namespace owns the file and each
+    /// directory on the way to it, mount points included; neither group nor others may write to any of them.
+    pub const PATH_OF_ROOT: u16 = 1;
+    /// The process's root directory is the host's, and the path begins there. The host's root is the one
+    /// that process 1 of the loader's pid namespace had when the loader began.
+    pub const HOST_ROOT: u16 = 2;
+    /// The mounts of the process's root directory and of the executable belong to a mount namespace that the
+    /// initial user namespace owns.
+    pub const HOST_MOUNTS: u16 = 4;
+    /// The process's credentials are those of the initial user namespace.
+    pub const HOST_USERS: u16 = 8;
+}
+
 /// Bytes of a path's front that a prefix rule can tell.
 pub const PREFIX_BYTES: usize = 64;
 /// Bytes of a name that a name rule can tell.
@@ -868,8 +886,12 @@ pub mod control {
     pub const MARK_ROOT: u32 = 11;
     /// Level of the loader's pid namespace; 0 is the initial one's.
     pub const PID_LEVEL: u32 = 12;
+    /// Inode number of the host's root directory; see [`super::trust::HOST_ROOT`].
+    pub const HOST_ROOT_INODE: u32 = 13;
+    /// Device and, in the upper half, inode generation of that.
+    pub const HOST_ROOT_DEVICE: u32 = 14;
     /// How many there are.
-    pub const COUNT: u32 = 13;
+    pub const COUNT: u32 = 15;
 }
 
 /// What the iterator over tasks does with each process; the value of [`control::PASS`].
@@ -880,8 +902,10 @@ pub mod pass {
     pub const MARK_SCOPE: u64 = 1;
     /// Gives and takes [`super::class::SELECTED`].
     pub const MARK_SELECTION: u64 = 2;
-    /// Writes the level of the reader's own pid namespace, as a `u32`.
+    /// Writes the value of [`super::control::PID_LEVEL`], that of the reader.
     pub const TELL_LEVEL: u64 = 3;
+    /// Writes the values of [`super::control::HOST_ROOT_INODE`] and the slot behind it.
+    pub const TELL_ROOT: u64 = 4;
 }
 
 /// Value of the object's variable `CONTROL`, alone in its section `.bss`.

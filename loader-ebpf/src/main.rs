@@ -75,6 +75,8 @@ mod tcp;
 mod traffic;
 #[cfg(target_arch = "bpf")]
 mod traffic_calls;
+#[cfg(target_arch = "bpf")]
+mod trust;
 
 #[cfg(target_arch = "bpf")]
 #[panic_handler]

@@ -68,7 +68,7 @@ impl Location {
     /// The mount point of the mount it is seen through; `None` at the topmost mount.
     #[inline(always)]
     pub fn mount_point(&self) -> Option<Self> {
-        let outer = Address(self.mount.0.wrapping_sub(offset(Field::MountVfsmount) as u64));
+        let outer = outer_mount(self.mount);
         let above = outer.follow(Field::MountParent);
         if above == outer || self.mount.is_null() {
             return None;
@@ -76,6 +76,12 @@ impl Location {
         let mount = Address(above.0.wrapping_add(offset(Field::MountVfsmount) as u64));
         Some(Self::of(outer.follow(Field::MountMountpoint), mount))
     }
+}
+
+/// The `struct mount` around a `struct vfsmount`.
+#[inline(always)]
+pub fn outer_mount(mount: Address) -> Address {
+    Address(mount.0.wrapping_sub(offset(Field::MountVfsmount) as u64))
 }
 
 /// A path that was written into a buffer.
@@ -94,12 +100,24 @@ pub struct Written {
 /// (memfd, pipe) gets its bare name.
 #[inline(always)]
 pub fn walk(location: Location, buffer: *mut u8) -> Written {
+    walk_past(location, buffer, |_, _| ())
+}
+
+/// As [`walk`]; `past` is told each place that it comes by, mount points and the roots of mounts included,
+/// and where the path that is written so far begins. The verifier walks it once if it does not branch.
+#[inline(always)]
+pub fn walk_past(
+    location: Location,
+    buffer: *mut u8,
+    mut past: impl FnMut(&Location, usize),
+) -> Written {
     let mut at = location;
     let mut start = PATH_BYTES;
     let mut flags = flag::TRUNCATED;
     let mut origin = origin::KERNEL;
     for _ in 0..MAX_STEPS {
         start = forget(start, at.dentry.0) & (2 * PATH_BYTES - 1);
+        past(&at, start);
         if at.dentry == at.mount.follow(Field::VfsmountRoot) {
             let Some(outside) = at.mount_point() else {
                 flags = 0;

@@ -28,12 +28,18 @@ fn namespace() -> u32 {
     unsafe { (&raw const PID_NAMESPACE).read_volatile() }
 }
 
+/// The `struct upid` of a `struct pid` for the namespace of this level.
+#[inline(always)]
+fn at_level(pid: Address, level: u64) -> Address {
+    let number = Address(pid.0.wrapping_add(level.wrapping_mul(NUMBER_BYTES)));
+    Address(number.0.wrapping_add(offset(Field::PidNumbers) as u64))
+}
+
 /// The number of a `struct pid` in the loader's namespace; 0 if it has none or is null.
 #[inline(always)]
 fn number_of(pid: Address) -> u32 {
     let level = control_value(control::PID_LEVEL);
-    let number = Address(pid.0.wrapping_add(level.wrapping_mul(NUMBER_BYTES)));
-    let number = Address(number.0.wrapping_add(offset(Field::PidNumbers) as u64));
+    let number = at_level(pid, level);
     let inode: u32 = number.follow(Field::NumberNamespace).read(Field::PidNamespaceInode);
     let is_there = pid.read::<u32>(Field::PidLevel) as u64 >= level && inode == namespace();
     let value: u32 = number.read(Field::NumberValue);
@@ -49,6 +55,15 @@ pub fn tgid_of(task: Address) -> u32 {
     // Not by the group's leader: another thread takes its place and its pid in exec, one by one.
     let pids = Field::SignalPids;
     number_of(Address(task.follow(Field::TaskSignal).read_at(offset(pids) + PID_OF_GROUP)))
+}
+
+/// The task that is process 1 to the current one: who takes in the orphans of its pid namespace. Not looked
+/// for by its number, because there are kernels whose iterators pass it over.
+#[inline(always)]
+pub fn first_process() -> Address {
+    let task = Task::current();
+    let own = at_level(task.follow(Field::TaskThreadPid), task.level() as u64);
+    own.follow(Field::NumberNamespace).follow(Field::PidNamespaceReaper)
 }
 
 /// Thread group id and thread id of the current task.

@@ -22,12 +22,12 @@ use crate::{
     environment::{self, ENVIRONMENT_SEARCH},
     facts, inode_change,
     kernel::{Address, Task, copy_kernel, copy_kernel_string, copy_user},
-    path::{Location, walk},
+    path::Location,
     pid::{current_ids, tgid_of, thread_before_exec},
     scope::{
         cgroup_id, class_of, count, is_in_scope, is_reported, is_reporting, membership, set_class,
     },
-    traffic,
+    traffic, trust,
 };
 
 /// What a child has from its parent.
@@ -125,7 +125,7 @@ fn fill_exec(record: *mut ExecRecord, binprm: Address, old_tid: u32, tgid: u32) 
         )
     };
     let file = binprm.follow(Field::BinprmFile);
-    let written = walk(Location::of_file(file), path);
+    let (written, trust) = trust::walk(Task::current(), Location::of_file(file), path);
     let table = Table::current();
     for number in 0..3_u32 {
         // SAFETY: `stdio` has three elements.
@@ -159,7 +159,7 @@ fn fill_exec(record: *mut ExecRecord, binprm: Address, old_tid: u32, tgid: u32) 
         (&raw mut (*record).argv_length).write(argv_length);
         (&raw mut (*record).given_length).write(given_length);
         (&raw mut (*record).environment_length).write(0);
-        (&raw mut (*record).reserved).write(0);
+        (&raw mut (*record).trust).write(trust);
     }
 }
 

@@ -22,9 +22,10 @@ use crate::{
     facts, file_class,
     kernel::{Task, copy_kernel, forget, now},
     marking,
-    path::{Location, NAME_MAX, walk},
-    pid::tgid_of,
+    path::{Location, NAME_MAX},
+    pid::{first_process, tgid_of},
     scope::{cgroup_id, class_of, control_value, is_reported, is_tainted},
+    trust,
 };
 
 /// `struct bpf_iter_meta` (include/linux/bpf.h), as far as it is needed.
@@ -114,7 +115,9 @@ pub extern "C" fn running(context: *const TaskContext) -> i32 {
     }
     let task = Task::from_argument(task);
     if control_value(control::PASS) == pass::TELL_LEVEL {
-        output.write(&Task::current().level());
+        output.write(&(Task::current().level() as u64));
+    } else if control_value(control::PASS) == pass::TELL_ROOT {
+        output.write(&trust::root_directory(first_process()));
     } else if control_value(control::PASS) != pass::DESCRIBE {
         marking::mark(output, task);
     } else if stands_for_process(task) && is_reported(class_of(task.tgid())) {
@@ -231,7 +234,9 @@ unsafe fn fill(record: *mut ProcessRecord, task: Task) -> u16 {
         (&raw mut (*record).reserved).write(0);
         let comm = (&raw mut (*record).comm).cast::<u8>();
         copy_kernel(comm, COMM_BYTES as u32, task.address_of(Field::TaskComm));
-        let written = walk(Location::of_file(file), (&raw mut (*record).path).cast());
+        let path = (&raw mut (*record).path).cast();
+        let (written, trust) = trust::walk(task, Location::of_file(file), path);
+        (&raw mut (*record).trust).write(trust);
         (&raw mut (*record).span).write(written.span);
         written.flags
     }

@@ -210,6 +210,7 @@ impl Sensor {
         if pid_namespace != 0 {
             sensor.find_pid_level()?;
         }
+        sensor.find_host_root()?;
         sensor.exclude(OUTSIDE);
         // aya learns the number of CPUs from /sys at the first read, and keeps it.
         sensor.counters()?;
@@ -220,8 +221,20 @@ impl Sensor {
     /// Tells the kernel how deep the own pid namespace lies, which only the kernel can tell.
     fn find_pid_level(&mut self) -> Result<(), SensorError> {
         self.set_control(&[(control::PASS, pass::TELL_LEVEL)])?;
-        let level = snapshot::pid_level(&mut self.ebpf)?;
-        self.set_control(&[(control::PASS, pass::DESCRIBE), (control::PID_LEVEL, u64::from(level))])
+        let [level] = snapshot::answer(&mut self.ebpf)?;
+        self.set_control(&[(control::PASS, pass::DESCRIBE), (control::PID_LEVEL, level)])
+    }
+
+    /// Tells the kernel which directory is the host's root: that of the first process, whose
+    /// /proc/1/root is closed to who may not trace it.
+    fn find_host_root(&mut self) -> Result<(), SensorError> {
+        self.set_control(&[(control::PASS, pass::TELL_ROOT)])?;
+        let [inode, device] = snapshot::answer(&mut self.ebpf)?;
+        self.set_control(&[
+            (control::PASS, pass::DESCRIBE),
+            (control::HOST_ROOT_INODE, inode),
+            (control::HOST_ROOT_DEVICE, device),
+        ])
     }
 
     /// Never report `tgid`.

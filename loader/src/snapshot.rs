@@ -62,15 +62,19 @@ pub fn run(ebpf: &mut Ebpf) -> Result<usize, SensorError> {
     Ok(written)
 }
 
-/// Level of the own pid namespace, which the iterator over tasks tells in
-/// [`pass::TELL_LEVEL`](sentinel_ipc::kernel_abi::pass::TELL_LEVEL).
+/// Runs the iterator over tasks for an answer, which is what it writes first.
 ///
 /// # Errors
-/// When the kernel refuses.
-pub fn pid_level(ebpf: &mut Ebpf) -> Result<u32, SensorError> {
-    let mut level = [0; size_of::<u32>()];
-    open(ebpf, RUNNING)?.read_exact(&mut level).map_err(SensorError::Iterator)?;
-    Ok(u32::from_ne_bytes(level))
+/// When the kernel refuses, or there is no answer.
+pub fn answer<const WORDS: usize>(ebpf: &mut Ebpf) -> Result<[u64; WORDS], SensorError> {
+    let mut file = open(ebpf, RUNNING)?;
+    let mut answer = [0; WORDS];
+    for word in &mut answer {
+        let mut bytes = [0; size_of::<u64>()];
+        file.read_exact(&mut bytes).map_err(SensorError::Iterator)?;
+        *word = u64::from_ne_bytes(bytes);
+    }
+    Ok(answer)
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Iter, SensorError> {

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use sentinel_ipc::kernel_abi::{ARGV_BYTES, ENVIRONMENT, ExecRecord, flag, kind, origin};
+use sentinel_ipc::kernel_abi::{ARGV_BYTES, ENVIRONMENT, ExecRecord, flag, kind, origin, trust};
 use sentinel_tests::tap::{Record, spanned};
 
 use crate::{
@@ -78,7 +78,9 @@ fn check(stage: &mut Stage, truth: &Truth, exec: &ExecRecord) {
     stage.same(&format!("{what}: argument count"), exec.argument_count, count(&argv));
     let environment = truth.bytes("environment");
     stage.same(&format!("{what}: variable count"), exec.variable_count, count(&environment));
-    stage.same(&format!("{what}: reserved"), exec.reserved, 0);
+    let unknown_trust = exec.trust
+        & !(trust::PATH_OF_ROOT | trust::HOST_ROOT | trust::HOST_MOUNTS | trust::HOST_USERS);
+    stage.same(&format!("{what}: unknown bits of trust"), unknown_trust, 0);
 }
 
 /// The kernel says of a deleted file that it is.

@@ -14,7 +14,7 @@ use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
 use crate::{
     descriptor_table::DescriptorTable,
     escape::{command_line, escape},
-    event::{Action, Event, Exec, ProcessId, Running},
+    event::{Action, Event, Exec, ProcessId, Running, Trust},
     program::Program,
 };
 
@@ -41,7 +41,7 @@ const MAX_ANCESTORS: usize = 16;
 /// unshare(2): the process gets a descriptor table of its own.
 const CLONE_FILES: u64 = 0x400;
 
-/// The program that a process runs; strings are escaped.
+/// The program that a process runs; its strings are escaped.
 #[derive(Debug)]
 pub struct Image {
     /// Kernel-resolved path of the executable.
@@ -52,6 +52,11 @@ pub struct Image {
     pub comm: String,
     /// What kind of program it is.
     pub program: Program,
+    /// The path by which lists may know it, not escaped; see [`Exec::identity`]. What becomes of the file
+    /// later does not change what runs already.
+    pub identity: Option<Vec<u8>>,
+    /// What speaks for that path.
+    pub trust: Trust,
     /// When it was started, or found running; CLOCK_BOOTTIME, ns.
     pub started: u64,
 }
@@ -67,6 +72,8 @@ impl Image {
             command_line: command_line(&exec.arguments),
             comm: exec.comm.clone(),
             program,
+            identity: exec.identity().map(<[u8]>::to_vec),
+            trust: exec.trust,
             started,
         })
     }

@@ -3,7 +3,7 @@
 use sentinel_ipc::kernel_abi::{ExecRecord, flag};
 
 use super::{
-    Action, Credentials, Descriptor, Object, Origin, Path, RecordError,
+    Action, Credentials, Descriptor, Object, Origin, Path, RecordError, Trust,
     argument::low,
     credentials::credentials,
     object::{descriptor, object},
@@ -47,12 +47,20 @@ pub struct Exec {
     pub before: Option<Credentials>,
     /// What it can act as now.
     pub after: Option<Credentials>,
+    /// What speaks for its being what root installed at its path.
+    pub trust: Trust,
 }
 
 impl Exec {
     /// The bytes of the executable's path; none if it is not known.
     pub fn path_bytes(&self) -> &[u8] {
         self.path.as_ref().map_or(&[], |path| &path.bytes)
+    }
+
+    /// The path by which lists may know the program, since nobody but root could have another one run
+    /// under it; of a script it is the interpreter's. It may have been deleted since.
+    pub fn identity(&self) -> Option<&[u8]> {
+        self.trust.is_whole().then(|| self.path_bytes()).filter(|path| !path.is_empty())
     }
 
     /// Whether no directory entry leads to the executable: deleted, or a memfd.
@@ -88,6 +96,7 @@ pub(super) fn action(record: &ExecRecord) -> Result<Action, RecordError> {
         calling_thread: low(calling_thread),
         before: credentials(&record.before),
         after: credentials(&record.after),
+        trust: Trust::of(record.trust),
     })))
 }
 
@@ -108,7 +117,7 @@ fn variable(assignment: &[u8]) -> Variable {
 
 #[cfg(test)]
 mod tests {
-    use sentinel_ipc::kernel_abi::{kind, origin};
+    use sentinel_ipc::kernel_abi::{kind, origin, trust};
     use zerocopy::FromZeros;
 
     use super::*;
@@ -170,6 +179,23 @@ mod tests {
         );
         assert_eq!((exec.variable_count, exec.before), (40, None));
         assert_eq!(exec.after.unwrap().user.effective, 0);
+    }
+
+    #[test]
+    fn an_identity_is_a_path_for_which_all_speaks() {
+        let mut record = record();
+        record.path[500..].copy_from_slice(b"/usr/bin/env");
+        (record.span.start, record.span.length, record.span.origin) = (500, 12, origin::KERNEL);
+        let all = trust::PATH_OF_ROOT | trust::HOST_ROOT | trust::HOST_MOUNTS | trust::HOST_USERS;
+        record.trust = all;
+        assert_eq!(told(&record).identity(), Some(&b"/usr/bin/env"[..]));
+        for missing in [1, 2, 4, 8] {
+            record.trust = all & !missing;
+            assert_eq!(told(&record).identity(), None);
+        }
+        record.trust = all;
+        record.span.length = 0;
+        assert_eq!(told(&record).identity(), None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod process;
 mod record;
 mod running;
 mod traffic;
+mod trust;
 
 pub use action::Action;
 pub use credentials::{Credentials, CredentialsChange, Ids};
@@ -32,6 +33,7 @@ pub use process::{Addressee, Target};
 pub use record::{RecordError, take};
 pub use running::Running;
 pub use traffic::{Traffic, TrafficReport};
+pub use trust::Trust;
 
 /// Highest errno + 1 (include/linux/err.h, `MAX_ERRNO`).
 const ERRNO_END: i64 = 4096;

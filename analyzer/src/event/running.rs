@@ -3,7 +3,7 @@
 use sentinel_ipc::kernel_abi::{HeldRecord, ProcessRecord, flag};
 
 use super::{
-    Action, Exec, ProcessId, RecordError,
+    Action, Exec, ProcessId, RecordError, Trust,
     argument::low,
     credentials::credentials,
     object::{descriptor, object},
@@ -15,7 +15,8 @@ use crate::escape::escape;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Running {
     /// Its program, as far as that can still be told: no arguments, no environment, and no script's own
-    /// path.
+    /// path. Its root directory and user namespace, and so its [`Trust`], are what they are now: a process
+    /// that has changed them itself is trusted less than by its exec.
     pub program: Exec,
     /// Its parent, unless that is outside of the loader's pid namespace.
     pub parent: Option<ProcessId>,
@@ -32,6 +33,7 @@ pub(super) fn process(record: &ProcessRecord) -> Result<Action, RecordError> {
         stdio: record.stdio.map(|found| descriptor(&found, false)),
         calling_thread: record.header.tgid,
         after: credentials(&record.credentials),
+        trust: Trust::of(record.trust),
         ..Exec::default()
     };
     let parent = (parent.tgid != 0 && parent.start_time != 0).then_some(parent);
@@ -50,7 +52,7 @@ pub(super) fn held(record: &HeldRecord) -> Action {
 
 #[cfg(test)]
 mod tests {
-    use sentinel_ipc::kernel_abi::{kind, origin};
+    use sentinel_ipc::kernel_abi::{kind, origin, trust};
     use zerocopy::FromZeros;
 
     use super::*;
@@ -68,9 +70,11 @@ mod tests {
         assert_eq!(running.program.path_bytes(), b"/bin/bash");
         assert!(running.program.stdio[0].is_some() && running.program.stdio[1].is_none());
         assert_eq!(running.parent, Some(ProcessId { tgid: 3, start_time: 4 }));
-        record.parent_start_time = 0;
+        assert_eq!(running.program.trust, Trust::default());
+        (record.parent_start_time, record.trust) = (0, trust::HOST_ROOT);
         let Ok(Action::Running(running)) = fixture::action(&record) else { panic!() };
         assert_eq!(running.parent, None);
+        assert!(running.program.trust.has(trust::HOST_ROOT));
         record.span.start = 504;
         assert_eq!(fixture::action(&record), Err(RecordError::Field("span")));
     }

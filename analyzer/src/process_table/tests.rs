@@ -1,7 +1,7 @@
-//! Who shares a descriptor table, and whose cgroup is whose.
+//! Who shares a descriptor table, whose cgroup is whose, and who runs what.
 
 use super::*;
-use crate::event::{Descriptor, DescriptorCall};
+use crate::event::{Descriptor, DescriptorCall, Origin, Path};
 
 const PARENT: ProcessId = ProcessId { tgid: 1, start_time: 1 };
 const CHILD: ProcessId = ProcessId { tgid: 2, start_time: 2 };
@@ -66,4 +66,40 @@ fn a_process_is_in_the_cgroup_that_was_told_last() {
     assert_eq!((table.len(), table.get(mover).is_none()), (2, true));
     table.apply(&Event { cgroup_id: 7, ..Event::of(4, CHILD, socket(4)) });
     assert_eq!(cgroup(&table), 7);
+}
+
+/// `path` with everything that can speak for it, or with nothing.
+fn program(path: &str, is_trusted: bool) -> Exec {
+    let path = Path { bytes: path.into(), origin: Origin::Kernel, truncated: false };
+    let trust = Trust::of(if is_trusted { u16::MAX } else { 0 });
+    Exec { path: Some(path), trust, ..Exec::default() }
+}
+
+#[test]
+fn an_identity_is_inherited_and_ends_with_the_next_exec() {
+    let mut table = ProcessTable::default();
+    let identity = |table: &ProcessTable, id| {
+        let image = table.get(id).unwrap().image.clone().unwrap();
+        assert_eq!(image.identity.is_some(), image.trust.is_whole());
+        image.identity.clone().map(|path| String::from_utf8(path).unwrap())
+    };
+    table.apply(&Event::of(1, PARENT, Action::Exec(Box::new(program("/usr/bin/a b", true)))));
+    let fork = Action::Fork {
+        child: CHILD,
+        child_cgroup_id: 5,
+        parent: PARENT,
+        shares_descriptors: false,
+    };
+    table.apply(&Event::of(2, PARENT, fork));
+    assert_eq!(identity(&table, CHILD), Some("/usr/bin/a b".to_owned()));
+    table.apply(&Event::of(3, CHILD, Action::Exec(Box::new(program("/tmp/a b", false)))));
+    assert_eq!(identity(&table, CHILD), None);
+    // A snapshot later knows less of one that has changed its root since.
+    let running = Running { program: program("/usr/bin/a b", false), parent: None };
+    table.apply(&Event::of(4, PARENT, Action::Running(Box::new(running))));
+    assert_eq!(identity(&table, PARENT), Some("/usr/bin/a b".to_owned()));
+    let other = ProcessId { tgid: 3, start_time: 3 };
+    let running = Running { program: program("/usr/bin/c", true), parent: None };
+    table.apply(&Event::of(5, other, Action::Running(Box::new(running))));
+    assert_eq!(identity(&table, other), Some("/usr/bin/c".to_owned()));
 }

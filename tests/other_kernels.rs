@@ -179,6 +179,9 @@ fn a_reverse_shell_is_found_on(machine: &Machine) {
     let shell: Vec<u32> = report.lines("shell").iter().map(|pid| pid.parse().unwrap()).collect();
     assert_eq!((alert.pattern_name, shell), ("reverse_shell", vec![alert.pid]));
     assert_eq!(alert.remote_ip, Some("127.0.0.1".to_owned()));
+    let identities = told.identities();
+    assert!(identities.contains(&&b"/usr/bin/bash"[..]), "{identities:?}");
+    assert!(identities.iter().all(|path| path.starts_with(b"/usr/")), "{identities:?}");
     assert_eq!(told.dropped, [0; 2]);
     assert!(report.shows("CRITICAL") && report.shows("dropped 0"), "{}", report.0);
 }

@@ -8,3 +8,5 @@ mod processes;
 mod selection;
 #[path = "sensor_snapshot/stage.rs"]
 mod stage;
+#[path = "sensor_snapshot/trust.rs"]
+mod trust;

@@ -56,6 +56,15 @@ impl Telling {
         told
     }
 
+    /// The identities of all programs that were started.
+    pub fn identities(&self) -> Vec<&[u8]> {
+        let execs = self.events.iter().filter_map(|event| match &event.action {
+            Action::Exec(exec) => Some(exec),
+            _ => None,
+        });
+        execs.filter_map(|exec| exec.identity()).collect()
+    }
+
     /// What the program and its children did: the first line of each process says which it is, and
     /// is followed by its events. What `limits` says is left out is left out.
     pub fn story(&self, limits: &HashSet<Limit>) -> Vec<String> {

@@ -175,9 +175,10 @@ impl<'a> Words<'a> {
             exec.variable_count,
         );
         line += &format!(
-            ", truncated {} {}, comm {:?}, stdio {stdio:?}, {}, was {}, is {}",
+            ", truncated {} {}, trust {:?}, comm {:?}, stdio {stdio:?}, {}, was {}, is {}",
             exec.truncated,
             exec.environment_truncated,
+            exec.trust,
             exec.comm,
             self.sized(exec.object.as_ref(), exec.path.as_ref()),
             self.credentials(exec.before.as_ref()),

@@ -177,7 +177,7 @@ fn a_reverse_shell_is_found_on(machine: &Machine) {
     let critical: Vec<&Alert> = told.alerts.iter().filter(is_critical).collect();
     let [alert] = critical[..] else { panic!("{critical:#?}\n{}", report.0) };
     let shell: Vec<u32> = report.lines("shell").iter().map(|pid| pid.parse().unwrap()).collect();
-    assert_eq!((alert.pattern_name, shell), ("reverse_shell", vec![alert.pid]));
+    assert_eq!((alert.pattern_name.as_ref(), shell), ("reverse_shell", vec![alert.pid]));
     assert_eq!(alert.remote_ip, Some("127.0.0.1".to_owned()));
     let identities = told.identities();
     assert!(identities.contains(&&b"/usr/bin/bash"[..]), "{identities:?}");

@@ -1,6 +1,6 @@
 //! What an operator gets to know: one alert, stable in its JSON form (additions only).
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use sentinel_ipc::frame::Verdict;
 use serde::{Serialize, Serializer};
@@ -109,11 +109,11 @@ pub struct Alert {
     #[serde(serialize_with = "hexadecimal")]
     pub pattern_id: u64,
     /// The rule.
-    pub pattern_name: &'static str,
+    pub pattern_name: Cow<'static, str>,
     /// How bad.
     pub severity: Severity,
     /// MITRE ATT&CK technique.
-    pub mitre: &'static str,
+    pub mitre: Cow<'static, str>,
     /// Thread group id.
     pub pid: u32,
     /// Start of the process, ns since boot.
@@ -173,7 +173,7 @@ impl Alert {
             timestamp: now.saturating_add_signed(wall_offset_ns),
             timestamp_boot: now,
             engine: finding.rule.engine,
-            pattern_id: fnv1a(finding.rule.name),
+            pattern_id: fnv1a(&finding.rule.name),
             pattern_name: finding.rule.name,
             severity: finding.severity,
             mitre: finding.rule.mitre,

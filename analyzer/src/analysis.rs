@@ -15,8 +15,7 @@ use crate::{
 };
 
 /// Not a pattern of processes: Sentinel's own state, told as an alert.
-static BREAKER: Rule =
-    Rule { name: "enforcement_breaker", mitre: "T1562.001", engine: Engine::Sensor };
+static BREAKER: Rule = Rule::of("enforcement_breaker", "T1562.001", Engine::Sensor);
 
 /// What the tables and engines need to be told, beside fork, exec and exit.
 pub const NEEDS: KindSet = process_table::NEEDS.with(cgroups::NEEDS).with(reverse_shell::NEEDS);
@@ -101,7 +100,7 @@ impl Analysis {
     /// process: its pid is 0.
     pub fn breaker_tripped(&self, now: u64) -> Alert {
         let finding = Finding {
-            rule: &BREAKER,
+            rule: BREAKER.clone(),
             severity: Severity::Critical,
             process: ProcessId { tgid: 0, start_time: 0 },
             message: "the enforcer has spent its kills for a minute and kills no more until it is \

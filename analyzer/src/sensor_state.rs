@@ -11,13 +11,13 @@ use crate::{
     patterns::{Finding, Rule},
 };
 
-static LOSS: Rule = Rule { name: "sensor_loss", mitre: "T1562.006", engine: Engine::Sensor };
-static BLIND: Rule = Rule { name: "sensor_blind", mitre: "T1562.006", engine: Engine::Sensor };
-static SIGHT: Rule = Rule { name: "sensor_sees_again", mitre: "T1562.006", engine: Engine::Sensor };
-static GAP: Rule = Rule { name: "sensor_gap", mitre: "T1562.006", engine: Engine::Sensor };
+static LOSS: Rule = Rule::of("sensor_loss", "T1562.006", Engine::Sensor);
+static BLIND: Rule = Rule::of("sensor_blind", "T1562.006", Engine::Sensor);
+static SIGHT: Rule = Rule::of("sensor_sees_again", "T1562.006", Engine::Sensor);
+static GAP: Rule = Rule::of("sensor_gap", "T1562.006", Engine::Sensor);
 
-static GONE: Rule = Rule { name: "sensor_gone", mitre: "T1562.001", engine: Engine::Sensor };
-static SILENCE: Rule = Rule { name: "sensor_silent", mitre: "T1562.006", engine: Engine::Sensor };
+static GONE: Rule = Rule::of("sensor_gone", "T1562.001", Engine::Sensor);
+static SILENCE: Rule = Rule::of("sensor_silent", "T1562.006", Engine::Sensor);
 
 /// From one alert about losses to the next, ns.
 const LOSS_INTERVAL: u64 = 10_000_000_000;
@@ -156,9 +156,10 @@ pub fn gone() -> Finding {
     finding(&GONE, Severity::Critical, message.to_owned())
 }
 
-fn finding(rule: &'static Rule, severity: Severity, message: String) -> Finding {
+fn finding(rule: &Rule, severity: Severity, message: String) -> Finding {
     let process = ProcessId { tgid: 0, start_time: 0 };
     let (steps, remote, repeat) = (Vec::new(), None, false);
+    let rule = rule.clone();
     Finding { rule, severity, process, message, steps, remote, repeat }
 }
 
@@ -210,7 +211,7 @@ mod tests {
     use super::*;
 
     fn names(findings: &[Finding]) -> Vec<&str> {
-        findings.iter().map(|finding| finding.rule.name).collect()
+        findings.iter().map(|finding| finding.rule.name.as_ref()).collect()
     }
 
     #[test]

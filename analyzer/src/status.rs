@@ -119,7 +119,7 @@ impl LastAlert {
         Self {
             timestamp: alert.timestamp,
             severity: alert.severity.name().to_owned(),
-            pattern_name: alert.pattern_name.to_owned(),
+            pattern_name: alert.pattern_name.to_string(),
             pid: alert.pid,
             action: alert.action.to_string(),
             message: alert.message.chars().take(MAX_MESSAGE_CHARS).collect(),

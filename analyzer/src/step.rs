@@ -49,6 +49,13 @@ pub enum Deed {
     },
     /// Went on like this for so many ms.
     Held(u64),
+    /// Took a step of a rule.
+    Seen {
+        /// The event's name.
+        event: &'static str,
+        /// What is known of it; escaped.
+        detail: String,
+    },
 }
 
 /// Who did it and when.
@@ -77,6 +84,7 @@ impl Deed {
             Self::Exec { .. } => "exec",
             Self::Running { .. } => "running",
             Self::Held(_) => "hold",
+            Self::Seen { event, .. } => event,
         }
     }
 }
@@ -113,6 +121,7 @@ impl fmt::Display for Deed {
             Self::Running { path, command_line } => {
                 write!(to, "was running {path} already: {command_line}")
             }
+            Self::Seen { detail, .. } => to.write_str(detail),
             Self::Held(ms) => write!(to, "kept its input and output there for {ms} ms"),
         }
     }

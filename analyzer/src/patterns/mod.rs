@@ -2,7 +2,7 @@
 
 pub mod reverse_shell;
 
-use std::net::SocketAddr;
+use std::{borrow::Cow, net::SocketAddr};
 
 use crate::{
     alert::{Engine, Severity},
@@ -11,21 +11,28 @@ use crate::{
 };
 
 /// What names a rule.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Rule {
     /// Stable name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// MITRE ATT&CK technique.
-    pub mitre: &'static str,
+    pub mitre: Cow<'static, str>,
     /// The engine that it belongs to.
     pub engine: Engine,
+}
+
+impl Rule {
+    /// A rule that is written in code.
+    pub const fn of(name: &'static str, mitre: &'static str, engine: Engine) -> Self {
+        Self { name: Cow::Borrowed(name), mitre: Cow::Borrowed(mitre), engine }
+    }
 }
 
 /// A rule that matched.
 #[derive(Debug)]
 pub struct Finding {
     /// Which.
-    pub rule: &'static Rule,
+    pub rule: Rule,
     /// How bad.
     pub severity: Severity,
     /// The process that it is about.

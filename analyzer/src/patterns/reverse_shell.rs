@@ -54,7 +54,7 @@ pub const NEEDS: KindSet = KindSet::of(&[
 ]);
 
 /// The rule's name and number.
-pub static RULE: Rule = Rule { name: "reverse_shell", mitre: "T1059", engine: Engine::Patterns };
+pub static RULE: Rule = Rule::of("reverse_shell", "T1059", Engine::Patterns);
 
 /// How long a redirection may last before it is more than one in passing, ns. A forked child has
 /// become its program long before.
@@ -331,7 +331,7 @@ impl ReverseShell {
         let peer = peer(&stdio.object);
         let message = format!("{} {message} to {peer}", name(process));
         let process = process.id;
-        let rule = &RULE;
+        let rule = RULE.clone();
         verdicts.findings.push(Finding { rule, severity, process, message, steps, remote, repeat });
     }
 

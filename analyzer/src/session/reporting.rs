@@ -45,7 +45,7 @@ impl Session {
             scope: self.scope.clone(),
             hooks: self.hooks.clone(),
             blind_to: self.limits.iter().map(ToString::to_string).collect(),
-            rules: vec![reverse_shell::RULE.name.to_owned()],
+            rules: vec![reverse_shell::RULE.name.to_string()],
             events: status::Events::of(&counters, processed, self.stream.late()),
             processes: u64::try_from(processes).unwrap_or(u64::MAX),
             alerts: self.delivery.counts(),

@@ -92,8 +92,8 @@ mod tests {
             exe: Some("/usr/bin/bash".into()),
             unit: Some("nginx.service".into()),
             message: "it has its input and output on the connection to 127.0.0.1:4444".into(),
-            pattern_name: "reverse_shell",
-            mitre: "T1059",
+            pattern_name: "reverse_shell".into(),
+            mitre: "T1059".into(),
             ..Analysis::new(false).breaker_tripped(1)
         }
     }

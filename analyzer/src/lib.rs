@@ -30,6 +30,7 @@ pub mod process_table;
 pub mod program;
 pub mod recording;
 pub mod replay;
+pub mod rules;
 pub mod sensor_state;
 pub mod service;
 pub mod service_manager;

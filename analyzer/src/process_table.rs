@@ -16,6 +16,7 @@ use crate::{
     escape::{command_line, escape},
     event::{Action, Event, Exec, ProcessId, Running, Trust},
     program::Program,
+    rules::identity::Identity,
 };
 
 /// What the table and its descriptors follow, beside fork, exec and exit.
@@ -34,12 +35,18 @@ pub const NEEDS: KindSet = KindSet::of(&[
     kind::RECEIVED,
     kind::UNSHARE,
     kind::CGROUP_MOVED,
+    kind::PTRACE,
+    kind::PROCESS_MEMORY,
 ]);
 
 /// Generations of ancestors that are kept.
 const MAX_ANCESTORS: usize = 16;
 /// unshare(2): the process gets a descriptor table of its own.
 const CLONE_FILES: u64 = 0x400;
+/// ptrace(2): the caller is to be traced by its parent.
+const PTRACE_TRACEME: u64 = 0;
+/// ptrace(2): the target is let go.
+const PTRACE_DETACH: u64 = 17;
 
 /// The program that a process runs; its strings are escaped.
 #[derive(Debug)]
@@ -59,6 +66,8 @@ pub struct Image {
     pub trust: Trust,
     /// When it was started, or found running; CLOCK_BOOTTIME, ns.
     pub started: u64,
+    /// What allow-lists go by.
+    pub identity: Identity,
 }
 
 impl Image {
@@ -75,6 +84,7 @@ impl Image {
             identity: exec.identity().map(<[u8]>::to_vec),
             trust: exec.trust,
             started,
+            identity: Identity::of(exec),
         })
     }
 }
@@ -101,6 +111,12 @@ pub struct Process {
     pub uid: u32,
     /// Cgroup v2 id at its last event.
     pub cgroup_id: u64,
+    /// Whether another process traced it or wrote to its memory since it started its program.
+    pub was_traced: bool,
+    /// Whether it is still traced: then the next program is as well.
+    is_traced: bool,
+    /// Its events so far, of whatever kind.
+    pub events: u64,
     /// Shared with others after CLONE_FILES.
     pub descriptors: Rc<RefCell<DescriptorTable>>,
     /// When it was last heard of; CLOCK_BOOTTIME, ns.
@@ -118,6 +134,9 @@ impl Process {
             image: None,
             uid: 0,
             cgroup_id: 0,
+            was_traced: false,
+            is_traced: false,
+            events: 0,
             descriptors,
             heard_of: 0,
             is_stranger: true,
@@ -183,6 +202,7 @@ impl ProcessTable {
         self.strangers += usize::from(is_asked_for);
         (process.uid, process.cgroup_id) = (event.uid, event.cgroup_id);
         process.heard_of = process.heard_of.max(event.timestamp);
+        process.events = process.events.saturating_add(1);
         match &event.action {
             Action::Running(running) => self.running(event, running),
             Action::Held { descriptor: None, .. } => {}
@@ -196,8 +216,17 @@ impl ProcessTable {
             Action::Exec(exec) => {
                 let program = Program::of(exec.path_bytes(), &exec.arguments);
                 process.image = Some(Image::of(exec, program, event.timestamp));
+                process.was_traced = process.is_traced;
                 process.unshare_descriptors();
                 process.descriptors.borrow_mut().apply_exec(event.timestamp, event.process, exec);
+            }
+            Action::Ptrace { request, target, .. } if event.errno().is_none() => {
+                self.traced(event.process, *request, target.process);
+            }
+            Action::ProcessMemory { write: true, target } if event.errno().is_none() => {
+                if let Some(target) = target.process.filter(|target| *target != event.process) {
+                    self.written(target);
+                }
             }
             _ if event.private_descriptors => {}
             Action::Unshare { flags } => {
@@ -254,6 +283,24 @@ impl ProcessTable {
             | Action::CgroupFound { .. } => true,
             _ => false,
         }
+    }
+
+    /// `caller` made a request about `target`, which took effect.
+    fn traced(&mut self, caller: ProcessId, request: u64, target: Option<ProcessId>) {
+        let tracee = if request == PTRACE_TRACEME { Some(caller) } else { target };
+        let Some(tracee) = tracee.and_then(|id| self.get_mut(id)) else { return };
+        tracee.was_traced = true;
+        tracee.is_traced = request != PTRACE_DETACH;
+    }
+
+    fn written(&mut self, target: ProcessId) {
+        if let Some(process) = self.get_mut(target) {
+            process.was_traced = true;
+        }
+    }
+
+    fn get_mut(&mut self, id: ProcessId) -> Option<&mut Process> {
+        self.by_tgid.get_mut(&id.tgid).filter(|process| process.id == id)
     }
 
     /// Removes a process that exited.
@@ -379,6 +426,9 @@ impl ProcessTable {
             image: caller.image.clone(),
             uid: event.uid,
             cgroup_id,
+            was_traced: caller.was_traced,
+            is_traced: caller.is_traced,
+            events: 0,
             descriptors,
             heard_of: event.timestamp,
             is_stranger: false,

@@ -1,0 +1,75 @@
+//! Executable identity, as far as rules may trust it: which program a process runs, by the kernel's
+//! word, and whether anything else was put into it. Never `comm`, never argv[0].
+
+use sentinel_ipc::kernel_abi::ENVIRONMENT;
+
+use crate::{
+    event::{Exec, Origin},
+    process_table::Process,
+};
+
+/// Variables through which the dynamic loader runs other code than the program's (ld.so(8)).
+const PRELOADING: [&[u8]; 3] = [b"LD_PRELOAD", b"LD_AUDIT", b"LD_LIBRARY_PATH"];
+
+const _: () = assert!(ENVIRONMENT.len() >= PRELOADING.len(), "exec records carry them");
+
+/// What a process runs, raw; kept from its exec.
+#[derive(Debug, Default)]
+pub struct Identity {
+    path: Box<[u8]>,
+    script: Option<Box<[u8]>>,
+    is_resolved: bool,
+    is_preloaded: bool,
+}
+
+impl Identity {
+    /// Of the program that `exec` started.
+    pub fn of(exec: &Exec) -> Self {
+        let is_preloading = |name: &[u8]| PRELOADING.contains(&name);
+        let is_resolved =
+            exec.path.as_ref().is_some_and(|path| path.origin == Origin::Kernel && !path.truncated);
+        Self {
+            path: exec.path_bytes().into(),
+            script: exec
+                .given
+                .as_ref()
+                .filter(|_| exec.script)
+                .map(|given| given.bytes.as_slice().into()),
+            is_resolved: is_resolved && !exec.is_unlinked(),
+            is_preloaded: exec.environment.iter().any(|(name, _)| is_preloading(name)),
+        }
+    }
+
+    /// Kernel-resolved path of the executable; empty if it is not known.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// Path of the script, as it was given to exec.
+    pub fn script(&self) -> Option<&[u8]> {
+        self.script.as_deref()
+    }
+
+    /// Whether the dynamic loader was told to load other code.
+    pub fn is_preloaded(&self) -> bool {
+        self.is_preloaded
+    }
+
+    /// Whether nobody but root can have chosen what is behind the path.
+    ///
+    /// Facts that exec records carry beside the path belong here: owners and modes of all components,
+    /// whose root directory it is below, and in whose mount namespace.
+    fn is_sound(&self) -> bool {
+        self.is_resolved && !self.is_preloaded
+    }
+}
+
+/// Whether `process` runs the program at `path`, and nothing else ran in its place: the one question
+/// that allow-lists ask.
+pub fn is_trusted_as(process: &Process, path: &[u8]) -> bool {
+    !process.was_traced
+        && process
+            .image
+            .as_ref()
+            .is_some_and(|image| image.identity.is_sound() && image.identity.path() == path)
+}

@@ -3,7 +3,7 @@
 use sentinel_ipc::frame::KindSet;
 
 use crate::{
-    alert::{Alert, Engine, Severity},
+    alert::{self, Alert, Severity},
     cgroups::{self, Cgroups},
     event::{Action, Event, ProcessId},
     patterns::{
@@ -11,14 +11,23 @@ use crate::{
         reverse_shell::{self, ReverseShell},
     },
     process_table::{self, ProcessTable},
+    rules::{Engine, RuleSet, compile::Compiled},
     sensor_state::SensorState,
 };
 
 /// Not a pattern of processes: Sentinel's own state, told as an alert.
-static BREAKER: Rule = Rule::of("enforcement_breaker", "T1562.001", Engine::Sensor);
+static BREAKER: Rule = Rule::of("enforcement_breaker", "T1562.001", alert::Engine::Sensor);
 
-/// What the tables and engines need to be told, beside fork, exec and exit.
-pub const NEEDS: KindSet = process_table::NEEDS.with(cgroups::NEEDS).with(reverse_shell::NEEDS);
+/// What the tables and engines need to be told for rules that need `rules`, beside fork, exec and
+/// exit.
+pub const fn needs(rules: KindSet) -> KindSet {
+    process_table::NEEDS.with(cgroups::NEEDS).with(reverse_shell::NEEDS).with(rules)
+}
+
+/// The rules of the binary; a test shows that they are sound.
+pub fn embedded_rules() -> Compiled {
+    RuleSet::embedded().map(RuleSet::compile).unwrap_or_default()
+}
 
 /// The engines and what they share. Pure: the same events give the same alerts.
 #[derive(Debug, Default)]
@@ -26,15 +35,23 @@ pub struct Analysis {
     processes: ProcessTable,
     cgroups: Cgroups,
     reverse_shell: ReverseShell,
+    rules: Engine,
     wall_offset_ns: i64,
     sensor: SensorState,
     notes: Option<Vec<String>>,
 }
 
 impl Analysis {
-    /// An analysis that keeps notes on how rules get on, if `debug`.
+    /// An analysis with the embedded rules, that keeps notes on how rules get on, if `debug`.
     pub fn new(debug: bool) -> Self {
-        Self { notes: debug.then(Vec::new), ..Self::default() }
+        let rules = Engine::new(embedded_rules());
+        Self { notes: debug.then(Vec::new), rules, ..Self::default() }
+    }
+
+    /// Names of what it looks for.
+    pub fn rule_names(&self) -> Vec<String> {
+        let in_files = self.rules.rules().iter().map(|one| one.rule.name.clone());
+        std::iter::once(reverse_shell::RULE.name.to_string()).chain(in_files).collect()
     }
 
     /// Keeps notes on how rules get on from now on, or does not.
@@ -83,6 +100,7 @@ impl Analysis {
         self.processes.apply(event);
         let mut verdicts = self.verdicts();
         self.reverse_shell.observe(event, &self.processes, &mut verdicts);
+        self.rules.observe(event, &self.processes, &self.cgroups, &mut verdicts);
         self.conclude(verdicts, event.timestamp, alerts);
         if matches!(event.action, Action::Exit) {
             self.processes.forget(event.process);
@@ -93,6 +111,7 @@ impl Analysis {
     pub fn time(&mut self, now: u64, alerts: &mut Vec<Alert>) {
         let mut verdicts = self.verdicts();
         self.reverse_shell.time(now, &self.processes, &mut verdicts);
+        self.rules.time(now, &self.processes);
         self.conclude(verdicts, now, alerts);
     }
 

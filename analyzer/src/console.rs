@@ -33,6 +33,8 @@ pub struct Console {
 pub struct Banner<'a> {
     /// Whether it kills.
     pub mode: &'a str,
+    /// Names of the rules that are loaded.
+    pub patterns: &'a [String],
     /// What is watched.
     pub scope: &'a str,
     /// Tracepoints that are attached.
@@ -122,7 +124,11 @@ impl Console {
     pub fn banner(&mut self, banner: &Banner<'_>) -> io::Result<()> {
         let (bold, reset) = self.style(BOLD);
         self.line(&format!("{bold}Sentinel {}{reset}  {}", env!("CARGO_PKG_VERSION"), banner.mode));
-        self.line("  patterns  1 loaded: reverse_shell");
+        self.line(&format!(
+            "  patterns  {} loaded: {}",
+            banner.patterns.len(),
+            banner.patterns.join(", ")
+        ));
         self.line(&format!(
             "  sensor    {} hooks attached: {}",
             banner.hooks.len(),

@@ -88,7 +88,13 @@ fn replay(
                     shown = true;
                     let hooks: Vec<String> =
                         hooks.iter().map(|hook| escape(hook.as_bytes())).collect();
-                    delivery.banner(&Banner { hooks: &hooks, limits, ..about.banner() });
+                    let patterns = stream.rule_names();
+                    delivery.banner(&Banner {
+                        patterns: &patterns,
+                        hooks: &hooks,
+                        limits,
+                        ..about.banner()
+                    });
                 }
                 progress.follow(&message);
                 stream.follow(&message, &mut alerts).map_err(|error| error.to_string())
@@ -162,6 +168,7 @@ impl About {
         Banner {
             mode: "replay: detects in what was recorded",
             scope: &self.scope,
+            patterns: &[],
             hooks: &[],
             limits: &[],
             sinks: &[],

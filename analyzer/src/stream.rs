@@ -216,6 +216,11 @@ impl Stream {
         self.merge.late()
     }
 
+    /// Names of what is looked for.
+    pub fn rule_names(&self) -> Vec<String> {
+        self.analysis.rule_names()
+    }
+
     /// What it is all about.
     pub fn analysis(&mut self) -> &mut Analysis {
         &mut self.analysis

@@ -71,6 +71,7 @@ const EVENT: &[&str] = &[
     "new_euid",
     "gained_capabilities",
     "user_namespace_level",
+    "owner",
     "fs_type",
     "protection",
 ];
@@ -277,7 +278,14 @@ impl Words<'_> {
     fn object(&self, mode: u32) -> Result<Object, Wrong> {
         let inode = u64::from(self.number("inode")?.unwrap_or(1));
         let id = ObjectId { device: 1, inode, generation: 0 };
-        Ok(Object { id, mode, links: u32::from(!self.flag("unlinked")?), ..Object::default() })
+        let owner = self.number("owner")?.unwrap_or_default();
+        Ok(Object {
+            id,
+            mode,
+            owner,
+            links: u32::from(!self.flag("unlinked")?),
+            ..Object::default()
+        })
     }
 
     fn file(&self, call: FileCall) -> Result<Action, Wrong> {

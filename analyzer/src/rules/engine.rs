@@ -189,7 +189,7 @@ fn go_on(
             if sequence.step > 0
                 && step.event.kinds.has(seen.kind)
                 && may_take(rule.window, step, slots, sequence, seen)
-                && !rule.allows(seen.process, seen.processes)
+                && !rule.allows(seen)
                 && is_often_enough(step, sequence, seen.event.timestamp)
             {
                 progress.step_taken(compiled, sequence, seen);
@@ -234,7 +234,7 @@ fn begin(
 ) {
     let Some(CompiledRule { rule, slots }) = compiled.rules().get(number) else { return };
     let Some(first) = rule.steps.first() else { return };
-    if !first.event.matches(seen) || rule.allows(seen.process, seen.processes) {
+    if !first.event.matches(seen) || rule.allows(seen) {
         return;
     }
     let (now, process) = (seen.event.timestamp, seen.event.process);

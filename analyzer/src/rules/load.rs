@@ -16,8 +16,11 @@ use super::{
 };
 
 /// Rules that are always there, with the names of their files.
-const EMBEDDED: [(&str, &str); 1] =
-    [("rules/kernel.toml", include_str!("../../rules/kernel.toml"))];
+const EMBEDDED: [(&str, &str); 3] = [
+    ("rules/kernel.toml", include_str!("../../rules/kernel.toml")),
+    ("rules/files.toml", include_str!("../../rules/files.toml")),
+    ("rules/programs.toml", include_str!("../../rules/programs.toml")),
+];
 
 /// More than any rule file has, bytes.
 const MAX_BYTES: u64 = 1 << 20;

@@ -11,7 +11,6 @@ use super::{
 use crate::{
     alert::Severity,
     event::{ObjectId, ProcessId},
-    process_table::{Process, ProcessTable},
 };
 
 /// connect(2): under way, EINPROGRESS of include/uapi/asm-generic/errno.h.
@@ -402,11 +401,14 @@ pub struct Allowed {
     pub script: Option<String>,
     /// Its arguments on one line.
     pub argv: Option<Glob>,
+    /// What its event must be like; all of it.
+    pub conditions: Vec<Condition>,
 }
 
 impl Allowed {
-    /// Whether this is the program.
-    pub fn is(&self, process: &Process, processes: &ProcessTable) -> bool {
+    /// Whether the program did this event, and the event is as it must be.
+    fn has_done(&self, seen: &Seen<'_>) -> bool {
+        let Some(process) = seen.process else { return false };
         let Some(image) = &process.image else { return false };
         identity::is_trusted_as(process, self.exe.as_bytes())
             && self.script.as_ref().is_none_or(|script| {
@@ -414,16 +416,17 @@ impl Allowed {
             })
             && self.argv.as_ref().is_none_or(|argv| argv.matches(image.command_line.as_bytes()))
             && self.parent.as_ref().is_none_or(|path| {
-                let parent = process.parent().and_then(|parent| processes.get(parent));
+                let parent = process.parent().and_then(|parent| seen.processes.get(parent));
                 parent.is_some_and(|parent| identity::is_trusted_as(parent, path.as_bytes()))
             })
+            && all_hold(&self.conditions, seen)
     }
 }
 
 impl Rule {
-    /// Whether what this process does is no step of the rule.
-    pub fn allows(&self, process: Option<&Process>, processes: &ProcessTable) -> bool {
-        process.is_some_and(|process| self.allow.iter().any(|one| one.is(process, processes)))
+    /// Whether the event is no step of the rule, because of who did it.
+    pub fn allows(&self, seen: &Seen<'_>) -> bool {
+        self.allow.iter().any(|allowed| allowed.has_done(seen))
     }
 
     /// Kinds of events that it looks at.

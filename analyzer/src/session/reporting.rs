@@ -9,7 +9,6 @@ use super::{CONTROL, Session, State};
 use crate::{
     console::{Banner, Status},
     enforcement::Enforcement,
-    patterns::reverse_shell,
     status::{self, Part},
 };
 
@@ -45,7 +44,7 @@ impl Session {
             scope: self.scope.clone(),
             hooks: self.hooks.clone(),
             blind_to: self.limits.iter().map(ToString::to_string).collect(),
-            rules: vec![reverse_shell::RULE.name.to_string()],
+            rules: self.stream.rule_names(),
             events: status::Events::of(&counters, processed, self.stream.late()),
             processes: u64::try_from(processes).unwrap_or(u64::MAX),
             alerts: self.delivery.counts(),
@@ -92,8 +91,10 @@ impl Session {
             return;
         }
         self.banner_shown = true;
+        let patterns = self.stream.rule_names();
         self.delivery.banner(&Banner {
             mode: self.mode(),
+            patterns: &patterns,
             scope: &self.scope,
             hooks: &self.hooks,
             limits: &self.limits,

@@ -52,7 +52,8 @@ pub struct Setup {
 
 /// What the engines need to be told.
 pub fn subscription() -> Subscription {
-    Subscription::to(analysis::NEEDS.with(KindSet::of(&[kind::CANARY])))
+    let rules = analysis::embedded_rules().needs();
+    Subscription::to(analysis::needs(rules).with(KindSet::of(&[kind::CANARY])))
 }
 
 /// All there is to tell, but for files that are of no class.

@@ -14,8 +14,23 @@ use crate::rules::{
 };
 use toml::de::DeValue;
 
-/// The conditions in a table of fields, one list a field; events are of `kinds`.
+/// The conditions in a table of fields that some of the events of `kinds` have; they hold for none
+/// of the others.
+pub(super) fn of_some(item: &Item<'_>, kinds: Kinds) -> Result<Vec<Condition>, Wrong> {
+    let conditions = read(item, kinds, |field, kinds| field.kinds.meets(kinds))?;
+    Ok(conditions.into_iter().flatten().collect())
+}
+
+/// The conditions in a table of fields, one list a field; all events of `kinds` have them.
 pub(super) fn by_field(item: &Item<'_>, kinds: Kinds) -> Result<Vec<Vec<Condition>>, Wrong> {
+    read(item, kinds, has_all)
+}
+
+fn read(
+    item: &Item<'_>,
+    kinds: Kinds,
+    has: fn(&Field, Kinds) -> bool,
+) -> Result<Vec<Vec<Condition>>, Wrong> {
     let DeValue::Table(entries) = item.get_ref() else {
         return Err(unlike(
             item,
@@ -24,13 +39,13 @@ pub(super) fn by_field(item: &Item<'_>, kinds: Kinds) -> Result<Vec<Vec<Conditio
     };
     let mut all = Vec::new();
     for (key, value) in entries {
-        let known = || fields::FIELDS.iter().filter(|field| has_all(field, kinds));
+        let known = || fields::FIELDS.iter().filter(|field| has(field, kinds));
         let name = key.get_ref().as_ref();
         let Some(field) = fields::find(name) else {
             let names = known().map(|field| field.name);
             return Err(Wrong::new(key.span(), unknown("field of this event", name, names)));
         };
-        if !has_all(field, kinds) {
+        if !has(field, kinds) {
             let without: Vec<&str> = kinds
                 .iter()
                 .filter(|entry| !field.kinds.has(entry.kind))

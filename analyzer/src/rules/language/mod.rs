@@ -13,6 +13,7 @@ use toml::de::DeTable;
 use super::{
     cases::{self, Case},
     glob::Glob,
+    kinds::Kinds,
     rule::{Allowed, Rule, Step},
 };
 use crate::alert::Severity;
@@ -86,7 +87,9 @@ fn rule(item: &Item<'_>) -> Result<Written, Wrong> {
     }
     let references: Result<_, _> =
         table.list("references")?.iter().map(|item| text(item).map(ToOwned::to_owned)).collect();
-    let allow: Result<_, _> = table.list("allow")?.iter().map(allowed).collect();
+    let kinds = steps.iter().fold(Kinds::default(), |all, step| all.with(step.event.kinds));
+    let allow: Result<_, _> =
+        table.list("allow")?.iter().map(|item| allowed(item, kinds)).collect();
     let cases: Result<_, _> = table.list("test")?.iter().map(cases::parse).collect();
     let rule = Rule {
         name: matching(table.required("name")?, is_name, "a name of a-z, 0-9 and _")?,
@@ -122,8 +125,10 @@ fn steps(table: &Table<'_>, rule: &Item<'_>) -> Result<Vec<Step>, Wrong> {
     }
 }
 
-fn allowed(item: &Item<'_>) -> Result<Allowed, Wrong> {
-    let table = Table::of(item, "an allowed program", &["exe", "parent", "script", "argv"])?;
+/// A program that may do events of `kinds`.
+fn allowed(item: &Item<'_>, kinds: Kinds) -> Result<Allowed, Wrong> {
+    let known = ["exe", "parent", "script", "argv", "where"];
+    let table = Table::of(item, "an allowed program", &known)?;
     table.required("exe")?;
     let path = |key| {
         table
@@ -139,6 +144,9 @@ fn allowed(item: &Item<'_>) -> Result<Allowed, Wrong> {
         parent: path("parent")?,
         script: path("script")?,
         argv: argv.transpose()?,
+        conditions: table
+            .get("where")
+            .map_or(Ok(Vec::new()), |item| condition::of_some(item, kinds))?,
     })
 }
 

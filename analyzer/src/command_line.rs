@@ -31,6 +31,9 @@ pub enum Command {
     Replay(ReplayArguments),
     /// Show what the running Sentinel sees and does.
     Status(StatusArguments),
+    /// Show, check and test the rules that are looked for.
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Look after the services' configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -45,6 +48,39 @@ pub enum ConfigCommand {
     /// Check the files of all three services, without touching the services.
     #[command(after_help = CHECK_EXIT_STATUS)]
     Check(CheckArguments),
+}
+
+/// The subcommands of `sentinel rules`.
+#[derive(Debug, Subcommand)]
+pub enum RulesCommand {
+    /// Name the embedded rules.
+    List,
+    /// Check files of rules; what is wrong is told with file, line and column.
+    Check(RuleFiles),
+    /// Tell in words what a rule means, asks for and costs.
+    Explain(RuleName),
+    /// Run the tests that stand beside rules; without a file, of the embedded ones.
+    Test(RuleFiles),
+}
+
+/// Files of rules.
+#[derive(Debug, Args)]
+pub struct RuleFiles {
+    /// TOML files with [[rule]] tables
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// A rule, and where it stands.
+#[derive(Debug, Args)]
+pub struct RuleName {
+    /// Its name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+
+    /// The files it may stand in [default: the embedded rules]
+    #[arg(long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
 }
 
 /// Options of `sentinel config check`.

@@ -31,6 +31,7 @@ pub mod program;
 pub mod recording;
 pub mod replay;
 pub mod rules;
+pub mod rules_command;
 pub mod sensor_state;
 pub mod service;
 pub mod service_manager;

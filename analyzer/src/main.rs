@@ -17,7 +17,7 @@ use sentinel_analyzer::{
     control::{self, ControlSocket},
     kill_switch, launch, privileges,
     recording::Recording,
-    replay, service_manager,
+    replay, rules_command, service_manager,
     session::{self, Setup, Watched},
 };
 use sentinel_ipc::{
@@ -31,6 +31,9 @@ fn main() -> ExitCode {
         Command::Record(arguments) => run(&arguments.as_run(), Some(&arguments.output)),
         Command::Replay(arguments) => replay::run(&arguments, Console::new()).map_err(Into::into),
         Command::Status(arguments) => show_status(&arguments),
+        Command::Rules(command) => rules_command::run(&command)
+            .map_err(Into::into)
+            .and_then(|text| Ok(io::stdout().write_all(text.as_bytes())?)),
         Command::Config(ConfigCommand::Check(arguments)) => check_configuration(&arguments),
         Command::Enforce(arguments) => kill_switch::run(&arguments)
             .map_err(Into::into)

@@ -1,6 +1,10 @@
 //! Globs over bytes: `?` is one byte and `*` a run of them, neither across `/`; `**` is a run of any
 //! bytes. There is no escape: these two characters are rare in what rules look at.
 
+use std::fmt;
+
+use crate::escape::escape;
+
 /// Parts of a glob at the most: one bit each in a number.
 const MAX_PARTS: usize = 127;
 
@@ -16,6 +20,20 @@ enum Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob {
     parts: Box<[Part]>,
+}
+
+impl fmt::Display for Glob {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in &self.parts {
+            match *part {
+                Part::Byte(byte) => to.write_str(&escape(&[byte]))?,
+                Part::One => to.write_str("?")?,
+                Part::Run => to.write_str("*")?,
+                Part::RunAcross => to.write_str("**")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Glob {

@@ -8,6 +8,7 @@
 pub mod cases;
 pub mod compile;
 pub mod engine;
+pub mod explain;
 pub mod fields;
 pub mod glob;
 pub mod identity;

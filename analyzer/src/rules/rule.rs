@@ -1,6 +1,6 @@
 //! A rule as the engine uses it: typed, and whole.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use super::{
     fields::{self, Field, Seen, Value},
@@ -295,9 +295,17 @@ pub enum TextTest {
 /// An IP network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
+    given: IpAddr,
+    bits: u32,
     address: u128,
     mask: u128,
     is_v4: bool,
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{}/{}", self.given, self.bits)
+    }
 }
 
 impl Network {
@@ -306,7 +314,7 @@ impl Network {
         let (is_v4, width) = (address.is_ipv4(), if address.is_ipv4() { 32 } else { 128 });
         let free = u32::checked_sub(width, bits)?;
         let mask = u128::MAX.checked_shl(free).unwrap_or(0);
-        Some(Self { address: number(address) & mask, mask, is_v4 })
+        Some(Self { given: address, bits, address: number(address) & mask, mask, is_v4 })
     }
 
     fn has(&self, address: IpAddr) -> bool {

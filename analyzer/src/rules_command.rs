@@ -110,7 +110,7 @@ mod tests {
         let name = |name: &str| RuleName { name: name.to_owned(), files: Vec::new() };
         let explained = run(&RulesCommand::Explain(name("dropped_file_run"))).unwrap();
         assert!(explained.contains("same object as in step made"), "{explained}");
-        assert!(explained.contains("path begins with /tmp/ or /var/tmp/"), "{explained}");
+        assert!(explained.contains("path begins with /dev/shm/"), "{explained}");
         let unknown = run(&RulesCommand::Explain(name("packet_sock"))).unwrap_err();
         assert!(unknown.contains("did you mean `packet_socket`?"), "{unknown}");
         let tested = run(&RulesCommand::Test(RuleFiles { files: Vec::new() })).unwrap();

@@ -403,3 +403,6 @@ fn detail(seen: &Seen<'_>) -> String {
     }
     text.chars().take(MAX_DETAIL).collect()
 }
+
+#[cfg(test)]
+mod tests;

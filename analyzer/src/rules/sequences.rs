@@ -1,8 +1,9 @@
 //! Sequences under way: where they wait, until when, and which goes first when there is no room.
 //!
 //! A sequence waits with the process that took its last step, or, if anyone may take the next one,
-//! with that step. There is room for [`MAX_WAITING`] in one place and [`MAX_IN_TOTAL`] in all; when
-//! there is none, the sequence goes that would expire first, and is counted.
+//! with that step. There is room for [`MAX_OF_PROCESS`] with a process, [`MAX_OF_STEP`] with a step
+//! and [`MAX_IN_TOTAL`] in all; when there is none, the sequence goes that would expire first, and is
+//! counted.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -12,8 +13,10 @@ use std::{
 use super::rule::Bound;
 use crate::{event::ProcessId, step::Step};
 
-/// Sequences that wait in one place at the most.
-pub const MAX_WAITING: usize = 64;
+/// Sequences that wait with one process at the most.
+pub const MAX_OF_PROCESS: usize = 64;
+/// Sequences that wait with one step at the most.
+pub const MAX_OF_STEP: usize = 1024;
 /// Sequences under way at the most.
 pub const MAX_IN_TOTAL: usize = 32_768;
 
@@ -128,7 +131,11 @@ impl Sequences {
         if !repeats {
             self.remove(place, |other| sequence.replaces(other));
         }
-        if self.at(place).len() >= MAX_WAITING {
+        let room = match place {
+            Place::Process(_) => MAX_OF_PROCESS,
+            Place::Step(..) => MAX_OF_STEP,
+        };
+        if self.at(place).len() >= room {
             let first = self.at(place).iter().map(|one| (one.expires, one.serial)).min();
             self.remove(place, |one| Some((one.expires, one.serial)) == first);
             self.evicted += 1;
@@ -188,14 +195,14 @@ mod tests {
     #[test]
     fn what_expires_first_makes_room() {
         let mut all = Sequences::default();
-        let place = Place::Step(0, 1);
+        let place = Place::Process(ProcessId { tgid: 0, start_time: 1 });
         for number in 0..100 {
             all.add(place, sequence(u64::from(1000 - number), number), false);
         }
-        assert_eq!((all.len(), all.evicted()), (MAX_WAITING, 36));
+        assert_eq!((all.len(), all.evicted()), (MAX_OF_PROCESS, 36));
         let latest = all.at(place).iter().map(|one| one.expires).max();
         assert_eq!(latest, Some(1000));
-        for number in 0..u32::try_from(MAX_IN_TOTAL).unwrap() + 5 {
+        for number in 1..u32::try_from(MAX_IN_TOTAL).unwrap() + 5 {
             let process = ProcessId { tgid: number, start_time: 1 };
             all.add(Place::Process(process), sequence(2000, 0), false);
         }

@@ -1,0 +1,84 @@
+//! What is kept between events: not lost to decoys, not more than there is room for, not longer than
+//! needed.
+
+use super::*;
+use crate::{
+    event::{File, FileCall},
+    rules::{language, sequences::MAX_IN_TOTAL},
+};
+
+/// The same descriptor is made in memory and then cut, within 1 s, by `relation`.
+fn engine(relation: &str) -> Engine {
+    let text = format!(
+        "[[rule]]\nname = \"r\"\nseverity = \"high\"\nmitre = \"T1059\"\ndescription = \"d\"\n\
+         false_positives = \"f\"\nwindow = \"1s\"\n[[rule.step]]\nevent = \"memfd\"\n\
+         [[rule.step]]\nevent = \"ftruncate\"\nsame = {{ fd = 1 }}\nprocess = \"{relation}\"\n"
+    );
+    let rule = language::parse("r", &text).unwrap().remove(0).rule;
+    Engine::new(Compiled::new(vec![rule]))
+}
+
+fn call(now: u64, pid: u32, call: FileCall, number: u32) -> Event {
+    let file = File {
+        call,
+        number: Some(number),
+        object: None,
+        path: None,
+        class: 0,
+        open_flags: 0,
+        close_on_exec: false,
+    };
+    Event::of(now, ProcessId { tgid: pid, start_time: 1 }, Action::File(Box::new(file)))
+}
+
+fn made(now: u64, pid: u32, number: u32) -> Event {
+    call(now, pid, FileCall::Memfd { flags: 0 }, number)
+}
+
+fn cut(now: u64, pid: u32, number: u32) -> Event {
+    call(now, pid, FileCall::Ftruncate { length: 0 }, number)
+}
+
+/// How many alerts an event brings.
+fn alerts(engine: &mut Engine, processes: &mut ProcessTable, event: &Event) -> usize {
+    let mut verdicts = Verdicts::default();
+    processes.apply(event);
+    engine.observe(event, processes, &Cgroups::default(), &mut verdicts);
+    verdicts.findings.len()
+}
+
+#[test]
+fn decoys_before_and_after_hide_nothing() {
+    let (mut engine, mut processes) = (engine("same_process"), ProcessTable::default());
+    for number in [3, 4, 5] {
+        assert_eq!(alerts(&mut engine, &mut processes, &made(1, 7, number)), 0);
+    }
+    assert_eq!(alerts(&mut engine, &mut processes, &cut(2, 7, 9)), 0);
+    assert_eq!(alerts(&mut engine, &mut processes, &cut(3, 7, 4)), 1);
+    assert_eq!(alerts(&mut engine, &mut processes, &cut(4, 7, 5)), 0, "said already");
+}
+
+#[test]
+fn what_a_process_began_ends_with_it_or_with_its_window() {
+    let (mut engine, mut processes) = (engine("same_process"), ProcessTable::default());
+    for pid in 1..100 {
+        alerts(&mut engine, &mut processes, &made(1, pid, 3));
+    }
+    assert_eq!(engine.under_way(), 99);
+    let end = Event::of(2, ProcessId { tgid: 5, start_time: 1 }, Action::Exit);
+    alerts(&mut engine, &mut processes, &end);
+    assert_eq!(engine.under_way(), 98);
+    engine.time(1_000_000_002, &processes);
+    assert_eq!((engine.under_way(), engine.evicted()), (0, 0));
+}
+
+#[test]
+fn many_processes_that_begin_sequences_take_bounded_room() {
+    let (mut engine, mut processes) = (engine("tree"), ProcessTable::default());
+    let room = u32::try_from(MAX_IN_TOTAL).unwrap();
+    for pid in 1..=room + 1000 {
+        alerts(&mut engine, &mut processes, &made(u64::from(pid), pid, 3));
+        processes.forget(ProcessId { tgid: pid, start_time: 1 });
+    }
+    assert_eq!((engine.under_way(), engine.evicted()), (MAX_IN_TOTAL, 1000));
+}

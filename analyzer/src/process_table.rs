@@ -59,15 +59,12 @@ pub struct Image {
     pub comm: String,
     /// What kind of program it is.
     pub program: Program,
-    /// The path by which lists may know it, not escaped; see [`Exec::identity`]. What becomes of the file
-    /// later does not change what runs already.
-    pub identity: Option<Vec<u8>>,
+    /// By which allow-lists may know it. What becomes of the file later does not change what runs already.
+    pub identity: Identity,
     /// What speaks for that path.
     pub trust: Trust,
     /// When it was started, or found running; CLOCK_BOOTTIME, ns.
     pub started: u64,
-    /// What allow-lists go by.
-    pub identity: Identity,
 }
 
 impl Image {
@@ -81,10 +78,9 @@ impl Image {
             command_line: command_line(&exec.arguments),
             comm: exec.comm.clone(),
             program,
-            identity: exec.identity().map(<[u8]>::to_vec),
+            identity: Identity::of(exec),
             trust: exec.trust,
             started,
-            identity: Identity::of(exec),
         })
     }
 }

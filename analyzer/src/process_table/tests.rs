@@ -80,8 +80,9 @@ fn an_identity_is_inherited_and_ends_with_the_next_exec() {
     let mut table = ProcessTable::default();
     let identity = |table: &ProcessTable, id| {
         let image = table.get(id).unwrap().image.clone().unwrap();
-        assert_eq!(image.identity.is_some(), image.trust.is_whole());
-        image.identity.clone().map(|path| String::from_utf8(path).unwrap())
+        let path = image.identity.sound_path();
+        assert_eq!(path.is_some(), image.trust.is_whole());
+        path.map(|path| String::from_utf8(path.to_vec()).unwrap())
     };
     table.apply(&Event::of(1, PARENT, Action::Exec(Box::new(program("/usr/bin/a b", true)))));
     let fork = Action::Fork {

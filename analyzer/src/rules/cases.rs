@@ -19,7 +19,7 @@ use crate::{
     event::{
         Action, Addressee, Credentials, CredentialsChange, Descriptor, DescriptorCall, Event, Exec,
         File, FileCall, Ids, Object, ObjectId, Origin, Path, PathCall, Paths, ProcessId,
-        SocketEnds, Target, Traffic, TrafficReport,
+        SocketEnds, Target, Traffic, TrafficReport, Trust,
     },
     patterns::Verdicts,
     process_table::ProcessTable,
@@ -47,6 +47,7 @@ const EVENT: &[&str] = &[
     "given",
     "argv",
     "env",
+    "untrusted",
     "unlinked",
     "resolved",
     "class",
@@ -271,6 +272,7 @@ impl Words<'_> {
             environment: self.texts("env")?.into_iter().map(|name| (name, Vec::new())).collect(),
             before: Some(before),
             after: Some(after),
+            trust: Trust::of(if self.flag("untrusted")? { 0 } else { u16::MAX }),
             ..Exec::default()
         })
     }

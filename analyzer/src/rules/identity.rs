@@ -3,10 +3,7 @@
 
 use sentinel_ipc::kernel_abi::ENVIRONMENT;
 
-use crate::{
-    event::{Exec, Origin},
-    process_table::Process,
-};
+use crate::{event::Exec, process_table::Process};
 
 /// Variables through which the dynamic loader runs other code than the program's (ld.so(8)).
 const PRELOADING: [&[u8]; 3] = [b"LD_PRELOAD", b"LD_AUDIT", b"LD_LIBRARY_PATH"];
@@ -18,7 +15,8 @@ const _: () = assert!(ENVIRONMENT.len() >= PRELOADING.len(), "exec records carry
 pub struct Identity {
     path: Box<[u8]>,
     script: Option<Box<[u8]>>,
-    is_resolved: bool,
+    /// Whether only root can have put a program there; see [`Exec::identity`].
+    is_of_root: bool,
     is_preloaded: bool,
 }
 
@@ -26,8 +24,6 @@ impl Identity {
     /// Of the program that `exec` started.
     pub fn of(exec: &Exec) -> Self {
         let is_preloading = |name: &[u8]| PRELOADING.contains(&name);
-        let is_resolved =
-            exec.path.as_ref().is_some_and(|path| path.origin == Origin::Kernel && !path.truncated);
         Self {
             path: exec.path_bytes().into(),
             script: exec
@@ -35,7 +31,7 @@ impl Identity {
                 .as_ref()
                 .filter(|_| exec.script)
                 .map(|given| given.bytes.as_slice().into()),
-            is_resolved: is_resolved && !exec.is_unlinked(),
+            is_of_root: exec.identity().is_some() && !exec.is_unlinked(),
             is_preloaded: exec.environment.iter().any(|(name, _)| is_preloading(name)),
         }
     }
@@ -55,12 +51,9 @@ impl Identity {
         self.is_preloaded
     }
 
-    /// Whether nobody but root can have chosen what is behind the path.
-    ///
-    /// Facts that exec records carry beside the path belong here: owners and modes of all components,
-    /// whose root directory it is below, and in whose mount namespace.
-    fn is_sound(&self) -> bool {
-        self.is_resolved && !self.is_preloaded
+    /// The path, if nobody but root can have chosen what runs.
+    pub fn sound_path(&self) -> Option<&[u8]> {
+        (self.is_of_root && !self.is_preloaded).then_some(&*self.path)
     }
 }
 
@@ -68,8 +61,5 @@ impl Identity {
 /// that allow-lists ask.
 pub fn is_trusted_as(process: &Process, path: &[u8]) -> bool {
     !process.was_traced
-        && process
-            .image
-            .as_ref()
-            .is_some_and(|image| image.identity.is_sound() && image.identity.path() == path)
+        && process.image.as_ref().is_some_and(|image| image.identity.sound_path() == Some(path))
 }

@@ -11,7 +11,7 @@ use crate::rules::{
 };
 
 /// Times that a step may be asked for.
-const MAX_COUNT: u64 = 1024;
+const MAX_COUNT: u64 = 128;
 const MAX_DISTANCE: u64 = 1_000_000;
 
 const STEP: &[&str] = &[

@@ -1,10 +1,10 @@
 //! `sentinel-analyzer`: the analyzer alone, beside a loader and an enforcer that wait at sockets.
 
-use std::{io, path::Path, time::Instant};
+use std::{path::Path, time::Instant};
 
 use sentinel_ipc::{
     activation::Sockets,
-    channel::{Channel, ChannelError},
+    channel::Channel,
     confinement::{self, Sandbox},
     endpoint::Endpoint,
     notify::Notifier,
@@ -89,7 +89,7 @@ fn service(sockets: &mut Sockets, told: Told) -> Result<Service, Box<dyn std::er
 fn call_enforcer() -> Option<Channel> {
     match Channel::connect(Path::new(places::ENFORCER)) {
         Ok(channel) => Some(channel),
-        Err(ChannelError::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) if error.is_absence() => None,
         Err(error) => {
             sentinel_ipc::diagnostics::tell(&format!(
                 "sentinel-analyzer: {}: {error}; nothing will be killed",

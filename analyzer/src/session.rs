@@ -204,12 +204,13 @@ impl Session {
         let mut poll = Poll::new().map_err(polling)?;
         let registry = poll.registry().try_clone().map_err(polling)?;
         let enforcer = self.enforcement.as_ref().and_then(Enforcement::channel);
+        let siblings = self.service.as_ref().and_then(|service| service.siblings.listener());
         let sources = [
             (Some(signals.as_raw_fd()), SIGNALS),
             (self.loader.as_ref().map(AsRawFd::as_raw_fd), LOADER),
             (enforcer.map(AsRawFd::as_raw_fd), ENFORCER),
             (self.control.as_ref().map(ControlSocket::listener), CONTROL),
-            (self.service.as_ref().and_then(|service| service.siblings.listener()), SIBLINGS),
+            (siblings.map(|siblings| siblings.as_raw_fd()), SIBLINGS),
         ];
         for (source, token) in sources {
             let Some(source) = source else { continue };

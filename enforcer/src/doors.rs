@@ -43,7 +43,7 @@ impl Door {
 
     /// To be polled; `None` while it is shut.
     pub fn polled(&self) -> Option<BorrowedFd<'_>> {
-        self.shut_until.map_or(self.endpoint.as_listening(), |_| None)
+        self.shut_until.map_or(self.endpoint.listener(), |_| None)
     }
 
     /// When it is to be opened again.

@@ -1,8 +1,7 @@
 //! The enforcer's start: takes over its sockets, calls on the others, and gives up its privileges.
 
 use std::{
-    fmt,
-    io::{self, ErrorKind},
+    fmt, io,
     os::fd::{AsFd, OwnedFd},
     path::Path,
     time::Instant,
@@ -139,11 +138,7 @@ fn door(name: &'static str, socket: OwnedFd) -> Result<Door, EnforcerError> {
 fn call(path: &'static str) -> Result<Option<Channel>, EnforcerError> {
     match Channel::call(Path::new(path)) {
         Ok(channel) => Ok(Some(channel)),
-        Err(ChannelError::Io(error))
-            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
-        {
-            Ok(None)
-        }
+        Err(error) if error.is_absence() => Ok(None),
         Err(error) => Err(EnforcerError::Socket(path, error)),
     }
 }

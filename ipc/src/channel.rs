@@ -53,6 +53,14 @@ impl From<Errno> for ChannelError {
     }
 }
 
+impl ChannelError {
+    /// Whether nobody listens where it was called.
+    pub fn is_absence(&self) -> bool {
+        let absences = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+        matches!(self, Self::Io(error) if absences.contains(&error.kind()))
+    }
+}
+
 /// What became of a frame that was to be sent.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]

@@ -83,14 +83,9 @@ impl Endpoint {
         self.listener.is_some()
     }
 
-    /// The listening socket, borrowed.
-    pub fn as_listening(&self) -> Option<BorrowedFd<'_>> {
-        self.listener.as_ref().map(AsFd::as_fd)
-    }
-
     /// The listening socket, to be polled.
-    pub fn listener(&self) -> Option<i32> {
-        self.listener.as_ref().map(AsRawFd::as_raw_fd)
+    pub fn listener(&self) -> Option<BorrowedFd<'_>> {
+        self.listener.as_ref().map(AsFd::as_fd)
     }
 }
 

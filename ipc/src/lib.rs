@@ -33,3 +33,5 @@ pub mod places;
 pub mod seccomp;
 #[cfg(feature = "user")]
 pub mod settings;
+#[cfg(feature = "user")]
+pub mod small_file;

@@ -4,7 +4,12 @@
 //! A value is `true`, `false`, a whole number, or a string in double quotes without escapes. Anything behind
 //! a `#` outside of a string is a comment. No key comes twice.
 
-use std::{fmt, fs::File, io::Read, path::Path};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use crate::small_file::{self, SmallFileError};
 
 /// More than any sensible file holds.
 const MAX_BYTES: u64 = 64 << 10;
@@ -41,20 +46,21 @@ pub struct Setting {
     pub value: Value,
 }
 
-/// Why a file is of no use: path, line (0 for the whole file) and reason.
-#[derive(Debug, PartialEq, Eq)]
-pub struct SettingsError {
-    path: String,
-    line: usize,
-    reason: String,
+/// Why a file is of no use.
+#[derive(Debug)]
+pub enum SettingsError {
+    /// It is not read.
+    File(SmallFileError),
+    /// This line of it is wrong (0 for the whole file), for this reason.
+    Wrong(PathBuf, usize, String),
 }
 
 impl fmt::Display for SettingsError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, line, reason } = self;
-        match line {
-            0 => write!(to, "{path}: {reason}"),
-            _ => write!(to, "{path}:{line}: {reason}"),
+        match self {
+            Self::File(error) => error.fmt(to),
+            Self::Wrong(path, 0, reason) => write!(to, "{}: {reason}", path.display()),
+            Self::Wrong(path, line, reason) => write!(to, "{}:{line}: {reason}", path.display()),
         }
     }
 }
@@ -69,15 +75,8 @@ pub fn read(
     path: &Path,
     mut apply: impl FnMut(&str, Value) -> Result<(), String>,
 ) -> Result<(), SettingsError> {
-    let failed = |line, reason| SettingsError { path: path.display().to_string(), line, reason };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| failed(0, error.to_string()))?;
-    file.take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| failed(0, error.to_string()))?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_BYTES) {
-        return Err(failed(0, format!("is longer than {MAX_BYTES} bytes")));
-    }
+    let failed = |line, reason| SettingsError::Wrong(path.to_owned(), line, reason);
+    let bytes = small_file::read(path, MAX_BYTES).map_err(SettingsError::File)?;
     let text = String::from_utf8(bytes).map_err(|error| failed(0, error.to_string()))?;
     for setting in parse(&text).map_err(|(line, reason)| failed(line, reason))? {
         apply(&setting.key, setting.value).map_err(|reason| failed(setting.line, reason))?;
@@ -197,6 +196,9 @@ mod tests {
         assert!(read(&path, refuse).unwrap_err().to_string().contains("longer"));
         std::fs::write(&path, [0xff]).unwrap();
         assert!(read(&path, refuse).unwrap_err().to_string().contains("utf-8"));
+        let fifo = directory.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(read(&fifo, refuse).unwrap_err().to_string().contains("regular file"));
     }
 
     proptest! {

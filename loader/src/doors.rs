@@ -76,14 +76,7 @@ impl Doors {
 fn call(path: &str) -> Option<Channel> {
     match Channel::call(Path::new(path)) {
         Ok(channel) => Some(channel),
-        Err(ChannelError::Io(error))
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-            ) =>
-        {
-            None
-        }
+        Err(error) if error.is_absence() => None,
         Err(error) => {
             tell(&format!("sentinel-loader: {path}: {error}"));
             None

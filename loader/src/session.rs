@@ -241,7 +241,7 @@ impl Session {
         }
         let listeners = [(&self.analyzers, ANALYZERS), (&self.enforcers, ENFORCERS)];
         for (endpoint, token) in listeners {
-            endpoint.listener().map_or(Ok(()), |listener| readable(listener, token))?;
+            endpoint.listener().map_or(Ok(()), |listener| readable(listener.as_raw_fd(), token))?;
         }
         Ok(())
     }

@@ -1,18 +1,14 @@
 //! What is wrong with a configuration.
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, path::PathBuf};
 
-use super::file::MAX_BYTES;
+use sentinel_ipc::small_file::SmallFileError;
 
 /// Why a configuration is not used.
 #[derive(Debug)]
 pub enum ConfigurationError {
-    /// The file cannot be read.
-    Unreadable(PathBuf, io::Error),
-    /// What has this name is no file.
-    NotAFile(PathBuf),
-    /// It is larger than any configuration.
-    TooLarge(PathBuf),
+    /// The file is not read.
+    File(SmallFileError),
     /// This line, counted from 1, is wrong, for this reason.
     Wrong(PathBuf, usize, String),
     /// Each setting is right, but not all of them together.
@@ -22,18 +18,14 @@ pub enum ConfigurationError {
 impl ConfigurationError {
     /// Whether there is no such file.
     pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Unreadable(_, error) if error.kind() == io::ErrorKind::NotFound)
+        matches!(self, Self::File(error) if error.is_missing())
     }
 }
 
 impl fmt::Display for ConfigurationError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(path, error) => write!(to, "{}: {error}", path.display()),
-            Self::NotAFile(path) => write!(to, "{}: it is not a regular file", path.display()),
-            Self::TooLarge(path) => {
-                write!(to, "{}: it has more than {} MiB", path.display(), MAX_BYTES >> 20)
-            }
+            Self::File(error) => error.fmt(to),
             Self::Wrong(path, line, why) => write!(to, "{}:{line}: {why}", path.display()),
             Self::Contradiction(why) => write!(to, "{why}"),
         }

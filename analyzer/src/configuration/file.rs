@@ -1,19 +1,14 @@
 //! Settings from a file, with the line of what is wrong.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::Read,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::path::Path;
 
-use nix::libc::O_NONBLOCK;
+use sentinel_ipc::small_file;
 
 use super::{ConfigurationError, Settings};
 use crate::escape::escape;
 
 /// More than any configuration has.
-pub(super) const MAX_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 impl Settings {
     /// Reads `path`.
@@ -21,18 +16,7 @@ impl Settings {
     /// # Errors
     /// When it cannot be read, or a line is wrong; nothing of it is used then.
     pub fn read(path: &Path) -> Result<Self, ConfigurationError> {
-        let unreadable = |error| ConfigurationError::Unreadable(path.to_owned(), error);
-        // Not waiting for a fifo's other end.
-        let opened = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path);
-        let file: File = opened.map_err(unreadable)?;
-        if !file.metadata().map_err(unreadable)?.is_file() {
-            return Err(ConfigurationError::NotAFile(path.to_owned()));
-        }
-        let mut bytes = Vec::new();
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(ConfigurationError::TooLarge(path.to_owned()));
-        }
+        let bytes = small_file::read(path, MAX_BYTES).map_err(ConfigurationError::File)?;
         Self::parse(&bytes)
             .map_err(|(line, why)| ConfigurationError::Wrong(path.to_owned(), line, why))
     }

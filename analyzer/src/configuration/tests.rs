@@ -2,6 +2,7 @@ use std::{fs, path::PathBuf};
 
 use clap::Args;
 use proptest::prelude::*;
+use sentinel_ipc::small_file::SmallFileError;
 
 use super::*;
 
@@ -94,11 +95,17 @@ fn what_is_no_file_is_not_read() {
     let path = |name: &str| directory.path().join(name);
     let error = |path: &Path| Settings::read(path).unwrap_err();
     assert!(error(&path("missing")).is_missing());
-    assert!(matches!(error(directory.path()), ConfigurationError::NotAFile(_)));
+    assert!(matches!(
+        error(directory.path()),
+        ConfigurationError::File(SmallFileError::NotAFile(_))
+    ));
     nix::unistd::mkfifo(&path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    assert!(matches!(error(&path("fifo")), ConfigurationError::NotAFile(_)));
+    assert!(matches!(error(&path("fifo")), ConfigurationError::File(SmallFileError::NotAFile(_))));
     fs::write(path("large"), "#".repeat((1 << 20) + 1)).unwrap();
-    assert!(matches!(error(&path("large")), ConfigurationError::TooLarge(_)));
+    assert!(matches!(
+        error(&path("large")),
+        ConfigurationError::File(SmallFileError::TooLarge(..))
+    ));
     fs::write(path("wrong"), "\nx = 1").unwrap();
     let told = error(&path("wrong")).to_string();
     assert!(told.starts_with(&format!("{}:2: ", path("wrong").display())), "{told}");

@@ -1,14 +1,11 @@
 //! Where rules come from: the binary, files, directories of files.
 
 use std::{
-    fmt, fs,
-    fs::OpenOptions,
-    io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
-use nix::libc::O_NONBLOCK;
+use sentinel_ipc::small_file::{self, SmallFileError};
 
 use super::{
     compile::Compiled,
@@ -39,12 +36,10 @@ pub struct RuleSet {
 /// Why rules are not used.
 #[derive(Debug)]
 pub enum LoadError {
-    /// A file or directory cannot be read.
+    /// A file is not read.
+    File(SmallFileError),
+    /// A directory cannot be read.
     Unreadable(PathBuf, io::Error),
-    /// What has this name is no file.
-    NotAFile(PathBuf),
-    /// A file is larger than any rule file.
-    TooLarge(PathBuf),
     /// There are more files, or rules, than anybody reads.
     TooMany(PathBuf),
     /// A file is no text.
@@ -58,11 +53,8 @@ pub enum LoadError {
 impl fmt::Display for LoadError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::File(error) => error.fmt(to),
             Self::Unreadable(path, error) => write!(to, "{}: {error}", path.display()),
-            Self::NotAFile(path) => write!(to, "{}: it is not a regular file", path.display()),
-            Self::TooLarge(path) => {
-                write!(to, "{}: it has more than {} MiB", path.display(), MAX_BYTES >> 20)
-            }
             Self::TooMany(path) => {
                 write!(to, "{}: more than {MAX_FILES} files or {MAX_RULES} rules", path.display())
             }
@@ -115,18 +107,7 @@ impl RuleSet {
     /// # Errors
     /// When it cannot be read or is not sound; the set is of no use then.
     pub fn add_file(&mut self, path: &Path) -> Result<(), LoadError> {
-        let unreadable = |error| LoadError::Unreadable(path.to_owned(), error);
-        // Not waiting for a fifo's other end.
-        let opened = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path);
-        let file = opened.map_err(unreadable)?;
-        if !file.metadata().map_err(unreadable)?.is_file() {
-            return Err(LoadError::NotAFile(path.to_owned()));
-        }
-        let mut bytes = Vec::new();
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(LoadError::TooLarge(path.to_owned()));
-        }
+        let bytes = small_file::read(path, MAX_BYTES).map_err(LoadError::File)?;
         let text = str::from_utf8(&bytes).map_err(|_| LoadError::NotText(path.to_owned()))?;
         self.add_text(&path.display().to_string(), text)
     }

@@ -7,11 +7,11 @@ use crate::{
     cgroups::{self, Cgroups},
     event::{Action, Event, ProcessId},
     patterns::{
-        Finding, Rule, Verdicts,
+        self, Exceptions, Finding, Rule, Verdicts,
         reverse_shell::{self, ReverseShell},
     },
     process_table::{self, ProcessTable},
-    rules::{Engine, RuleSet, compile::Compiled},
+    rules::{Active, Engine, RuleSet, engine::Swap},
     sensor_state::SensorState,
 };
 
@@ -25,8 +25,8 @@ pub const fn needs(rules: KindSet) -> KindSet {
 }
 
 /// The rules of the binary; a test shows that they are sound.
-pub fn embedded_rules() -> Compiled {
-    RuleSet::embedded().map(RuleSet::compile).unwrap_or_default()
+pub fn embedded_rules() -> Active {
+    RuleSet::embedded().map(RuleSet::activate).unwrap_or_default()
 }
 
 /// The engines and what they share. Pure: the same events give the same alerts.
@@ -36,6 +36,7 @@ pub struct Analysis {
     cgroups: Cgroups,
     reverse_shell: ReverseShell,
     rules: Engine,
+    exceptions: Exceptions,
     wall_offset_ns: i64,
     sensor: SensorState,
     notes: Option<Vec<String>>,
@@ -44,14 +45,36 @@ pub struct Analysis {
 impl Analysis {
     /// An analysis with the embedded rules, that keeps notes on how rules get on, if `debug`.
     pub fn new(debug: bool) -> Self {
-        let rules = Engine::new(embedded_rules());
-        Self { notes: debug.then(Vec::new), rules, ..Self::default() }
+        Self::with_rules(embedded_rules(), debug)
+    }
+
+    /// An analysis with these rules, likewise.
+    pub fn with_rules(Active { rules, exceptions }: Active, debug: bool) -> Self {
+        let rules = Engine::new(rules);
+        Self { notes: debug.then(Vec::new), rules, exceptions, ..Self::default() }
+    }
+
+    /// Looks for these rules from now on; what is under way of unchanged ones goes on.
+    pub fn swap_rules(&mut self, Active { rules, exceptions }: Active) -> Swap {
+        self.exceptions = exceptions;
+        self.rules.swap(rules)
+    }
+
+    /// What the sensor must be asked for, beside fork, exec and exit.
+    pub fn needs(&self) -> KindSet {
+        needs(self.rules.needs())
     }
 
     /// Names of what it looks for.
     pub fn rule_names(&self) -> Vec<String> {
-        let in_files = self.rules.rules().iter().map(|one| one.rule.name.clone());
-        std::iter::once(reverse_shell::RULE.name.to_string()).chain(in_files).collect()
+        let in_code = patterns::BUILT_IN.iter().map(|one| one.name);
+        let in_code = in_code.filter(|name| !self.exceptions.has_off(name)).map(str::to_owned);
+        in_code.chain(self.rules.rules().iter().map(|one| one.rule.name.clone())).collect()
+    }
+
+    /// How many sequences of rules are under way, and how many had to make room for others so far.
+    pub fn sequences(&self) -> (usize, u64) {
+        (self.rules.under_way(), self.rules.evicted())
     }
 
     /// Keeps notes on how rules get on from now on, or does not.
@@ -111,7 +134,7 @@ impl Analysis {
     pub fn time(&mut self, now: u64, alerts: &mut Vec<Alert>) {
         let mut verdicts = self.verdicts();
         self.reverse_shell.time(now, &self.processes, &mut verdicts);
-        self.rules.time(now, &self.processes);
+        self.rules.time(now, &self.processes, &mut verdicts);
         self.conclude(verdicts, now, alerts);
     }
 
@@ -154,6 +177,9 @@ impl Analysis {
 
     fn conclude(&mut self, verdicts: Verdicts, now: u64, alerts: &mut Vec<Alert>) {
         for finding in verdicts.findings {
+            if self.exceptions.hold(&finding.rule.name, finding.process, &self.processes) {
+                continue;
+            }
             let start = finding.steps.first().map_or(now, |step| step.timestamp);
             let gap = self.sensor.lost_since(start);
             alerts.push(self.alert(finding, now, gap));

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sentinel_ipc::administration::Ask;
 
-use crate::configuration::Settings;
+use crate::{configuration::Settings, rules::Choice};
 
 /// Detects attacks on this host from what the kernel sees.
 #[derive(Debug, Parser)]
@@ -32,8 +32,7 @@ pub enum Command {
     /// Show what the running Sentinel sees and does.
     Status(StatusArguments),
     /// Show, check and test the rules that are looked for.
-    #[command(subcommand)]
-    Rules(RulesCommand),
+    Rules(RulesArguments),
     /// Look after the services' configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -50,17 +49,66 @@ pub enum ConfigCommand {
     Check(CheckArguments),
 }
 
+/// `sentinel rules`.
+#[derive(Debug, Args)]
+#[command(after_help = RULES_HELP)]
+pub struct RulesArguments {
+    /// The configuration that says which rules are on [default: /etc/sentinel/analyzer.toml, if it is
+    /// there]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Which rules.
+    #[command(flatten)]
+    pub rules: RuleArguments,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: RulesCommand,
+}
+
 /// The subcommands of `sentinel rules`.
 #[derive(Debug, Subcommand)]
 pub enum RulesCommand {
-    /// Name the embedded rules.
+    /// Name all rules, and say which are on.
     List,
-    /// Check files of rules; what is wrong is told with file, line and column.
+    /// Check files of rules; without a file, those of the rules' directory. What is wrong is told with
+    /// file, line and column.
     Check(RuleFiles),
     /// Tell in words what a rule means, asks for and costs.
     Explain(RuleName),
-    /// Run the tests that stand beside rules; without a file, of the embedded ones.
+    /// Run the tests that stand beside rules; without a file, of all rules.
     Test(RuleFiles),
+    /// Have the running Sentinel read its rules and configuration again.
+    Reload,
+}
+
+/// Which rules are looked for.
+#[derive(Debug, Default, Clone, Args)]
+pub struct RuleArguments {
+    /// Take more rules from the *.toml files of this directory [default: /etc/sentinel/rules.d, if it is
+    /// there]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub rules: Option<PathBuf>,
+
+    /// Look for these rules too, which are off by default
+    #[arg(long, global = true, value_name = "NAME,…", value_delimiter = ',')]
+    pub enable_rules: Option<Vec<String>>,
+
+    /// Do not look for these rules
+    #[arg(long, global = true, value_name = "NAME,…", value_delimiter = ',')]
+    pub disable_rules: Option<Vec<String>>,
+}
+
+impl RuleArguments {
+    /// What is said here, and nothing else.
+    pub fn choice(&self) -> Choice {
+        Choice {
+            directory: self.rules.clone(),
+            enabled: self.enable_rules.clone().unwrap_or_default(),
+            disabled: self.disable_rules.clone().unwrap_or_default(),
+        }
+    }
 }
 
 /// Files of rules.
@@ -78,7 +126,7 @@ pub struct RuleName {
     #[arg(value_name = "NAME")]
     pub name: String,
 
-    /// The files it may stand in [default: the embedded rules]
+    /// A file it may stand in, beside the built-in rules [default: the rules' directory]
     #[arg(long = "file", value_name = "FILE")]
     pub files: Vec<PathBuf>,
 }
@@ -94,6 +142,17 @@ pub struct CheckArguments {
 
 const CHECK_EXIT_STATUS: &str = "\
 Exit status: 0 when all files are sound, 1 when one is not, 2 when an option is wrong.";
+
+const RULES_HELP: &str = "\
+Examples:
+  sentinel rules list
+  sentinel rules check /etc/sentinel/rules.d/mine.toml
+  sentinel rules test mine.toml
+  sudo sentinel rules reload
+
+`reload` refuses a set with one mistake whole, says which, and leaves the old rules in force.
+
+Exit status: 0 when all is as it should be, 1 when not, 2 when an option is wrong.";
 
 const RECORD_EXAMPLES: &str = "\
 Examples:
@@ -217,6 +276,10 @@ pub struct ReplayArguments {
     /// Tell on standard error how rules get on
     #[arg(long)]
     pub grimoire_debug: bool,
+
+    /// Which rules.
+    #[command(flatten)]
+    pub rules: RuleArguments,
 }
 
 /// Options of `sentinel run`.

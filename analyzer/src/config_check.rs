@@ -1,4 +1,4 @@
-//! `sentinel config check`: the three services' configuration files. Each program knows its own file;
+//! `sentinel config check`: the three services' configuration files, and the rules beside them. Each program knows its own file;
 //! the loader and the enforcer are asked.
 
 use std::{
@@ -12,6 +12,7 @@ use crate::{
     configuration::{Configuration, Settings},
     escape::escape,
     launch,
+    rules::{Choice, RuleSet},
 };
 
 /// The other programs, and their files.
@@ -39,6 +40,14 @@ pub fn check(directory: &Path) -> io::Result<Report> {
     let mut report = Report { text: String::new(), is_sound: true };
     let own = directory.join("analyzer.toml");
     report.note(&own, own.exists().then(|| check_own(&own)));
+    let rules = directory.join("rules.d");
+    let choice = Settings::read(&own).and_then(Configuration::of).unwrap_or_default().rules;
+    let named = choice.directory.clone().or_else(|| rules.exists().then_some(rules));
+    if let Some(rules) = named {
+        let choice = Choice { directory: Some(rules.clone()), ..choice };
+        let checked = RuleSet::load(&choice).map(drop).map_err(|error| error.to_string());
+        report.note(&rules, Some(checked));
+    }
     for (program, file) in OTHERS {
         let file = directory.join(file);
         report.note(&file, file.exists().then(|| ask(program, &file)));

@@ -13,6 +13,8 @@ use std::{
 
 use sentinel_ipc::confinement::{Directory, Rights};
 
+use crate::rules::Choice;
+
 pub use error::ConfigurationError;
 pub use settings::{Settings, SyslogTarget};
 
@@ -34,6 +36,8 @@ pub struct Configuration {
     pub enforce: bool,
     /// Whether to tell how rules get on (`grimoire-debug`).
     pub debug: bool,
+    /// Which rules are looked for (`rules`, `enable-rules`, `disable-rules`).
+    pub rules: Choice,
     /// Log of the pattern engine (`grimoire-log`).
     pub patterns_log: Option<PathBuf>,
     /// Log of all engines (`enable-json-log`, `json-log-path`).
@@ -92,6 +96,11 @@ impl Configuration {
         let configuration = Self {
             enforce: wanted(settings.grimoire_enforce),
             debug: wanted(settings.grimoire_debug),
+            rules: Choice {
+                directory: settings.rules,
+                enabled: settings.enable_rules.unwrap_or_default(),
+                disabled: settings.disable_rules.unwrap_or_default(),
+            },
             patterns_log: settings.grimoire_log,
             json_log: wanted(settings.enable_json_log).then_some(json_log),
             syslog: wanted(settings.enable_syslog).then(|| settings.syslog.unwrap_or_default()),
@@ -107,10 +116,11 @@ impl Configuration {
     }
 
     /// Takes over from `new` what can change while Sentinel runs, and says what changed, and what
-    /// would have but for a restart: logs and sockets are opened before the sandbox closes.
+    /// would have but for a restart: logs, sockets and the rules' directory are opened before the sandbox
+    /// closes.
     pub fn take_over(&mut self, new: &Self) -> Changes {
         // Without `..`, so that a key that is new here must find its place.
-        let Self { enforce, debug, patterns_log, json_log, syslog } = new;
+        let Self { enforce, debug, rules, patterns_log, json_log, syslog } = new;
         let mut changes = Changes::default();
         let mut note = |list: fn(&mut Changes) -> &mut Vec<&'static str>, key, differs| {
             if differs {
@@ -119,6 +129,9 @@ impl Configuration {
         };
         note(|all| &mut all.applied, "grimoire-enforce", self.enforce != *enforce);
         note(|all| &mut all.applied, "grimoire-debug", self.debug != *debug);
+        note(|all| &mut all.applied, "enable-rules", self.rules.enabled != rules.enabled);
+        note(|all| &mut all.applied, "disable-rules", self.rules.disabled != rules.disabled);
+        note(|all| &mut all.needs_restart, "rules", self.rules.directory != rules.directory);
         let switched = self.json_log.is_some() != json_log.is_some();
         let key = if switched { "enable-json-log" } else { "json-log-path" };
         note(|all| &mut all.needs_restart, "grimoire-log", self.patterns_log != *patterns_log);
@@ -127,6 +140,8 @@ impl Configuration {
         let key = if switched { "enable-syslog" } else { "syslog" };
         note(|all| &mut all.needs_restart, key, self.syslog != *syslog);
         (self.enforce, self.debug) = (*enforce, *debug);
+        self.rules.enabled.clone_from(&rules.enabled);
+        self.rules.disabled.clone_from(&rules.disabled);
         changes
     }
 }

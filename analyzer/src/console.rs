@@ -75,6 +75,8 @@ pub struct Summary {
     pub patterns: [u64; 5],
     /// Processes known at the end.
     pub processes: usize,
+    /// Sequences of rules under way at the end, and how many had to make room for others.
+    pub sequences: (usize, u64),
 }
 
 impl Console {
@@ -245,6 +247,10 @@ impl Console {
         self.line(&format!(
             "  patterns  critical {critical} · high {high} · warning {warning} · info {info} · \
              debug {debug}"
+        ));
+        let (under_way, evicted) = summary.sequences;
+        self.line(&format!(
+            "  sequences {under_way} under way at the end · {evicted} made room for others"
         ));
         self.line(&format!("  processes {} alive at the end", summary.processes));
         self.flush()

@@ -1,4 +1,4 @@
-//! The control socket: where `sentinel status` asks a running analyzer.
+//! The control socket: where `sentinel status` and `sentinel rules reload` ask a running analyzer.
 //!
 //! Who may connect is decided by the socket's mode and owner (0660, root and group `sentinel-admin`); a
 //! question is one packet, and so is its answer.
@@ -32,7 +32,7 @@ use crate::status::Status;
 /// Where a running analyzer listens.
 pub const SOCKET: &str = "/run/sentinel/control.sock";
 /// Raised whenever a message changes; a question of another version gets no answer.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 /// Who may ask, beside root.
 const ADMINISTRATORS: &str = "sentinel-admin";
 /// Connections at one time; the oldest makes room for a new one.
@@ -40,10 +40,29 @@ const MAX_CONNECTIONS: usize = 8;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What can be asked.
+/// A question.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Question {
-    Status { version: u16 },
+struct Question {
+    version: u16,
+    asked: Asked,
+}
+
+/// What can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Asked {
+    /// How things are.
+    Status,
+    /// That rules and configuration are read again.
+    ReloadRules,
+}
+
+/// What is answered.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// How things are.
+    Status(Box<Status>),
+    /// What came of reading the rules again; else what is wrong.
+    Rules(Result<String, String>),
 }
 
 /// The listening end, and who has connected to it.
@@ -133,17 +152,18 @@ impl ControlSocket {
     }
 
     /// Answers what was asked; whoever has an answer, or asked nonsense, is let go.
-    pub fn serve(&mut self, status: impl Fn() -> Status) {
+    pub fn serve(&mut self, mut answer: impl FnMut(Asked) -> Answer) {
         self.connections.retain_mut(|channel| {
             let question = match channel.receive() {
                 Ok(Received::WouldBlock) => return true,
                 Ok(Received::Frame(frame)) => decode(frame),
                 Ok(Received::Closed) | Err(_) => return false,
             };
-            if question == Ok(Question::Status { version: VERSION }) {
+            if let Ok(Question { version: VERSION, asked }) = question {
                 let mut frame = Vec::new();
                 // One that does not read gets no answer.
-                let _sent = encode(&status(), &mut frame).is_ok() && channel.send(&frame).is_ok();
+                let _sent =
+                    encode(&answer(asked), &mut frame).is_ok() && channel.send(&frame).is_ok();
             }
             false
         });
@@ -197,7 +217,22 @@ impl std::error::Error for ControlError {}
 /// # Errors
 /// When there is none, or no answer.
 pub fn status(path: &Path) -> Result<Status, ControlError> {
-    ask(path, &Question::Status { version: VERSION })
+    match ask(path, &Question { version: VERSION, asked: Asked::Status })? {
+        Answer::Status(status) => Ok(*status),
+        Answer::Rules(_) => Err(ControlError::Gone),
+    }
+}
+
+/// Has the analyzer that listens at `path` read its rules and configuration again; returns what came of
+/// it, or what is wrong with them.
+///
+/// # Errors
+/// When there is none, or no answer.
+pub fn reload_rules(path: &Path) -> Result<Result<String, String>, ControlError> {
+    match ask(path, &Question { version: VERSION, asked: Asked::ReloadRules })? {
+        Answer::Rules(came) => Ok(came),
+        Answer::Status(_) => Err(ControlError::Gone),
+    }
 }
 
 /// Asks who listens at `path`, and waits for the answer.
@@ -244,6 +279,14 @@ mod tests {
             parts: Vec::new(),
             is_watching: true,
             last_alerts: Vec::new(),
+            sequences: crate::status::Sequences::default(),
+        }
+    }
+
+    fn answer(asked: Asked) -> Answer {
+        match asked {
+            Asked::Status => Answer::Status(Box::new(sample())),
+            Asked::ReloadRules => Answer::Rules(Err("r.toml:1:1: wrong".into())),
         }
     }
 
@@ -266,9 +309,9 @@ mod tests {
             loop {
                 poll.poll(&mut events, None).unwrap();
                 while control.accept(poll.registry(), Token(0)) {
-                    control.serve(sample);
+                    control.serve(answer);
                 }
-                control.serve(sample);
+                control.serve(answer);
             }
         });
         Some(path)
@@ -282,6 +325,7 @@ mod tests {
         let foolish = Channel::connect(&path).unwrap();
         assert_eq!(foolish.send(&[9; 100]).unwrap(), Sent::Done);
         assert_eq!(status(&path).unwrap(), sample());
+        assert_eq!(reload_rules(&path).unwrap(), Err("r.toml:1:1: wrong".to_owned()));
         drop(idle);
         assert_eq!(status(&path).unwrap(), sample());
     }

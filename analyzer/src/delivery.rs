@@ -109,10 +109,11 @@ impl Delivery {
         counters: Option<sentinel_ipc::frame::Counters>,
         processed: u64,
         processes: usize,
+        sequences: (usize, u64),
     ) {
         self.tell_losses(true);
         let patterns = self.by_severity;
-        let summary = Summary { elapsed, counters, processed, patterns, processes };
+        let summary = Summary { elapsed, counters, processed, patterns, processes, sequences };
         // Nobody is there to tell if standard output is closed.
         let _shown = self.console.summary(&summary);
     }

@@ -17,8 +17,10 @@ use sentinel_analyzer::{
     control::{self, ControlSocket},
     kill_switch, launch, privileges,
     recording::Recording,
-    replay, rules_command, service_manager,
-    session::{self, Setup, Watched},
+    replay,
+    rules::RuleSet,
+    rules_command, service_manager,
+    session::{self, Setup, Source, Told, Watched},
 };
 use sentinel_ipc::{
     confinement::{self, Confined, Sandbox},
@@ -75,16 +77,18 @@ fn run(
     confinement::close_standard_input()?;
     let signals = session::signals()?;
     launch::check_root()?;
-    let subscription =
-        if capture.is_some() { session::whole_subscription() } else { session::subscription() };
+    let rules = RuleSet::load(&configuration.rules)?.activate();
+    let directory = configuration.rules.open()?;
+    let whole = session::whole_subscription();
     let recording =
-        capture.map(|path| Recording::create(path, arguments.scope(), subscription)).transpose()?;
+        capture.map(|path| Recording::create(path, arguments.scope(), whole)).transpose()?;
     let control = ControlSocket::listen(Path::new(control::SOCKET))?;
     let admins = control::listening(Path::new(places::ENFORCE))?;
     let has_switch = admins.is_some();
     let launched = launch::launch(arguments, &configuration, admins)?;
     let console = Console::new();
-    let Confined { account, sandbox, about } = privileges::drop_privileges(Vec::new())?;
+    let Confined { account, sandbox, about } =
+        privileges::drop_privileges(directory.into_iter().collect())?;
     let mut notes = Vec::new();
     if control.is_none() {
         notes.push("another Sentinel runs here: `sentinel status` asks that one".to_owned());
@@ -104,7 +108,9 @@ fn run(
     if let Some(recording) = &recording {
         notes.push(format!("records into {}", recording.path().display()));
     }
-    let setup = Setup { subscription, control, recording, about, service: None, notes };
-    session::run(Watched::of(arguments, &configuration), launched, &signals, console, setup)?;
+    let watched = Watched::of(arguments, &configuration);
+    let told = Told { source: Source::Options, options: arguments.engines.clone(), configuration };
+    let setup = Setup { rules, told, control, recording, about, service: None, notes };
+    session::run(watched, launched, &signals, console, setup)?;
     Ok(())
 }

@@ -61,8 +61,9 @@ pub const ALLOWED_WITH_DIRECTORIES: &[AllowedCall] = &[
     AllowedCall {
         number: libc::SYS_openat,
         when: When::ArgumentHas(2, WAYS_TO_OPEN, libc::O_RDONLY.cast_unsigned()),
-        reason: "the configuration; never making a file",
+        reason: "configuration and rules; never making a file",
     },
+    AllowedCall::always(libc::SYS_getdents64, "which files of rules there are"),
     AllowedCall {
         number: libc::SYS_openat,
         when: When::ArgumentHas(2, WAYS_TO_OPEN, TO_APPEND),

@@ -15,6 +15,7 @@ use crate::{
     delivery::Delivery,
     escape::escape,
     json_log::JsonLog,
+    rules::{LoadError, RuleSet},
     sinks::Sinks,
     stream::Stream,
 };
@@ -28,6 +29,8 @@ pub enum ReplayError {
     Entry(PathBuf, u64, String),
     /// Alerts cannot be written.
     Log(String),
+    /// Rules are not sound.
+    Rules(LoadError),
 }
 
 impl fmt::Display for ReplayError {
@@ -41,6 +44,7 @@ impl fmt::Display for ReplayError {
                 path.display()
             ),
             Self::Log(sentence) => write!(to, "{sentence}"),
+            Self::Rules(error) => error.fmt(to),
         }
     }
 }
@@ -52,21 +56,21 @@ impl std::error::Error for ReplayError {}
 /// # Errors
 /// At the first file that is not whole; what was in it until there has been used.
 pub fn run(arguments: &ReplayArguments, console: Console) -> Result<(), ReplayError> {
+    let choice = arguments.rules.choice();
+    let rules = || RuleSet::load(&choice).map_err(ReplayError::Rules);
     let log = arguments.alerts.as_deref().map(JsonLog::open).transpose();
     let sinks = log.map_err(ReplayError::Log)?.map(Sinks::of_log).unwrap_or_default();
     let mut delivery = Delivery::new(console, sinks);
-    arguments.files.iter().try_for_each(|path| replay(path, arguments, &mut delivery))
+    arguments.files.iter().try_for_each(|path| {
+        let stream = Stream::with_rules(rules()?.activate(), arguments.grimoire_debug);
+        replay(path, stream, &mut delivery)
+    })
 }
 
-fn replay(
-    path: &Path,
-    arguments: &ReplayArguments,
-    delivery: &mut Delivery,
-) -> Result<(), ReplayError> {
+fn replay(path: &Path, mut stream: Stream, delivery: &mut Delivery) -> Result<(), ReplayError> {
     let captured = |error| ReplayError::Capture(path.to_owned(), error);
     let mut capture = Reader::open(path).map_err(captured)?;
     let about = About::of(capture.header(), capture.sentinel());
-    let mut stream = Stream::new(arguments.grimoire_debug);
     let mut progress = Progress::default();
     let mut shown = false;
     loop {
@@ -179,7 +183,9 @@ impl About {
     fn sum_up(&self, stream: &mut Stream, progress: &Progress, delivery: &mut Delivery) {
         let from = progress.from.unwrap_or(progress.until);
         let elapsed = std::time::Duration::from_nanos(progress.until.saturating_sub(from));
-        let (processed, processes) = (stream.processed(), stream.analysis().processes());
-        delivery.summary(elapsed, progress.totals, processed, processes);
+        let processed = stream.processed();
+        let analysis = stream.analysis();
+        let (processes, sequences) = (analysis.processes(), analysis.sequences());
+        delivery.summary(elapsed, progress.totals, processed, processes, sequences);
     }
 }

@@ -1,12 +1,18 @@
-//! `sentinel rules`: what is looked for, and whether files of rules are sound.
+//! `sentinel rules`: what is looked for, whether files of rules are sound, and that they are read again.
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use crate::{
-    command_line::RulesCommand,
-    patterns::reverse_shell,
+    command_line::{RulesArguments, RulesCommand},
+    configuration::{Configuration, Settings},
+    control,
+    patterns::{self, BuiltIn},
     rules::{
-        LoadError, RuleSet, cases,
+        Choice, LoadError, RuleSet,
+        cases::{self, Coverage},
         explain::explain,
         language::{Written, unknown},
     },
@@ -15,77 +21,142 @@ use crate::{
 /// Does what is asked; returns what to show, or what is wrong.
 ///
 /// # Errors
-/// When a file is not sound, a test fails, or there is no such rule.
-pub fn run(command: &RulesCommand) -> Result<String, String> {
-    match command {
-        RulesCommand::List => Ok(list(&embedded()?)),
-        RulesCommand::Check(files) => check(&files.files),
-        RulesCommand::Explain(asked) => explain_one(&asked.name, &asked.files),
-        RulesCommand::Test(files) => test(&files.files),
+/// When a file is not sound, a test fails, there is no such rule, or nobody runs whose rules could be read
+/// again.
+pub fn run(arguments: &RulesArguments) -> Result<String, String> {
+    let choice = || choice(arguments);
+    match &arguments.command {
+        RulesCommand::List => Ok(list(&all(&choice()?)?)),
+        RulesCommand::Check(files) => check(&files.files, &choice()?),
+        RulesCommand::Explain(asked) => explain_one(&asked.name, &asked.files, &choice()?),
+        RulesCommand::Test(files) => test(&files.files, &choice()?),
+        RulesCommand::Reload => {
+            let came = control::reload_rules(Path::new(control::SOCKET));
+            came.map_err(|error| error.to_string())?.map(|told| told + "\n")
+        }
     }
 }
 
-fn embedded() -> Result<RuleSet, String> {
-    RuleSet::embedded().map_err(|error| error.to_string())
+/// What options and configuration say about rules.
+fn choice(arguments: &RulesArguments) -> Result<Choice, String> {
+    let of_options = &arguments.rules;
+    let settings = Settings {
+        rules: of_options.rules.clone(),
+        enable_rules: of_options.enable_rules.clone(),
+        disable_rules: of_options.disable_rules.clone(),
+        ..Settings::default()
+    };
+    Configuration::load(arguments.config.as_deref(), &settings)
+        .map(|configuration| configuration.rules)
+        .map_err(|error| error.to_string())
 }
 
-/// The rules of files, or of the binary where none is given.
-fn chosen(files: &[PathBuf]) -> Result<RuleSet, String> {
+fn all(choice: &Choice) -> Result<RuleSet, String> {
+    RuleSet::load(choice).map_err(|error| error.to_string())
+}
+
+/// The rules of files, beside those of the binary; of the rules' directory where none is given.
+fn chosen(files: &[PathBuf], choice: &Choice) -> Result<RuleSet, String> {
     if files.is_empty() {
-        return embedded();
+        return all(choice);
     }
-    let mut set = RuleSet::default();
-    let added: Result<(), LoadError> = files.iter().try_for_each(|file| set.add_file(file));
-    added.map(|()| set).map_err(|error| error.to_string())
+    let added = || -> Result<RuleSet, LoadError> {
+        let mut set = RuleSet::of_binary(choice)?;
+        files.iter().try_for_each(|file| set.add_file(file).map(drop))?;
+        set.extend()?;
+        Ok(set)
+    };
+    added().map_err(|error| error.to_string())
 }
 
 fn list(set: &RuleSet) -> String {
-    let mut text =
-        format!("{:<24} built in  {}\n", reverse_shell::RULE.name, reverse_shell::RULE.mitre);
-    for Written { rule, .. } in &set.rules {
+    let mut text = String::new();
+    let mut line = |on: bool, name: &str, severity: &str, mitre: &str, place: &str, what: &str| {
+        let on = if on { "on " } else { "off" };
         // Writing to a String cannot fail.
-        let _written = writeln!(
-            text,
-            "{:<24} {:<9} {:<10} {}",
-            rule.name,
-            rule.severity.name(),
-            rule.mitre,
-            rule.description
-        );
+        let _written = writeln!(text, "{on} {name:<26} {severity:<8} {mitre:<9} {place:<9} {what}");
+    };
+    for BuiltIn { name, severity, mitre, description, .. } in patterns::BUILT_IN {
+        line(!set.has_off(name), name, severity.name(), mitre, "built in", description);
+    }
+    for Written { rule, is_on, is_embedded, file, .. } in &set.rules {
+        let place = match file.rsplit('/').next() {
+            Some(file) if !is_embedded => file,
+            _ => "built in",
+        };
+        line(*is_on, &rule.name, rule.severity.name(), &rule.mitre, place, &rule.description);
     }
     text
 }
 
-/// Each file with the embedded rules beside it, so that names cannot clash.
-fn check(files: &[PathBuf]) -> Result<String, String> {
+/// Each file with the rules of the binary beside it, so that names cannot clash.
+fn check(files: &[PathBuf], choice: &Choice) -> Result<String, String> {
+    if files.is_empty() {
+        let set = all(choice)?;
+        let own = set.rules.iter().filter(|written| !written.is_embedded);
+        let directory = choice.directory().display();
+        let text = format!("{directory}: ok, {} rules beside the built-in ones\n", own.count());
+        return Ok(text + &warnings(&set));
+    }
     let mut text = String::new();
     let mut wrong = Vec::new();
-    let mut set = embedded()?;
     for file in files {
-        let before = set.rules.len();
-        match set.add_file(file) {
-            Ok(()) => {
-                let count = set.rules.len() - before;
-                let _written = writeln!(text, "{}: ok, {count} rules", file.display());
+        match chosen(std::slice::from_ref(file), choice) {
+            Ok(set) => {
+                let own = set.rules.iter().filter(|written| !written.is_embedded);
+                let _written = writeln!(text, "{}: ok, {} rules", file.display(), own.count());
+                text.push_str(&warnings(&set));
             }
-            Err(error) => wrong.push(error.to_string()),
+            Err(error) => wrong.push(error),
         }
+    }
+    // Each file is sound; whether they are together is another question.
+    if wrong.is_empty() && files.len() > 1 {
+        wrong.extend(chosen(files, choice).err());
     }
     if wrong.is_empty() { Ok(text) } else { Err(wrong.join("\nsentinel: ")) }
 }
 
-fn explain_one(name: &str, files: &[PathBuf]) -> Result<String, String> {
-    let set = chosen(files)?;
-    let found = set.rules.iter().find(|written| written.rule.name == name);
-    found.map(|written| explain(&written.rule)).ok_or_else(|| {
-        unknown("rule", name, set.rules.iter().map(|written| written.rule.name.as_str()))
-    })
+/// What rules of files lack, a line each.
+fn warnings(set: &RuleSet) -> String {
+    let own = set.rules.iter().filter(|written| !written.is_embedded);
+    let lacks = own.filter_map(|written| {
+        let lack = Coverage::of(&written.cases).lack()?;
+        Some(format!("warning: {}: `{}` {lack}\n", written.file, written.rule.name))
+    });
+    lacks.collect()
 }
 
-fn test(files: &[PathBuf]) -> Result<String, String> {
+fn explain_one(name: &str, files: &[PathBuf], choice: &Choice) -> Result<String, String> {
+    if let Some(one) = patterns::BUILT_IN.iter().find(|one| one.name == name) {
+        return Ok(explain_built_in(one));
+    }
+    let set = chosen(files, choice)?;
+    let found = set.rules.iter().rfind(|written| written.rule.name == name);
+    let written = found.ok_or_else(|| unknown("rule", name, set.names()))?;
+    let place = match written.is_embedded {
+        true => "built in".to_owned(),
+        false => format!("from {}", written.file),
+    };
+    let state = if written.is_on { "on" } else { "off" };
+    Ok(format!("{}  {place}, {state}\n", explain(&written.rule)))
+}
+
+fn explain_built_in(one: &BuiltIn) -> String {
+    let BuiltIn { name, severity, mitre, description, false_positives } = one;
+    format!(
+        "{name}  {}  {mitre}\n  {description}\n  wrong when: {false_positives}\n  written in code: a file \
+         can neither change nor replace it; disable-rules switches it off, [[allow]] makes exceptions\n",
+        severity.name()
+    )
+}
+
+fn test(files: &[PathBuf], choice: &Choice) -> Result<String, String> {
     let mut wrong = Vec::new();
     let (mut rules, mut count) = (0, 0);
-    for Written { rule, cases } in chosen(files)?.rules {
+    for Written { rule, cases, .. } in
+        chosen(files, choice)?.rules.into_iter().filter(|one| files.is_empty() || !one.is_embedded)
+    {
         rules += 1;
         count += cases.len();
         wrong.extend(cases::run(rule, &cases));
@@ -97,42 +168,4 @@ fn test(files: &[PathBuf]) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::command_line::{RuleFiles, RuleName};
-
-    #[test]
-    fn embedded_rules_are_listed_explained_and_tested() {
-        let listed = run(&RulesCommand::List).unwrap();
-        assert!(listed.contains("reverse_shell") && listed.contains("rootkit_module_load"));
-        let name = |name: &str| RuleName { name: name.to_owned(), files: Vec::new() };
-        let explained = run(&RulesCommand::Explain(name("dropped_file_run"))).unwrap();
-        assert!(explained.contains("same object as in step made"), "{explained}");
-        assert!(explained.contains("path begins with /dev/shm/"), "{explained}");
-        let unknown = run(&RulesCommand::Explain(name("packet_sock"))).unwrap_err();
-        assert!(unknown.contains("did you mean `packet_socket`?"), "{unknown}");
-        let tested = run(&RulesCommand::Test(RuleFiles { files: Vec::new() })).unwrap();
-        assert!(tested.contains("all as they should be"), "{tested}");
-    }
-
-    #[test]
-    fn files_are_checked_with_place_and_their_tests_run() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("r.toml");
-        let text = "[[rule]]\nname = \"mine\"\nseverity = \"info\"\nmitre = \"T1000\"\n\
-                    description = \"d\"\nfalse_positives = \"f\"\n[[rule.step]]\nevent = \"exec\"\n\
-                    [[rule.test]]\nname = \"nothing\"\nexpect = \"alert\"\nevents = []\n";
-        fs::write(&file, text).unwrap();
-        let files = || RuleFiles { files: vec![file.clone()] };
-        assert!(run(&RulesCommand::Check(files())).unwrap().contains("ok, 1 rules"));
-        let failed = run(&RulesCommand::Test(files())).unwrap_err();
-        assert!(failed.contains("mine: does not alert: nothing"), "{failed}");
-        fs::write(&file, text.replace("\"exec\"", "\"exek\"")).unwrap();
-        let wrong = run(&RulesCommand::Check(files())).unwrap_err();
-        assert!(wrong.contains("r.toml:8:9: ") && wrong.contains("`exec`"), "{wrong}");
-        fs::write(&file, text.replace("mine", "packet_socket")).unwrap();
-        assert!(run(&RulesCommand::Check(files())).unwrap_err().contains("another rule"));
-    }
-}
+mod tests;

@@ -18,7 +18,8 @@ use crate::{
     control::ControlSocket,
     launch::Launched,
     privileges,
-    session::{self, Service, Setup, Told},
+    rules::RuleSet,
+    session::{self, Service, Setup, Source, Told},
     sinks::{Rotation, Sinks},
 };
 
@@ -33,8 +34,10 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
     confinement::close_standard_input()?;
     let signals = session::signals()?;
     let configuration = Configuration::load(arguments.config.as_deref(), &arguments.engines)?;
+    let rules = RuleSet::load(&configuration.rules)?.activate();
     let sinks = Sinks::open(&configuration, Rotation::Possible)?;
     let mut directories = sinks.directories()?;
+    directories.extend(configuration.rules.open()?);
     directories.extend(configuration::directory(arguments.config.as_deref())?);
     let loader = Channel::connect(&arguments.loader).map_err(|error| {
         let path = arguments.loader.display();
@@ -42,9 +45,9 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
     })?;
     let (enforce, debug) = (configuration.enforce, configuration.debug);
     let is_on_syslog = configuration.syslog.is_some();
-    let told =
-        Told { file: arguments.config.clone(), options: arguments.engines.clone(), configuration };
-    let service = sockets.as_mut().map(|sockets| service(sockets, told)).transpose()?;
+    let source = Source::File(arguments.config.clone());
+    let told = Told { source, options: arguments.engines.clone(), configuration };
+    let service = sockets.as_mut().map(service).transpose()?;
     let control = match &mut sockets {
         Some(sockets) => Some(ControlSocket::inherited(sockets.take("admins")?)),
         None => None,
@@ -59,28 +62,21 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
     }
     let launched =
         Launched { loader, loader_process: None, enforcer, enforcer_process: None, sinks };
-    let setup = Setup {
-        subscription: session::subscription(),
-        control,
-        recording: None,
-        about: confined.about,
-        service,
-        notes,
-    };
+    let setup =
+        Setup { rules, told, control, recording: None, about: confined.about, service, notes };
     let watched = session::Watched { limit: None, enforce, debug };
     session::run(watched, launched, &signals, console, setup)?;
     Ok(())
 }
 
 /// What the service manager gives this process to work with.
-fn service(sockets: &mut Sockets, told: Told) -> Result<Service, Box<dyn std::error::Error>> {
+fn service(sockets: &mut Sockets) -> Result<Service, Box<dyn std::error::Error>> {
     let notifier =
         Notifier::from_environment().map_err(|error| format!("NOTIFY_SOCKET: {error}"))?;
     Ok(Service {
         siblings: Endpoint::new(sockets.take("siblings")?)?,
         enforcer_user: confinement::account("sentinel-enforcer")?.uid,
         notifier,
-        told,
         starting: Some(Instant::now()),
     })
 }

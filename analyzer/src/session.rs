@@ -46,8 +46,8 @@ mod siblings;
 mod state;
 
 pub use error::SessionError;
-pub use reload::Told;
-pub use setup::{Setup, Watched, subscription, whole_subscription};
+pub use reload::{Source, Told};
+pub use setup::{Setup, Watched, whole_subscription};
 pub use siblings::Service;
 use state::State;
 
@@ -101,6 +101,11 @@ pub fn run(
     setup: Setup,
 ) -> Result<(), SessionError> {
     let Launched { loader, mut loader_process, enforcer, mut enforcer_process, sinks } = launched;
+    let mut stream = Stream::with_rules(setup.rules, watched.debug);
+    let subscription = match setup.recording {
+        Some(_) => whole_subscription(),
+        None => setup::subscription(stream.analysis().needs()),
+    };
     let mut session = Session {
         loader: None,
         loader_about: None,
@@ -113,7 +118,8 @@ pub fn run(
         enforce: watched.enforce,
         enforcement: None,
         enforcer_since: Instant::now(),
-        subscription: setup.subscription,
+        subscription,
+        told: setup.told,
         hooks: Vec::new(),
         limits: Vec::new(),
         notes: setup.notes,
@@ -121,7 +127,7 @@ pub fn run(
         deadline: Instant::now() + START_LIMIT,
         heard_at: Instant::now(),
         is_silent: false,
-        stream: Stream::new(watched.debug),
+        stream,
         recording: setup.recording,
         control: setup.control,
         admins_wait: false,
@@ -173,6 +179,7 @@ struct Session {
     enforcement: Option<Enforcement>,
     enforcer_since: Instant,
     subscription: Subscription,
+    told: Told,
     hooks: Vec<String>,
     limits: Vec<Limit>,
     notes: Vec<String>,
@@ -233,11 +240,11 @@ impl Session {
             self.hear_enforcer();
             self.show_banner();
             if self.admins_wait || events.iter().any(|event| event.token() == CONTROL) {
-                self.serve_control(&registry);
+                self.serve_control(&registry)?;
             }
             let asked = match signals.read_signal() {
                 Ok(Some(signal)) if self.service.is_some() && is_hangup(&signal) => {
-                    self.reload();
+                    self.reload()?;
                     false
                 }
                 Ok(Some(_)) => true,
@@ -300,7 +307,8 @@ impl Session {
                 Err(error) => return Err(broken(&error)),
             };
             let message = decode(frame).map_err(|error| broken(&error))?;
-            self.state = self.state.after(&message)?;
+            let before = self.state;
+            self.state = before.after(&message)?;
             self.heard_at = Instant::now();
             if let Some(recording) = &mut self.recording {
                 recording.write(frame).map_err(SessionError::Recording)?;
@@ -315,9 +323,11 @@ impl Session {
                     self.scope = escape(scope.as_bytes());
                     self.hooks = hooks.into_iter().map(str::to_owned).collect();
                     self.limits = limits;
-                    self.started = Instant::now();
-                    if let Some(service) = &mut self.service {
-                        service.say("watches");
+                    if before == State::Subscribing {
+                        self.started = Instant::now();
+                        if let Some(service) = &mut self.service {
+                            service.say("watches");
+                        }
                     }
                     Some(AnalyzerMessage::TakeSnapshot)
                 }

@@ -41,6 +41,17 @@ pub struct Status {
     pub alerts: Alerts,
     /// The newest ones, newest first.
     pub last_alerts: Vec<LastAlert>,
+    /// Of the rules.
+    pub sequences: Sequences,
+}
+
+/// Begun sequences of rules.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sequences {
+    /// Under way.
+    pub under_way: u64,
+    /// So many had to make room for others so far.
+    pub evicted: u64,
 }
 
 /// One of Sentinel's processes, as it described itself.
@@ -206,6 +217,8 @@ impl Status {
             "alerts",
             &format_args!("critical {critical} · high {high} · warning {warning} · info {info}"),
         );
+        let Sequences { under_way, evicted } = &self.sequences;
+        line("sequences", &format_args!("{under_way} under way · {evicted} made room for others"));
         line("processes", &format_args!("{} known to live", self.processes));
         for alert in &self.last_alerts {
             let LastAlert { timestamp, severity, pattern_name, pid, action, message } = alert;
@@ -243,6 +256,7 @@ mod tests {
             rules: vec!["reverse_shell".into()],
             events: Events { dropped: 4, dropped_urgent: 1, ..Events::default() },
             processes: 9,
+            sequences: Sequences { under_way: 5, evicted: 6 },
             alerts: Alerts { critical: 2, ..Alerts::default() },
             parts: vec![
                 Part { restarts: Some(2), ..Part::of("loader", Some(&about), 61_000_000_000) },
@@ -270,6 +284,7 @@ mod tests {
             "dropped 4 (urgent 1)",
             "critical 2",
             "9 known",
+            "5 under way · 6 made",
         ] {
             assert!(text.contains(words), "{words} in\n{text}");
         }

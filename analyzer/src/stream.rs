@@ -8,6 +8,7 @@ use crate::{
     analysis::Analysis,
     event::{self, Event, RecordError},
     merge::Merge,
+    rules::Active,
     sensor_state::Gap,
 };
 
@@ -72,6 +73,11 @@ impl Stream {
     /// A stream whose analysis keeps notes, if `debug`.
     pub fn new(debug: bool) -> Self {
         Self { analysis: Analysis::new(debug), ..Self::default() }
+    }
+
+    /// A stream whose analysis looks for `rules`, likewise.
+    pub fn with_rules(rules: Active, debug: bool) -> Self {
+        Self { analysis: Analysis::with_rules(rules, debug), ..Self::default() }
     }
 
     /// Follows a message.

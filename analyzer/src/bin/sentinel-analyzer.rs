@@ -7,10 +7,10 @@ use std::{
 
 use clap::Parser;
 use sentinel_analyzer::{
-    command_line::ServiceArguments, configuration::ConfigurationError, service,
+    command_line::ServiceArguments, configuration::ConfigurationError, rules::LoadError, service,
 };
 
-/// What wrong options end with, and so a wrong configuration.
+/// What wrong options end with, and so wrong configuration or rules.
 const WRONG_USE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Not eprintln!, which panics when standard error is closed.
             let _told = writeln!(io::stderr(), "sentinel-analyzer: {error}");
-            let is_wrong_use = error.is::<ConfigurationError>();
+            let is_wrong_use = error.is::<ConfigurationError>() || error.is::<LoadError>();
             if is_wrong_use { WRONG_USE.into() } else { ExitCode::FAILURE }
         }
     }

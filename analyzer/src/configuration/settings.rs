@@ -35,6 +35,20 @@ pub struct Settings {
     #[arg(default_missing_value = "true", hide_possible_values = true, help_heading = "Patterns")]
     pub grimoire_debug: Option<bool>,
 
+    /// Take more rules from the *.toml files of this directory [default: /etc/sentinel/rules.d, if it is
+    /// there]
+    #[arg(long, value_name = "DIR", help_heading = "Patterns")]
+    #[serde(deserialize_with = "absolute")]
+    pub rules: Option<PathBuf>,
+
+    /// Look for these rules too, which are off by default
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Patterns")]
+    pub enable_rules: Option<Vec<String>>,
+
+    /// Do not look for these rules
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Patterns")]
+    pub disable_rules: Option<Vec<String>>,
+
     /// Append alerts of all engines to a file, as JSON lines
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true", hide_possible_values = true, help_heading = "Alerts")]
@@ -63,6 +77,9 @@ impl Settings {
             grimoire_enforce: self.grimoire_enforce.or(other.grimoire_enforce),
             grimoire_log: self.grimoire_log.or(other.grimoire_log),
             grimoire_debug: self.grimoire_debug.or(other.grimoire_debug),
+            rules: self.rules.or(other.rules),
+            enable_rules: self.enable_rules.or(other.enable_rules),
+            disable_rules: self.disable_rules.or(other.disable_rules),
             enable_json_log: self.enable_json_log.or(other.enable_json_log),
             json_log_path: self.json_log_path.or(other.json_log_path),
             enable_syslog: self.enable_syslog.or(other.enable_syslog),

@@ -23,8 +23,8 @@ const SHIPPED: &str = include_str!("../../../packaging/config/analyzer.toml");
 fn the_file_knows_the_options_under_their_names() {
     assert!(keys().len() >= 8);
     for key in keys() {
-        // An array suits none of them.
-        let (_, why) = parse(&format!("{key} = []")).unwrap_err();
+        // A fraction suits none of them.
+        let (_, why) = parse(&format!("{key} = 1.5")).unwrap_err();
         assert!(!why.contains("unknown field") && why.contains(&key), "{key}: {why}");
     }
 }
@@ -143,15 +143,25 @@ fn a_change_is_applied_or_told_to_need_a_restart() {
     let after = Configuration {
         enforce: true,
         debug: true,
+        rules: Choice {
+            directory: Some(PathBuf::from("/r")),
+            enabled: vec!["a".into()],
+            disabled: vec!["b".into()],
+        },
         patterns_log: Some(PathBuf::from("/p")),
         json_log: Some(PathBuf::from("/j")),
         syslog: Some(SyslogTarget::default()),
     };
     let mut running = before.clone();
     let changes = running.take_over(&after);
-    assert_eq!(changes.applied, ["grimoire-enforce", "grimoire-debug"]);
-    assert_eq!(changes.needs_restart, ["grimoire-log", "enable-json-log", "enable-syslog"]);
-    assert_eq!(running, Configuration { enforce: true, debug: true, ..before });
+    assert_eq!(
+        changes.applied,
+        ["grimoire-enforce", "grimoire-debug", "enable-rules", "disable-rules"]
+    );
+    let later = ["rules", "grimoire-log", "enable-json-log", "enable-syslog"];
+    assert_eq!(changes.needs_restart, later);
+    let rules = Choice { directory: None, ..after.rules.clone() };
+    assert_eq!(running, Configuration { enforce: true, debug: true, rules, ..before });
     let same = running.clone();
     assert_eq!(running.take_over(&same), Changes::default());
 

@@ -73,6 +73,31 @@ impl Case {
     }
 }
 
+/// Of which kinds the cases of a rule are.
+#[derive(Debug, Clone, Copy)]
+pub struct Coverage {
+    has_positive: bool,
+    has_near_miss: bool,
+}
+
+impl Coverage {
+    /// Of these cases.
+    pub fn of(cases: &[Case]) -> Self {
+        let has = |alert| cases.iter().any(|case| case.alert == alert);
+        Self { has_positive: has(true), has_near_miss: has(false) }
+    }
+
+    /// What is lacking, in words.
+    pub fn lack(self) -> Option<&'static str> {
+        match (self.has_positive, self.has_near_miss) {
+            (true, true) => None,
+            (false, true) => Some("has no test that shows that it alerts"),
+            (true, false) => Some("has no test of a near miss, on which it must not alert"),
+            (false, false) => Some("has no tests"),
+        }
+    }
+}
+
 /// Runs a rule's cases; returns what is wrong, one line each.
 pub fn run(rule: Rule, cases: &[Case]) -> Vec<String> {
     let name = rule.name.clone();

@@ -7,6 +7,8 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
+use sentinel_ipc::frame::KindSet;
+
 use super::{
     compile::{Compiled, CompiledRule},
     fields::Seen,
@@ -23,12 +25,16 @@ use crate::{
 };
 
 mod advance;
+mod pressure;
 mod report;
+mod swap;
 #[cfg(test)]
 mod tests;
 
 use advance::{Progress, begin, go_on};
+use pressure::Pressure;
 use report::{is_news, steps};
+pub use swap::Swap;
 
 /// The engine: rules, and what of them is under way.
 #[derive(Debug, Default)]
@@ -37,6 +43,7 @@ pub struct Engine {
     sequences: Sequences,
     /// Rules that were reported of a process, and when.
     reported: HashMap<ProcessId, Vec<(usize, u64)>>,
+    pressure: Pressure,
 }
 
 impl Engine {
@@ -47,12 +54,17 @@ impl Engine {
 
     /// Forgets all but the rules.
     pub fn restart(&mut self) {
-        (self.sequences, self.reported) = (Sequences::default(), HashMap::new());
+        *self = Self::new(std::mem::take(&mut self.compiled));
     }
 
     /// What it looks for.
     pub fn rules(&self) -> &[CompiledRule] {
         self.compiled.rules()
+    }
+
+    /// What the sensor must be asked for.
+    pub fn needs(&self) -> KindSet {
+        self.compiled.needs()
     }
 
     /// Sequences under way.
@@ -86,13 +98,15 @@ impl Engine {
             begin(&self.compiled, &mut self.sequences, number, &seen, &mut progress);
         }
         self.conclude(progress, &seen, verdicts);
+        self.pressure.tell(event.timestamp, &self.sequences, processes, verdicts);
         if kind == EventKind::Exit {
             self.forget(event.process);
         }
     }
 
     /// Lets time go on to `now`, CLOCK_BOOTTIME in ns.
-    pub fn time(&mut self, now: u64, processes: &ProcessTable) {
+    pub fn time(&mut self, now: u64, processes: &ProcessTable, verdicts: &mut Verdicts) {
+        self.pressure.tell(now, &self.sequences, processes, verdicts);
         self.sequences.expire(now);
         // An exit may have been lost.
         if self.reported.len() > processes.len() {

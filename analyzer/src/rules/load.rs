@@ -9,8 +9,9 @@ use sentinel_ipc::small_file::{self, SmallFileError};
 
 use super::{
     compile::Compiled,
-    language::{self, LanguageError, Written},
+    language::{self, Extension, LanguageError, Written, Wrong, unknown},
 };
+use crate::patterns::{self, Exceptions};
 
 /// Rules that are always there, with the names of their files.
 const EMBEDDED: [(&str, &str); 3] = [
@@ -23,14 +24,32 @@ const EMBEDDED: [(&str, &str); 3] = [
 const MAX_BYTES: u64 = 1 << 20;
 /// Files of one directory at the most.
 const MAX_FILES: usize = 1024;
+/// Bytes of one directory's files at the most.
+const MAX_TOTAL: usize = 16 << 20;
 /// Rules of a set at the most.
 const MAX_RULES: usize = 4096;
 
-/// Rules with their tests, no two of the same name.
+/// Rules with their tests; of those that are on, no two of the same name.
 #[derive(Debug, Default)]
 pub struct RuleSet {
     /// In the order of their files.
     pub rules: Vec<Written>,
+    /// Names of rules of the binary that others may take.
+    pub(super) replaceable: Vec<String>,
+    /// Names of patterns written in code that are off, and what they are not about.
+    pub(super) off: Vec<String>,
+    pub(super) allow: Vec<Extension>,
+    /// Files that add to rules, and what they say.
+    additions: Vec<(String, String)>,
+}
+
+/// What is looked for.
+#[derive(Debug, Default)]
+pub struct Active {
+    /// The rules that are on.
+    pub rules: Compiled,
+    /// What of the patterns written in code is not told.
+    pub exceptions: Exceptions,
 }
 
 /// Why rules are not used.
@@ -46,8 +65,8 @@ pub enum LoadError {
     NotText(PathBuf),
     /// Something in a file is wrong.
     Wrong(LanguageError),
-    /// A rule of this file has the name of one that is there already.
-    Twice(String, String),
+    /// The configuration says something about rules that cannot be.
+    Choice(String),
 }
 
 impl fmt::Display for LoadError {
@@ -56,13 +75,15 @@ impl fmt::Display for LoadError {
             Self::File(error) => error.fmt(to),
             Self::Unreadable(path, error) => write!(to, "{}: {error}", path.display()),
             Self::TooMany(path) => {
-                write!(to, "{}: more than {MAX_FILES} files or {MAX_RULES} rules", path.display())
+                let path = path.display();
+                write!(
+                    to,
+                    "{path}: more than {MAX_FILES} files, {MAX_RULES} rules or {MAX_TOTAL} bytes"
+                )
             }
             Self::NotText(path) => write!(to, "{}: it is not UTF-8 text", path.display()),
             Self::Wrong(error) => error.fmt(to),
-            Self::Twice(file, name) => {
-                write!(to, "{file}: there is another rule `{name}`: give this one another name")
-            }
+            Self::Choice(why) => write!(to, "{why}"),
         }
     }
 }
@@ -78,6 +99,9 @@ impl RuleSet {
         let mut set = Self::default();
         for (file, text) in EMBEDDED {
             set.add_text(file, text)?;
+        }
+        for written in &mut set.rules {
+            written.is_embedded = true;
         }
         Ok(set)
     }
@@ -99,17 +123,25 @@ impl RuleSet {
             }
         }
         files.sort();
-        files.iter().try_for_each(|file| self.add_file(file))
+        let mut total = 0;
+        for file in files {
+            total += self.add_file(&file)?;
+            if total > MAX_TOTAL {
+                return Err(LoadError::TooMany(directory.to_owned()));
+            }
+        }
+        Ok(())
     }
 
-    /// Adds the rules of a file.
+    /// Adds the rules of a file; returns its length in bytes.
     ///
     /// # Errors
     /// When it cannot be read or is not sound; the set is of no use then.
-    pub fn add_file(&mut self, path: &Path) -> Result<(), LoadError> {
+    pub fn add_file(&mut self, path: &Path) -> Result<usize, LoadError> {
         let bytes = small_file::read(path, MAX_BYTES).map_err(LoadError::File)?;
         let text = str::from_utf8(&bytes).map_err(|_| LoadError::NotText(path.to_owned()))?;
-        self.add_text(&path.display().to_string(), text)
+        self.add_text(&path.display().to_string(), text)?;
+        Ok(text.len())
     }
 
     /// Adds the rules in `text`, which the file of this name holds.
@@ -118,21 +150,81 @@ impl RuleSet {
     /// When something in it is wrong.
     pub fn add_text(&mut self, file: &str, text: &str) -> Result<(), LoadError> {
         for written in language::parse(file, text).map_err(LoadError::Wrong)? {
-            let name = &written.rule.name;
-            if self.rules.iter().any(|known| known.rule.name == *name) {
-                return Err(LoadError::Twice(file.to_owned(), name.clone()));
+            if let Some(why) = self.obstacle(&written.rule.name) {
+                let wrong = Wrong::new(written.span, why);
+                return Err(LoadError::Wrong(LanguageError::new(file, text, wrong)));
             }
             if self.rules.len() >= MAX_RULES {
                 return Err(LoadError::TooMany(PathBuf::from(file)));
             }
             self.rules.push(written);
         }
+        self.additions.push((file.to_owned(), text.to_owned()));
         Ok(())
     }
 
-    /// The rules, ready to be looked for.
-    pub fn compile(self) -> Compiled {
-        Compiled::new(self.rules.into_iter().map(|written| written.rule).collect())
+    /// Why there can be no other rule of this name.
+    fn obstacle(&self, name: &str) -> Option<String> {
+        if patterns::is_built_in(name) {
+            return Some(format!("`{name}` is built in: give this rule another name"));
+        }
+        let known = self.rules.iter().rfind(|known| known.rule.name == name)?;
+        let is_replaceable = self.replaceable.iter().any(|one| one == name);
+        match known.is_embedded {
+            true if is_replaceable => None,
+            true => Some(format!(
+                "`{name}` is built in: give this rule another name, or disable that one first \
+                 (disable-rules)"
+            )),
+            false => Some(format!(
+                "there is another rule `{name}` in {}: give this one another name",
+                known.file
+            )),
+        }
+    }
+
+    /// Whether this pattern written in code is off.
+    pub fn has_off(&self, name: &str) -> bool {
+        self.off.iter().any(|off| off == name)
+    }
+
+    /// Names of all rules, on or off, and of the patterns written in code.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let in_code = patterns::BUILT_IN.iter().map(|one| one.name);
+        in_code.chain(self.rules.iter().map(|written| written.rule.name.as_str()))
+    }
+
+    /// Adds to rules what `[[allow]]` tables say.
+    ///
+    /// # Errors
+    /// When something in them is wrong.
+    pub fn extend(&mut self) -> Result<(), LoadError> {
+        for (file, text) in std::mem::take(&mut self.additions) {
+            let kinds_of = |name: &str| match self.rules.iter().rfind(|one| one.rule.name == name) {
+                Some(written) => Ok(Some(written.rule.kinds())),
+                None if patterns::is_built_in(name) => Ok(None),
+                None => Err(unknown("rule", name, self.names())),
+            };
+            let extensions =
+                language::extensions(&file, &text, &kinds_of).map_err(LoadError::Wrong)?;
+            for extension in extensions {
+                let is_meant = |one: &&mut Written| one.rule.name == extension.rule;
+                match self.rules.iter_mut().rfind(is_meant) {
+                    Some(written) => written.rule.allow.push(extension.allowed),
+                    None => self.allow.push(extension),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is on, ready to be looked for.
+    pub fn activate(self) -> Active {
+        let on = self.rules.into_iter().filter(|written| written.is_on);
+        Active {
+            rules: Compiled::new(on.map(|written| written.rule).collect()),
+            exceptions: Exceptions::new(self.off, self.allow),
+        }
     }
 }
 

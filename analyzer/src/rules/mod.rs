@@ -2,10 +2,11 @@
 //! kind of event (`compile`), looked for in the stream (`engine`, `sequences`). What rules can ask of
 //! events stands in two tables, `kinds` and `fields`.
 //!
-//! Rules come from the binary ([`RuleSet::embedded`]) and from files, which are the operator's word:
+//! Rules come from the binary ([`RuleSet::embedded`]) and from a directory of files, which are the operator's word:
 //! they are trusted to be meant, and checked to be sound. A set with one mistake is refused whole.
 
 pub mod cases;
+pub mod choice;
 pub mod compile;
 pub mod engine;
 pub mod explain;
@@ -20,5 +21,6 @@ mod reference;
 pub mod rule;
 pub mod sequences;
 
+pub use choice::Choice;
 pub use engine::Engine;
-pub use load::{LoadError, RuleSet};
+pub use load::{Active, LoadError, RuleSet};

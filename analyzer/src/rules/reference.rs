@@ -216,7 +216,7 @@ fn action(kind: &str, number: u32, inode: u64) -> Action {
 }
 
 /// Three generations of processes and one beside them, then what they do, close together.
-fn streams() -> impl Strategy<Value = Vec<Event>> {
+pub(super) fn streams() -> impl Strategy<Value = Vec<Event>> {
     let kinds = prop_oneof![
         16 => Just("open"), 16 => Just("connect"), 12 => Just("exec"), 1 => Just("exit")
     ];
@@ -244,7 +244,7 @@ fn streams() -> impl Strategy<Value = Vec<Event>> {
 }
 
 /// What is said of a step beside its event.
-type Words = (
+pub(super) type Words = (
     &'static str,
     Option<u32>,
     &'static str,
@@ -255,7 +255,7 @@ type Words = (
     Option<(&'static str, bool)>,
 );
 
-fn steps() -> impl Strategy<Value = Words> {
+pub(super) fn steps() -> impl Strategy<Value = Words> {
     let kinds = || select(vec!["open", "connect", "exec"]);
     (
         kinds(),
@@ -270,7 +270,7 @@ fn steps() -> impl Strategy<Value = Words> {
 }
 
 /// The text of a rule.
-fn text(window: u64, steps: &[Words]) -> String {
+pub(super) fn text(window: u64, steps: &[Words]) -> String {
     let mut text = format!(
         "[[rule]]\nname = \"r\"\nseverity = \"high\"\nmitre = \"T1059\"\ndescription = \"d\"\n\
          false_positives = \"f\"\nwindow = \"{window}ns\"\n"

@@ -3,7 +3,7 @@
 //! A sequence waits with the process that took its last step, or, if anyone may take the next one,
 //! with that step. There is room for [`MAX_OF_PROCESS`] with a process, [`MAX_OF_STEP`] with a step
 //! and [`MAX_IN_TOTAL`] in all; when there is none, the sequence goes that would expire first, and is
-//! counted.
+//! counted. Who crowds out others is told as an alert of its own (`engine::pressure`).
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -95,6 +95,15 @@ impl Sequence {
     }
 }
 
+/// Where there was no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crowd {
+    /// At this place.
+    At(Place),
+    /// In all.
+    Everywhere,
+}
+
 /// All sequences under way.
 #[derive(Debug, Default)]
 pub struct Sequences {
@@ -102,6 +111,7 @@ pub struct Sequences {
     by_expiry: BTreeMap<(u64, u64), Place>,
     next_serial: u64,
     evicted: u64,
+    crowd: Option<Crowd>,
 }
 
 impl Sequences {
@@ -118,6 +128,40 @@ impl Sequences {
     /// How many had to go for others so far.
     pub fn evicted(&self) -> u64 {
         self.evicted
+    }
+
+    /// Where one had to go for others last.
+    pub fn crowd(&self) -> Option<Crowd> {
+        self.crowd
+    }
+
+    /// Who took the last steps of those that wait where there was no room.
+    pub fn crowd_of(&self, crowd: Crowd) -> impl Iterator<Item = ProcessId> {
+        let is_meant =
+            move |place: &Place| crowd == Crowd::Everywhere || crowd == Crowd::At(*place);
+        let crowded = self.waiting.iter().filter(move |(place, _)| is_meant(place));
+        crowded.flat_map(|(_, waiting)| waiting.iter().map(|one| one.process))
+    }
+
+    /// Gives rules new numbers; what waits for a step of those that get none goes. Returns how many
+    /// went.
+    pub fn renumber(&mut self, new: impl Fn(usize) -> Option<usize>) -> usize {
+        let before = self.len();
+        self.by_expiry.clear();
+        for (place, waiting) in std::mem::take(&mut self.waiting) {
+            for mut one in waiting {
+                let Some(rule) = new(one.rule) else { continue };
+                one.rule = rule;
+                let place = match place {
+                    Place::Process(process) => Place::Process(process),
+                    Place::Step(_, step) => Place::Step(rule, step),
+                };
+                self.by_expiry.insert((one.expires, one.serial), place);
+                self.waiting.entry(place).or_default().push(one);
+            }
+        }
+        self.crowd = None;
+        before - self.len()
     }
 
     /// Those that wait at `place`.
@@ -139,12 +183,14 @@ impl Sequences {
             let first = self.at(place).iter().map(|one| (one.expires, one.serial)).min();
             self.remove(place, |one| Some((one.expires, one.serial)) == first);
             self.evicted += 1;
+            self.crowd = Some(Crowd::At(place));
         }
         while self.by_expiry.len() >= MAX_IN_TOTAL
             && let Some((key, place)) = self.by_expiry.first_key_value().map(|(k, p)| (*k, *p))
         {
             self.remove(place, |one| (one.expires, one.serial) == key);
             self.evicted += 1;
+            self.crowd = Some(Crowd::Everywhere);
         }
         self.next_serial += 1;
         sequence.serial = self.next_serial;

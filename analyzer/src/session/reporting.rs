@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use mio::Registry;
 use sentinel_ipc::{clock, frame::Mode};
 
-use super::{CONTROL, Session, State};
+use super::{CONTROL, Session, SessionError, State};
 use crate::{
     console::{Banner, Status},
+    control::{Answer, Asked},
     enforcement::Enforcement,
     status::{self, Part},
 };
@@ -17,15 +18,25 @@ const ENFORCER_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Session {
     /// Answers administrators.
-    pub(super) fn serve_control(&mut self, registry: &Registry) {
-        let Some(mut control) = self.control.take() else { return };
+    pub(super) fn serve_control(&mut self, registry: &Registry) -> Result<(), SessionError> {
+        let Some(mut control) = self.control.take() else { return Ok(()) };
         self.admins_wait = control.accept(registry, CONTROL);
-        let processes = self.stream.analysis().processes();
-        control.serve(|| self.status(processes));
+        let mut served = Ok(());
+        control.serve(|asked| match asked {
+            Asked::Status => Answer::Status(Box::new(self.status())),
+            Asked::ReloadRules => Answer::Rules(self.renew().unwrap_or_else(|error| {
+                let told = error.to_string();
+                served = Err(error);
+                Err(told)
+            })),
+        });
         self.control = Some(control);
+        served
     }
 
-    fn status(&self, processes: usize) -> status::Status {
+    fn status(&mut self) -> status::Status {
+        let analysis = self.stream.analysis();
+        let (processes, (under_way, evicted)) = (analysis.processes(), analysis.sequences());
         let (counters, processed) = self.stream.since_ready();
         let now = clock::boot_ns().unwrap_or(0);
         let others = [
@@ -49,6 +60,10 @@ impl Session {
             processes: u64::try_from(processes).unwrap_or(u64::MAX),
             alerts: self.delivery.counts(),
             last_alerts: self.delivery.last(),
+            sequences: status::Sequences {
+                under_way: u64::try_from(under_way).unwrap_or(u64::MAX),
+                evicted,
+            },
         }
     }
 
@@ -121,8 +136,9 @@ impl Session {
 
     pub(super) fn summarize(&mut self) {
         let (elapsed, processed) = (self.started.elapsed(), self.stream.processed());
-        let processes = self.stream.analysis().processes();
-        self.delivery.summary(elapsed, self.totals, processed, processes);
+        let analysis = self.stream.analysis();
+        let (processes, sequences) = (analysis.processes(), analysis.sequences());
+        self.delivery.summary(elapsed, self.totals, processed, processes, sequences);
     }
 }
 

@@ -7,10 +7,10 @@ use sentinel_ipc::{
     kernel_abi::kind,
 };
 
-use super::Service;
+use super::{Service, Told};
 use crate::{
-    analysis, command_line::RunArguments, configuration::Configuration, control::ControlSocket,
-    recording::Recording,
+    command_line::RunArguments, configuration::Configuration, control::ControlSocket,
+    recording::Recording, rules::Active,
 };
 
 /// What is watched, and what for.
@@ -36,8 +36,10 @@ impl Watched {
 
 /// What a session is for, beside what the command line says.
 pub struct Setup {
-    /// What the loader is asked for.
-    pub subscription: Subscription,
+    /// What is looked for.
+    pub rules: Active,
+    /// What it was told, and by what.
+    pub told: Told,
     /// Where administrators ask.
     pub control: Option<ControlSocket>,
     /// Where its frames are kept.
@@ -50,10 +52,9 @@ pub struct Setup {
     pub notes: Vec<String>,
 }
 
-/// What the engines need to be told.
-pub fn subscription() -> Subscription {
-    let rules = analysis::embedded_rules().needs();
-    Subscription::to(analysis::needs(rules).with(KindSet::of(&[kind::CANARY])))
+/// What engines that need `kinds` are to be told.
+pub(super) fn subscription(kinds: KindSet) -> Subscription {
+    Subscription::to(kinds.with(KindSet::of(&[kind::CANARY])))
 }
 
 /// All there is to tell, but for files that are of no class.

@@ -18,7 +18,7 @@ use sentinel_ipc::{
     notify::Notifier,
 };
 
-use super::{ENFORCER, LOADER, START_LIMIT, Session, SessionError, State, Told};
+use super::{ENFORCER, LOADER, START_LIMIT, Session, SessionError, State};
 use crate::{enforcement::Enforcement, sensor_state};
 
 /// How long no loader may call before this process ends, to be started again and call itself.
@@ -37,8 +37,6 @@ pub struct Service {
     pub enforcer_user: Uid,
     /// The service manager.
     pub notifier: Notifier,
-    /// Its configuration.
-    pub told: Told,
     /// When it began, until it has said that it is ready.
     pub starting: Option<Instant>,
 }

@@ -41,10 +41,51 @@ fn cut(now: u64, pid: u32, number: u32) -> Event {
 
 /// How many alerts an event brings.
 fn alerts(engine: &mut Engine, processes: &mut ProcessTable, event: &Event) -> usize {
+    findings(engine, processes, event).len()
+}
+
+fn findings(engine: &mut Engine, processes: &mut ProcessTable, event: &Event) -> Vec<Finding> {
     let mut verdicts = Verdicts::default();
     processes.apply(event);
     engine.observe(event, processes, &Cgroups::default(), &mut verdicts);
-    verdicts.findings.len()
+    verdicts.findings
+}
+
+fn forks(parent: u32, child: u32) -> Event {
+    let id = |tgid| ProcessId { tgid, start_time: 1 };
+    let (child_cgroup_id, shares_descriptors) = (1, false);
+    let (parent, child) = (id(parent), id(child));
+    let action = Action::Fork { child, child_cgroup_id, parent, shares_descriptors };
+    Event::of(1, parent, action)
+}
+
+#[test]
+fn whoever_crowds_out_others_is_told_now_and_then() {
+    let (mut engine, mut processes) = (engine("any"), ProcessTable::default());
+    let second = 1_000_000_000;
+    // 1 is everybody's ancestor, 7 that of the crowd.
+    for (parent, child) in
+        [(1, 5), (1, 6), (6, 7)].into_iter().chain((100..300).map(|pid| (7, pid)))
+    {
+        alerts(&mut engine, &mut processes, &forks(parent, child));
+    }
+    alerts(&mut engine, &mut processes, &made(1, 5, 1));
+    let mut told = Vec::new();
+    for number in 0..2000 {
+        let event = made(1, 100 + number % 200, 10 + number);
+        told.extend(findings(&mut engine, &mut processes, &event));
+    }
+    assert_eq!(told.len(), 1);
+    assert_eq!((&*told[0].rule.name, told[0].process.tgid), ("pattern_state_exhausted", 7));
+    assert!(told[0].message.starts_with("1 begun sequences"), "{}", told[0].message);
+    let mut later = Verdicts::default();
+    engine.time(59 * second, &processes, &mut later);
+    assert!(later.findings.is_empty());
+    engine.time(61 * second, &processes, &mut later);
+    assert_eq!(later.findings.len(), 1);
+    assert!(later.findings[0].message.starts_with("976 begun"), "{}", later.findings[0].message);
+    engine.time(200 * second, &processes, &mut later);
+    assert_eq!(later.findings.len(), 1, "nothing new");
 }
 
 #[test]
@@ -68,7 +109,7 @@ fn what_a_process_began_ends_with_it_or_with_its_window() {
     let end = Event::of(2, ProcessId { tgid: 5, start_time: 1 }, Action::Exit);
     alerts(&mut engine, &mut processes, &end);
     assert_eq!(engine.under_way(), 98);
-    engine.time(1_000_000_002, &processes);
+    engine.time(1_000_000_002, &processes, &mut Verdicts::default());
     assert_eq!((engine.under_way(), engine.evicted()), (0, 0));
 }
 
@@ -77,7 +118,8 @@ fn many_processes_that_begin_sequences_take_bounded_room() {
     let (mut engine, mut processes) = (engine("tree"), ProcessTable::default());
     let room = u32::try_from(MAX_IN_TOTAL).unwrap();
     for pid in 1..=room + 1000 {
-        alerts(&mut engine, &mut processes, &made(u64::from(pid), pid, 3));
+        let told = alerts(&mut engine, &mut processes, &made(u64::from(pid), pid, 3));
+        assert_eq!(told, usize::from(pid == room + 1), "the first that had to go is told");
         processes.forget(ProcessId { tgid: pid, start_time: 1 });
     }
     assert_eq!((engine.under_way(), engine.evicted()), (MAX_IN_TOTAL, 1000));

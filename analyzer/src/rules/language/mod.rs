@@ -1,20 +1,23 @@
 //! Rule files: TOML text becomes [`Rule`]s, or one precise complaint.
 
+use std::ops::Range;
+
+mod allow;
 mod condition;
 pub mod duration;
 mod error;
 mod step;
 pub(super) mod table;
 
+pub use allow::Extension;
 pub use error::{LanguageError, Wrong, unknown};
 use table::{Item, Table, text, unlike};
-use toml::de::DeTable;
+use toml::{Spanned, de::DeTable};
 
 use super::{
     cases::{self, Case},
-    glob::Glob,
     kinds::Kinds,
-    rule::{Allowed, Rule, Step},
+    rule::{Rule, Step},
 };
 use crate::alert::Severity;
 
@@ -23,12 +26,14 @@ const MAX_STEPS: usize = 16;
 /// How long a rule of one step stays silent about a process, unless it says so itself; ns.
 const DEFAULT_WINDOW: u64 = 10_000_000_000;
 
+const FILE: &[&str] = &["rule", "allow"];
 const RULE: &[&str] = &[
     "name",
     "severity",
     "mitre",
     "description",
     "false_positives",
+    "default",
     "references",
     "window",
     "step",
@@ -45,6 +50,14 @@ pub struct Written {
     pub rule: Rule,
     /// What it must and must not see.
     pub cases: Vec<Case>,
+    /// The file that it stands in.
+    pub file: String,
+    /// Where in the file, in bytes.
+    pub span: Range<usize>,
+    /// Whether it is looked for: unless it says otherwise, and nobody switches it on or off.
+    pub is_on: bool,
+    /// Whether it is one of the binary's.
+    pub is_embedded: bool,
 }
 
 /// Reads the rules in `text`; `file` names it in errors.
@@ -52,32 +65,55 @@ pub struct Written {
 /// # Errors
 /// At the first thing that is wrong.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Written>, LanguageError> {
-    let located = |wrong| LanguageError::new(file, text, wrong);
-    let whole = DeTable::parse(text).map_err(|error| {
-        let why: Vec<&str> = error.message().lines().collect();
-        located(Wrong::new(error.span().unwrap_or_default(), why.join("; ")))
-    })?;
-    rules(whole.get_ref()).map_err(located)
+    whole(text)
+        .and_then(|whole| rules(file, whole.get_ref()))
+        .map_err(|wrong| LanguageError::new(file, text, wrong))
 }
 
-fn rules(whole: &DeTable<'_>) -> Result<Vec<Written>, Wrong> {
-    let table = Table::with_keys(whole, 0..0, "a rule file", &["rule"])?;
+/// Reads the `[[allow]]` tables in `text`, which are about rules of any file: `kinds_of` gives the kinds
+/// of events that a rule of this name looks at, or what is wrong with the name.
+///
+/// # Errors
+/// At the first thing that is wrong.
+pub fn extensions(
+    file: &str,
+    text: &str,
+    kinds_of: &dyn Fn(&str) -> Result<Option<Kinds>, String>,
+) -> Result<Vec<Extension>, LanguageError> {
+    let all = |whole: &DeTable<'_>| {
+        let table = Table::with_keys(whole, 0..0, "a rule file", FILE)?;
+        table.list("allow")?.iter().map(|item| allow::extension(item, kinds_of)).collect()
+    };
+    whole(text)
+        .and_then(|whole| all(whole.get_ref()))
+        .map_err(|wrong| LanguageError::new(file, text, wrong))
+}
+
+fn whole(text: &str) -> Result<Spanned<DeTable<'_>>, Wrong> {
+    DeTable::parse(text).map_err(|error| {
+        let why: Vec<&str> = error.message().lines().collect();
+        Wrong::new(error.span().unwrap_or_default(), why.join("; "))
+    })
+}
+
+fn rules(file: &str, whole: &DeTable<'_>) -> Result<Vec<Written>, Wrong> {
+    let table = Table::with_keys(whole, 0..0, "a rule file", FILE)?;
     let mut rules: Vec<Written> = Vec::new();
     for item in table.list("rule")? {
-        let written = rule(item)?;
+        let written = rule(file, item)?;
         if rules.iter().any(|known| known.rule.name == written.rule.name) {
             let why = format!("there is another rule `{}` above", written.rule.name);
             return Err(Wrong::new(item.span(), why));
         }
         rules.push(written);
     }
-    if rules.is_empty() {
-        return Err(Wrong::new(0..0, "there is no [[rule]] in this file"));
+    if rules.is_empty() && table.list("allow")?.is_empty() {
+        return Err(Wrong::new(0..0, "there is no [[rule]] and no [[allow]] in this file"));
     }
     Ok(rules)
 }
 
-fn rule(item: &Item<'_>) -> Result<Written, Wrong> {
+fn rule(file: &str, item: &Item<'_>) -> Result<Written, Wrong> {
     let table = Table::of(item, "a rule", RULE)?;
     let steps = steps(&table, item)?;
     let window = table.duration("window")?;
@@ -89,7 +125,7 @@ fn rule(item: &Item<'_>) -> Result<Written, Wrong> {
         table.list("references")?.iter().map(|item| text(item).map(ToOwned::to_owned)).collect();
     let kinds = steps.iter().fold(Kinds::default(), |all, step| all.with(step.event.kinds));
     let allow: Result<_, _> =
-        table.list("allow")?.iter().map(|item| allowed(item, kinds)).collect();
+        table.list("allow")?.iter().map(|item| allow::parse(item, kinds)).collect();
     let cases: Result<_, _> = table.list("test")?.iter().map(cases::parse).collect();
     let rule = Rule {
         name: matching(table.required("name")?, is_name, "a name of a-z, 0-9 and _")?,
@@ -106,7 +142,16 @@ fn rule(item: &Item<'_>) -> Result<Written, Wrong> {
         steps,
         allow: allow?,
     };
-    Ok(Written { rule, cases: cases? })
+    let is_on = match table.get("default") {
+        None => true,
+        Some(item) => match text(item)? {
+            "on" => true,
+            "off" => false,
+            _ => return Err(unlike(item, "\"on\" or \"off\"")),
+        },
+    };
+    let (file, span) = (file.to_owned(), item.span());
+    Ok(Written { rule, cases: cases?, file, span, is_on, is_embedded: false })
 }
 
 fn steps(table: &Table<'_>, rule: &Item<'_>) -> Result<Vec<Step>, Wrong> {
@@ -123,31 +168,6 @@ fn steps(table: &Table<'_>, rule: &Item<'_>) -> Result<Vec<Step>, Wrong> {
             Err(Wrong::new(rule.span(), why))
         }
     }
-}
-
-/// A program that may do events of `kinds`.
-fn allowed(item: &Item<'_>, kinds: Kinds) -> Result<Allowed, Wrong> {
-    let known = ["exe", "parent", "script", "argv", "where"];
-    let table = Table::of(item, "an allowed program", &known)?;
-    table.required("exe")?;
-    let path = |key| {
-        table
-            .get(key)
-            .map(|item| matching(item, is_path, "a whole path, which begins with /"))
-            .transpose()
-    };
-    let argv = table.get("argv").map(|item| {
-        Glob::new(text(item)?).ok_or_else(|| unlike(item, "a glob of at most 127 characters"))
-    });
-    Ok(Allowed {
-        exe: path("exe")?.unwrap_or_default(),
-        parent: path("parent")?,
-        script: path("script")?,
-        argv: argv.transpose()?,
-        conditions: table
-            .get("where")
-            .map_or(Ok(Vec::new()), |item| condition::of_some(item, kinds))?,
-    })
 }
 
 fn matching(item: &Item<'_>, is_right: fn(&str) -> bool, wanted: &str) -> Result<String, Wrong> {
@@ -179,10 +199,6 @@ fn is_technique(text: &str) -> bool {
 
 fn is_said(text: &str) -> bool {
     !text.trim().is_empty() && !text.contains('\n')
-}
-
-fn is_path(text: &str) -> bool {
-    text.starts_with('/')
 }
 
 #[cfg(test)]

@@ -118,12 +118,12 @@ fn event_in_words(event: &Description) -> String {
 }
 
 fn allowed_in_words(allowed: &Allowed) -> String {
-    let mut text = allowed.exe.clone();
-    if let Some(script) = &allowed.script {
-        text = format!("{text} with the script {script}");
+    let mut text = allowed.exe.join(", ");
+    if !allowed.script.is_empty() {
+        text = format!("{text} with the script {}", allowed.script.join(" or "));
     }
-    if let Some(parent) = &allowed.parent {
-        text = format!("{text} under {parent}");
+    if !allowed.parent.is_empty() {
+        text = format!("{text} under {}", allowed.parent.join(" or "));
     }
     if allowed.argv.is_some() {
         text.push_str(" with certain arguments");

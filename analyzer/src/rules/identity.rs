@@ -57,9 +57,14 @@ impl Identity {
     }
 }
 
-/// Whether `process` runs the program at `path`, and nothing else ran in its place: the one question
-/// that allow-lists ask.
+/// Path of the program that `process` runs, if nothing else can have run in its place: the one thing
+/// that allow-lists go by.
+pub fn trusted_path(process: &Process) -> Option<&[u8]> {
+    let image = process.image.as_ref().filter(|_| !process.was_traced)?;
+    image.identity.sound_path()
+}
+
+/// Whether `process` runs the program at `path`, and nothing else ran in its place.
 pub fn is_trusted_as(process: &Process, path: &[u8]) -> bool {
-    !process.was_traced
-        && process.image.as_ref().is_some_and(|image| image.identity.sound_path() == Some(path))
+    trusted_path(process) == Some(path)
 }

@@ -5,7 +5,7 @@ use super::{
     condition,
     error::Wrong,
     matching,
-    table::{Item, Table, text, unlike},
+    table::{Item, Table, one_or_more, text, unlike},
 };
 use crate::rules::{glob::Glob, kinds::Kinds, rule::Allowed};
 
@@ -46,19 +46,21 @@ pub(super) fn extension(
 
 fn program(table: &Table<'_>, kinds: Kinds) -> Result<Allowed, Wrong> {
     table.required("exe")?;
-    let path = |key| {
-        table
-            .get(key)
-            .map(|item| matching(item, is_path, "a whole path, which begins with /"))
-            .transpose()
+    let paths = |key| {
+        let items = table.get(key).map(one_or_more).unwrap_or_default();
+        let path = |item| matching(item, is_path, "a whole path, which begins with /");
+        match (items.is_empty(), table.get(key)) {
+            (true, Some(item)) => Err(Wrong::new(item.span(), "the list is empty")),
+            _ => items.iter().map(path).collect::<Result<Vec<_>, _>>(),
+        }
     };
     let argv = table.get("argv").map(|item| {
         Glob::new(text(item)?).ok_or_else(|| unlike(item, "a glob of at most 127 characters"))
     });
     Ok(Allowed {
-        exe: path("exe")?.unwrap_or_default(),
-        parent: path("parent")?,
-        script: path("script")?,
+        exe: paths("exe")?,
+        parent: paths("parent")?,
+        script: paths("script")?,
         argv: argv.transpose()?,
         conditions: table
             .get("where")

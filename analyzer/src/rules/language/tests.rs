@@ -38,7 +38,7 @@ distance = 100
     let rule = &rules[0].rule;
     assert_eq!((rule.steps.len(), rule.window), (3, 10_000_000_000));
     assert_eq!(rule.steps[1].bindings[0].step, 0);
-    assert_eq!(rule.allow[0].exe, "/usr/bin/ssh");
+    assert_eq!(rule.allow[0].exe, ["/usr/bin/ssh"]);
 }
 
 #[test]

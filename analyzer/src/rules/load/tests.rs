@@ -99,7 +99,7 @@ fn what_operators_allow_is_added_to_rules_of_any_file() {
     .unwrap();
     let allowed = |set: &RuleSet| {
         let found = set.rules.iter().find(|one| one.rule.name == "packet_socket").unwrap();
-        found.rule.allow.iter().filter(|one| one.exe == "/usr/sbin/x").count()
+        found.rule.allow.iter().filter(|one| one.exe == ["/usr/sbin/x"]).count()
     };
     assert_eq!((allowed(&set), set.allow.len()), (1, 1));
     let told = |text: &str| load(text, &[], &[]).map(drop).unwrap_err();

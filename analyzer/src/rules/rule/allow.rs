@@ -6,15 +6,15 @@ use crate::{
     rules::{fields::Seen, glob::Glob, identity},
 };
 
-/// A program whose events are no steps of a rule.
+/// Programs whose events are no steps of a rule. Of paths any one will do.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Allowed {
-    /// Its kernel-resolved path.
-    pub exe: String,
-    /// That of its parent's program.
-    pub parent: Option<String>,
-    /// The script that it runs.
-    pub script: Option<String>,
+    /// Kernel-resolved paths.
+    pub exe: Vec<String>,
+    /// Those of the parent's program; none for any parent.
+    pub parent: Vec<String>,
+    /// Those of the script that it runs; none for whatever it runs.
+    pub script: Vec<String>,
     /// Its arguments on one line.
     pub argv: Option<Glob>,
     /// What its event must be like; all of it.
@@ -31,14 +31,21 @@ impl Allowed {
     /// Whether `process` runs the program, as it must be run.
     pub fn is_run_by(&self, process: &Process, processes: &ProcessTable) -> bool {
         let Some(image) = &process.image else { return false };
-        identity::is_trusted_as(process, self.exe.as_bytes())
-            && self.script.as_ref().is_none_or(|script| {
-                image.identity.script().is_some_and(|runs| runs == script.as_bytes())
-            })
+        is_trusted_as_one(process, &self.exe)
+            && (self.script.is_empty()
+                || image.identity.script().is_some_and(|runs| is_one(runs, &self.script)))
             && self.argv.as_ref().is_none_or(|argv| argv.matches(image.command_line.as_bytes()))
-            && self.parent.as_ref().is_none_or(|path| {
+            && (self.parent.is_empty() || {
                 let parent = process.parent().and_then(|parent| processes.get(parent));
-                parent.is_some_and(|parent| identity::is_trusted_as(parent, path.as_bytes()))
+                parent.is_some_and(|parent| is_trusted_as_one(parent, &self.parent))
             })
     }
+}
+
+fn is_trusted_as_one(process: &Process, paths: &[String]) -> bool {
+    identity::trusted_path(process).is_some_and(|path| is_one(path, paths))
+}
+
+fn is_one(path: &[u8], paths: &[String]) -> bool {
+    paths.iter().any(|one| one.as_bytes() == path)
 }

@@ -139,6 +139,8 @@ fn the_analyzers_service_can_begin_its_logs_anew_and_read_its_configuration_and_
         ("make_outside", "EACCES"),
         ("write_to_new_directory", "EACCES"),
         ("read_configuration", "ok"),
+        ("list_rules", "ok"),
+        ("list_logs", "EACCES"),
         ("write_configuration", "EACCES"),
         ("make_configuration", "EACCES"),
         ("load_configuration", "ok"),

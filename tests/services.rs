@@ -315,6 +315,31 @@ fn a_reload_opens_logs_anew_and_keeps_what_was_when_the_file_is_broken() {
     services.attack();
     machine.wait_for(ANALYZER, "grimoire: ");
 
+    // Rules of a file, and which of the built-in ones are off, change without a restart.
+    let rule = "/etc/sentinel/rules.d/own.toml";
+    machine.write(
+        rule,
+        "[[rule]]\nname = \"own\"\nseverity = \"info\"\nmitre = \"T1059\"\ndescription = \"d\"\n\
+         false_positives = \"f\"\n[[rule.step]]\nevent = \"mkdir\"\n\
+         where = { path = { suffix = \"/own-rule\" } }\n",
+    );
+    machine.write(file, &format!("{sound}\ndisable-rules = [\"packet_socket\"]\n"));
+    assert!(machine.told(&["sentinel", "rules", "list"]).contains("off packet_socket"));
+    let told = machine.told(&["sentinel", "rules", "reload"]);
+    assert!(told.contains("1 new, 0 changed, 1 gone"), "{told}");
+    let made = within(PATIENCE, || {
+        machine.told(&["sh", "-c", "mkdir /tmp/own-rule && rmdir /tmp/own-rule"]);
+        !services.alerts_of("own").is_empty()
+    });
+    assert!(made, "{}", services.journal());
+    let rules = services.status()["rules"].to_string();
+    assert!(rules.contains("\"own\"") && !rules.contains("packet_socket"), "{rules}");
+    machine.write(rule, "[[rule]]\nname = 1\n");
+    machine.told(&["systemctl", "reload", ANALYZER]);
+    machine.wait_for(ANALYZER, &format!("{rule}:1:1: the rule has no [[rule.step]]"));
+    machine.write(rule, "");
+    assert!(text(&machine.run(&["sentinel", "config", "check"]).stdout).contains("rules.d"));
+
     // A directory that is made anew is another one, which the sandbox does not know.
     machine.told(&["mv", "/var/log/sentinel", "/var/log/old"]);
     machine.told(&["install", "-d", "-o", "sentinel", "-g", "sentinel", "/var/log/sentinel"]);

@@ -54,6 +54,13 @@ impl Analysis {
         Self { notes: debug.then(Vec::new), rules, exceptions, ..Self::default() }
     }
 
+    /// The same rules, and nothing seen yet.
+    pub fn begun_anew(mut self) -> Self {
+        self.rules.restart();
+        let notes = self.notes.map(|_| Vec::new());
+        Self { rules: self.rules, exceptions: self.exceptions, notes, ..Self::default() }
+    }
+
     /// Looks for these rules from now on; what is under way of unchanged ones goes on.
     pub fn swap_rules(&mut self, Active { rules, exceptions }: Active) -> Swap {
         self.exceptions = exceptions;
@@ -96,6 +103,7 @@ impl Analysis {
     ) {
         let mut findings = Vec::new();
         follow(&mut self.sensor, &mut findings);
+        self.rules.unseen_until(self.sensor.unseen_until());
         self.conclude(Verdicts { findings, notes: None }, now, alerts);
     }
 

@@ -65,6 +65,11 @@ pub const ALLOWED_WITH_DIRECTORIES: &[AllowedCall] = &[
     },
     AllowedCall::always(libc::SYS_getdents64, "which files of rules there are"),
     AllowedCall {
+        number: libc::SYS_newfstatat,
+        when: When::ArgumentIs(3, &[libc::AT_EMPTY_PATH.cast_unsigned()]),
+        reason: "that the rules' directory is one (opendir of glibc)",
+    },
+    AllowedCall {
         number: libc::SYS_openat,
         when: When::ArgumentHas(2, WAYS_TO_OPEN, TO_APPEND),
         reason: "logs after their rotation; never overwriting or emptying a file",

@@ -37,6 +37,8 @@ pub struct SensorState {
     /// Losses among what verdicts rest on, when the last canary was expected.
     lost_then: u64,
     is_blind: bool,
+    /// When the last gap was over.
+    gap_until: u64,
 }
 
 impl SensorState {
@@ -74,6 +76,11 @@ impl SensorState {
     /// Events that were or may have been lost after `start` (CLOCK_BOOTTIME, ns).
     pub fn lost_since(&self, start: u64) -> u64 {
         self.losses.since(start)
+    }
+
+    /// Until when (CLOCK_BOOTTIME, ns) something may have happened that was not seen; 0 if all was.
+    pub fn unseen_until(&self) -> u64 {
+        self.gap_until.max(self.losses.noticed.back().map_or(0, |(when, _)| *when))
     }
 
     /// Events lost in total.
@@ -116,6 +123,7 @@ impl SensorState {
 
     /// From `since` to `until` (CLOCK_BOOTTIME, ns) nothing was analyzed, for this reason.
     pub fn gap(&mut self, since: u64, until: u64, reason: Gap, findings: &mut Vec<Finding>) {
+        self.gap_until = until;
         let ms = until.saturating_sub(since) / 1_000_000;
         let what = match reason {
             Gap::NoAnalyzer => "nobody analyzed events",

@@ -75,6 +75,16 @@ impl Stream {
         Self { analysis: Analysis::new(debug), ..Self::default() }
     }
 
+    /// A stream with this analysis.
+    pub fn of(analysis: Analysis) -> Self {
+        Self { analysis, ..Self::default() }
+    }
+
+    /// What it was all about.
+    pub fn into_analysis(self) -> Analysis {
+        self.analysis
+    }
+
     /// A stream whose analysis looks for `rules`, likewise.
     pub fn with_rules(rules: Active, debug: bool) -> Self {
         Self { analysis: Analysis::with_rules(rules, debug), ..Self::default() }

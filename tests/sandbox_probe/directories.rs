@@ -57,6 +57,8 @@ pub(crate) fn tries(stage: &Path, mut logs: Logs) -> Vec<(&'static str, String)>
         ("make_outside", open(&mut append(), "new")),
         ("write_to_new_directory", open(&mut append(), "gone/new")),
         ("read_configuration", open(OpenOptions::new().read(true), "configuration/analyzer.toml")),
+        ("list_rules", told(fs::read_dir(at("configuration")).map(Iterator::count))),
+        ("list_logs", told(fs::read_dir(at("logs")).map(Iterator::count))),
         ("write_configuration", open(&mut append(), "configuration/analyzer.toml")),
         ("make_configuration", open(&mut append(), "configuration/new")),
         ("load_configuration", {

@@ -1,7 +1,11 @@
-//! `[[rule.test]]`: short streams of events that a rule must or must not alert on.
+//! `[[rule.test]]`: short streams of events, or captures, that a rule must or must not alert on.
+
+use std::path::{Path, PathBuf};
+
+use sentinel_ipc::frame::{LoaderMessage, decode};
 
 use super::{
-    Engine,
+    Active,
     compile::Compiled,
     language::{
         Wrong,
@@ -10,10 +14,8 @@ use super::{
     rule::Rule,
 };
 use crate::{
-    cgroups::Cgroups,
-    event::{Action, Event},
-    patterns::Verdicts,
-    process_table::ProcessTable,
+    alert::Alert, analysis::Analysis, capture::Reader, event::Event, patterns::Exceptions,
+    stream::Stream,
 };
 
 mod words;
@@ -25,26 +27,59 @@ const STEP: u64 = 1_000_000;
 /// When the first event happens, ns.
 const START: u64 = 1_000_000_000;
 
-/// A short stream of events, and what is to come of it.
+/// A stream, and what is to come of it.
 #[derive(Debug)]
 pub struct Case {
     /// What it shows.
     pub name: String,
     /// Whether the rule is to alert.
     pub alert: bool,
-    events: Vec<Event>,
+    stream: Recorded,
 }
 
-/// Reads a case.
-pub(super) fn parse(item: &Item<'_>) -> Result<Case, Wrong> {
-    let table = Table::of(item, "a test", &["name", "expect", "events"])?;
+/// What the rule sees.
+#[derive(Debug)]
+enum Recorded {
+    Here(Vec<Entry>),
+    Capture(PathBuf),
+}
+
+/// Something in a stream.
+#[derive(Debug)]
+enum Entry {
+    Event(Event),
+    /// By this time (CLOCK_BOOTTIME, ns) an event was lost.
+    Loss(u64),
+}
+
+/// Reads a case, which stands in `file`.
+pub(super) fn parse(file: &str, item: &Item<'_>) -> Result<Case, Wrong> {
+    let table = Table::of(item, "a test", &["name", "expect", "events", "capture"])?;
     let expect = table.required("expect")?;
     let alert = match text(expect)? {
         "alert" => true,
         "none" => false,
         _ => return Err(unlike(expect, "\"alert\" or \"none\"")),
     };
-    let mut events = Vec::new();
+    let stream = match (table.get("capture"), table.get("events")) {
+        (Some(capture), Some(_)) => {
+            let why = "a test has `events` or a `capture`, not both";
+            return Err(Wrong::new(capture.span(), why));
+        }
+        (Some(capture), None) => {
+            let directory = Path::new(file).parent().unwrap_or(Path::new(""));
+            Recorded::Capture(directory.join(text(capture)?))
+        }
+        (None, Some(_)) => Recorded::Here(entries(&table)?),
+        (None, None) => {
+            return Err(Wrong::new(item.span(), "a test needs `events`, or a `capture`"));
+        }
+    };
+    Ok(Case { name: text(table.required("name")?)?.to_owned(), alert, stream })
+}
+
+fn entries(table: &Table<'_>) -> Result<Vec<Entry>, Wrong> {
+    let mut entries = Vec::new();
     let mut now = START;
     for item in table.list("events")? {
         let table = Table::of(item, "an event of a test", EVENT)?;
@@ -52,24 +87,59 @@ pub(super) fn parse(item: &Item<'_>) -> Result<Case, Wrong> {
             Some(at) => START.saturating_add(at),
             None => now.saturating_add(STEP),
         };
-        events.push(Words { table }.event(now)?);
+        entries.push(match table.text("event")? {
+            Some("lost") => Entry::Loss(now),
+            _ => Entry::Event(Words { table }.event(now)?),
+        });
     }
-    Ok(Case { name: text(table.required("name")?)?.to_owned(), alert, events })
+    Ok(entries)
 }
 
 impl Case {
-    /// Whether the rules of an engine alert on it, by their names.
-    pub fn alerts(&self, engine: &mut Engine) -> Vec<String> {
-        let (mut processes, cgroups) = (ProcessTable::default(), Cgroups::default());
-        let mut verdicts = Verdicts::default();
-        for event in &self.events {
-            processes.apply(event);
-            engine.observe(event, &processes, &cgroups, &mut verdicts);
-            if matches!(event.action, Action::Exit) {
-                processes.forget(event.process);
+    /// Feeds it to `stream`.
+    fn feed(&self, stream: &mut Stream) -> Result<Vec<Alert>, String> {
+        let mut alerts = Vec::new();
+        match &self.stream {
+            Recorded::Here(entries) => {
+                let mut lost = 0;
+                for entry in entries {
+                    match entry {
+                        Entry::Event(event) => stream.analysis().event(event, &mut alerts),
+                        Entry::Loss(now) => {
+                            lost += 1;
+                            stream.analysis().sensor(*now, &mut alerts, |sensor, findings| {
+                                sensor.lost(*now, [lost, 0], findings);
+                            });
+                        }
+                    }
+                }
+            }
+            Recorded::Capture(path) => {
+                let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+                let mut reader = Reader::open(path).map_err(|error| told(&error))?;
+                while let Some(frame) = reader.next_frame().map_err(|error| told(&error))? {
+                    let message: LoaderMessage<'_> = decode(frame).map_err(|error| told(&error))?;
+                    stream.follow(&message, &mut alerts).map_err(|error| told(&error))?;
+                }
             }
         }
-        verdicts.findings.into_iter().map(|finding| finding.rule.name.into_owned()).collect()
+        Ok(alerts)
+    }
+
+    /// What is wrong with the alerts that it brought, if anything is.
+    fn verdict(&self, alerts: &[Alert]) -> Option<&'static str> {
+        let loses = match &self.stream {
+            Recorded::Here(entries) => entries.iter().any(|one| matches!(one, Entry::Loss(_))),
+            Recorded::Capture(_) => false,
+        };
+        match (self.alert, alerts) {
+            (true, []) => Some("does not alert"),
+            (false, [_, ..]) => Some("alerts"),
+            (true, alerts) if loses && alerts.iter().all(|alert| alert.gap_in_window == 0) => {
+                Some("does not tell what was lost")
+            }
+            _ => None,
+        }
     }
 }
 
@@ -101,16 +171,24 @@ impl Coverage {
 /// Runs a rule's cases; returns what is wrong, one line each.
 pub fn run(rule: Rule, cases: &[Case]) -> Vec<String> {
     let name = rule.name.clone();
-    let mut rules = Some(rule);
-    let mut engine = Engine::new(Compiled::new(rules.take().into_iter().collect()));
+    let rules = Compiled::new(vec![rule]);
+    let mut analysis =
+        Analysis::with_rules(Active { rules, exceptions: Exceptions::default() }, false);
     let mut wrong = Vec::new();
     for case in cases {
-        engine.restart();
-        let alerts = case.alerts(&mut engine);
-        if alerts.is_empty() == case.alert {
-            let what = if case.alert { "does not alert" } else { "alerts" };
-            wrong.push(format!("{name}: {what}: {}", case.name));
-        }
+        let mut stream = Stream::of(analysis.begun_anew());
+        let what = match case.feed(&mut stream) {
+            Ok(mut alerts) => {
+                alerts.retain(|alert| alert.pattern_name == name);
+                case.verdict(&alerts).map(str::to_owned)
+            }
+            Err(why) => Some(why),
+        };
+        wrong.extend(what.map(|what| format!("{name}: {what}: {}", case.name)));
+        analysis = stream.into_analysis();
     }
     wrong
 }
+
+#[cfg(test)]
+mod tests;

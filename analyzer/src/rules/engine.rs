@@ -31,7 +31,7 @@ mod swap;
 #[cfg(test)]
 mod tests;
 
-use advance::{Progress, begin, go_on};
+use advance::{Progress, Rules, begin, go_on};
 use pressure::Pressure;
 use report::{is_news, steps};
 pub use swap::Swap;
@@ -44,6 +44,8 @@ pub struct Engine {
     /// Rules that were reported of a process, and when.
     reported: HashMap<ProcessId, Vec<(usize, u64)>>,
     pressure: Pressure,
+    /// Until when something may have happened that was not seen, ns.
+    unseen_until: u64,
 }
 
 impl Engine {
@@ -65,6 +67,12 @@ impl Engine {
     /// What the sensor must be asked for.
     pub fn needs(&self) -> KindSet {
         self.compiled.needs()
+    }
+
+    /// Until `time` (CLOCK_BOOTTIME, ns) something may have happened that was not seen: that nothing was
+    /// seen is no absence then.
+    pub fn unseen_until(&mut self, time: u64) {
+        self.unseen_until = time;
     }
 
     /// Sequences under way.
@@ -92,13 +100,14 @@ impl Engine {
         let mut progress = Progress::default();
         if !self.sequences.is_empty() {
             self.sequences.expire(event.timestamp);
-            go_on(&self.compiled, &mut self.sequences, dispatch, &seen, &mut progress);
+            let rules = Rules { compiled: &self.compiled, unseen_until: self.unseen_until };
+            go_on(rules, &mut self.sequences, dispatch, &seen, &mut progress);
         }
         for &number in &dispatch.first {
             begin(&self.compiled, &mut self.sequences, number, &seen, &mut progress);
         }
         self.conclude(progress, &seen, verdicts);
-        self.pressure.tell(event.timestamp, &self.sequences, processes, verdicts);
+        self.pressure.tell(event.timestamp, &self.sequences, verdicts);
         if kind == EventKind::Exit {
             self.forget(event.process);
         }
@@ -106,7 +115,7 @@ impl Engine {
 
     /// Lets time go on to `now`, CLOCK_BOOTTIME in ns.
     pub fn time(&mut self, now: u64, processes: &ProcessTable, verdicts: &mut Verdicts) {
-        self.pressure.tell(now, &self.sequences, processes, verdicts);
+        self.pressure.tell(now, &self.sequences, verdicts);
         self.sequences.expire(now);
         // An exit may have been lost.
         if self.reported.len() > processes.len() {

@@ -8,6 +8,8 @@
 pub mod cases;
 pub mod choice;
 pub mod compile;
+#[cfg(test)]
+mod documentation;
 pub mod engine;
 pub mod explain;
 pub mod fields;

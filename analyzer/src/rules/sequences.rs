@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::rule::Bound;
-use crate::{event::ProcessId, step::Step};
+use crate::{event::ProcessId, process_table::Ancestor, step::Step};
 
 /// Sequences that wait with one process at the most.
 pub const MAX_OF_PROCESS: usize = 64;
@@ -53,6 +53,8 @@ pub struct Sequence {
     pub events: u64,
     /// Who took its last step.
     pub process: ProcessId,
+    /// Who that descends from, which outlives it.
+    pub ancestors: Option<Rc<[Ancestor]>>,
     /// What later steps ask for, in the order of the rule's slots.
     pub bound: Box<[Option<Bound>]>,
     /// Times at which a step that is to be repeated was taken; the latest ones.
@@ -75,6 +77,7 @@ impl Sequence {
             previous: 0,
             events: 0,
             process,
+            ancestors: None,
             bound: vec![None; slots].into(),
             taken: VecDeque::new(),
             expires: 0,
@@ -135,12 +138,12 @@ impl Sequences {
         self.crowd
     }
 
-    /// Who took the last steps of those that wait where there was no room.
-    pub fn crowd_of(&self, crowd: Crowd) -> impl Iterator<Item = ProcessId> {
+    /// Those that wait where there was no room.
+    pub fn crowd_of(&self, crowd: Crowd) -> impl Iterator<Item = &Sequence> {
         let is_meant =
             move |place: &Place| crowd == Crowd::Everywhere || crowd == Crowd::At(*place);
         let crowded = self.waiting.iter().filter(move |(place, _)| is_meant(place));
-        crowded.flat_map(|(_, waiting)| waiting.iter().map(|one| one.process))
+        crowded.flat_map(|(_, waiting)| waiting.iter())
     }
 
     /// Gives rules new numbers; what waits for a step of those that get none goes. Returns how many

@@ -22,9 +22,18 @@ pub(super) struct Progress {
     pub(super) complete: Vec<(usize, Rc<Trail>)>,
 }
 
+/// What is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules<'a> {
+    /// The rules.
+    pub(super) compiled: &'a Compiled,
+    /// Until when something may have happened that was not seen, ns.
+    pub(super) unseen_until: u64,
+}
+
 /// Has sequences under way take their next step with the event, and ends those that it forbids.
 pub(super) fn go_on(
-    compiled: &Compiled,
+    Rules { compiled, unseen_until }: Rules<'_>,
     sequences: &mut Sequences,
     dispatch: &Dispatch,
     seen: &Seen<'_>,
@@ -39,6 +48,8 @@ pub(super) fn go_on(
             let Some(step) = rule.steps.get(sequence.step) else { continue };
             if sequence.step > 0
                 && step.event.kinds.has(seen.kind)
+                // What must not have happened may be among what was lost.
+                && (step.without.is_none() || sequence.previous > unseen_until)
                 && may_take(rule.window, step, slots, sequence, seen)
                 && !rule.allows(seen)
                 && is_often_enough(step, sequence, seen.event.timestamp)
@@ -107,6 +118,7 @@ pub(super) fn begin(
         }
     }
     sequence.expires = now.saturating_add(repeat.per);
+    sequence.ancestors = seen.process.map(|process| Rc::clone(&process.ancestors));
     progress.waiting.push((place, sequence));
 }
 
@@ -202,6 +214,7 @@ impl Progress {
             start: sequence.start,
             previous: now,
             events: seen.process.map_or(0, |process| process.events),
+            ancestors: seen.process.map(|process| Rc::clone(&process.ancestors)),
             bound,
             expires: next.within.map_or(whole, |within| whole.min(until(within))),
             trail: Some(trail),

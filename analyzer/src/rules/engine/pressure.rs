@@ -7,7 +7,6 @@ use crate::{
     alert::{Engine, Severity},
     event::ProcessId,
     patterns::{Finding, Rule, Verdicts},
-    process_table::ProcessTable,
     rules::sequences::Sequences,
 };
 
@@ -27,13 +26,7 @@ pub(super) struct Pressure {
 impl Pressure {
     /// Says so at `now` (CLOCK_BOOTTIME, ns) if sequences had to go since it was told last: at once the
     /// first time, and at intervals from then on.
-    pub(super) fn tell(
-        &mut self,
-        now: u64,
-        sequences: &Sequences,
-        processes: &ProcessTable,
-        verdicts: &mut Verdicts,
-    ) {
+    pub(super) fn tell(&mut self, now: u64, sequences: &Sequences, verdicts: &mut Verdicts) {
         let evicted = sequences.evicted();
         let is_due = || self.told_at.is_none_or(|then| now.saturating_sub(then) >= INTERVAL);
         if evicted == self.told || !is_due() {
@@ -41,7 +34,7 @@ impl Pressure {
         }
         let new = evicted - self.told;
         (self.told, self.told_at) = (evicted, Some(now));
-        let culprit = culprit(sequences, processes);
+        let culprit = culprit(sequences);
         let whose = match culprit {
             Some(_) => {
                 "most of what is under way was begun by this process or by what descends from it"
@@ -65,16 +58,15 @@ impl Pressure {
 }
 
 /// The nearest process from which, or from whose descendants, at least half of the crowd comes.
-fn culprit(sequences: &Sequences, processes: &ProcessTable) -> Option<ProcessId> {
+fn culprit(sequences: &Sequences) -> Option<ProcessId> {
     /// Of a process: how much comes from it, and from how far.
     type Share = (usize, usize);
     let mut shares: HashMap<ProcessId, Share> = HashMap::new();
     let mut total = 0;
-    for process in sequences.crowd_of(sequences.crowd()?) {
+    for sequence in sequences.crowd_of(sequences.crowd()?) {
         total += 1;
-        let ancestors = processes.get(process).map(|process| &process.ancestors[..]);
-        let ancestors = ancestors.unwrap_or_default().iter().map(|ancestor| ancestor.id);
-        for (distance, id) in std::iter::once(process).chain(ancestors).enumerate() {
+        let ancestors = sequence.ancestors.iter().flat_map(|line| line.iter()).map(|one| one.id);
+        for (distance, id) in std::iter::once(sequence.process).chain(ancestors).enumerate() {
             let (count, distances) = shares.entry(id).or_default();
             *count += 1;
             *distances += distance;

@@ -126,7 +126,8 @@ fn rule(file: &str, item: &Item<'_>) -> Result<Written, Wrong> {
     let kinds = steps.iter().fold(Kinds::default(), |all, step| all.with(step.event.kinds));
     let allow: Result<_, _> =
         table.list("allow")?.iter().map(|item| allow::parse(item, kinds)).collect();
-    let cases: Result<_, _> = table.list("test")?.iter().map(cases::parse).collect();
+    let cases: Result<_, _> =
+        table.list("test")?.iter().map(|item| cases::parse(file, item)).collect();
     let rule = Rule {
         name: matching(table.required("name")?, is_name, "a name of a-z, 0-9 and _")?,
         severity: severity(table.required("severity")?)?,

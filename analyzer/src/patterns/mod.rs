@@ -1,6 +1,11 @@
 //! The pattern engine: sequences of what processes do that mean an attack.
 
+pub mod credential_exfil;
+pub mod fork_bomb;
+pub mod privilege_escalation;
 pub mod reverse_shell;
+#[cfg(test)]
+mod story;
 
 use std::{borrow::Cow, net::SocketAddr};
 

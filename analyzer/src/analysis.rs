@@ -6,8 +6,12 @@ use crate::{
     alert::{self, Alert, Severity},
     cgroups::{self, Cgroups},
     event::{Action, Event, ProcessId},
+    lineage::Lineage,
     patterns::{
         self, Exceptions, Finding, Rule, Verdicts,
+        credential_exfil::{self, CredentialExfil},
+        fork_bomb::{self, ForkBomb},
+        privilege_escalation::{self, PrivilegeEscalation},
         reverse_shell::{self, ReverseShell},
     },
     process_table::{self, ProcessTable},
@@ -21,7 +25,11 @@ static BREAKER: Rule = Rule::of("enforcement_breaker", "T1562.001", alert::Engin
 /// What the tables and engines need to be told for rules that need `rules`, beside fork, exec and
 /// exit.
 pub const fn needs(rules: KindSet) -> KindSet {
-    process_table::NEEDS.with(cgroups::NEEDS).with(reverse_shell::NEEDS).with(rules)
+    let patterns = reverse_shell::NEEDS
+        .with(credential_exfil::NEEDS)
+        .with(fork_bomb::NEEDS)
+        .with(privilege_escalation::NEEDS);
+    process_table::NEEDS.with(cgroups::NEEDS).with(patterns).with(rules)
 }
 
 /// The rules of the binary; a test shows that they are sound.
@@ -34,7 +42,11 @@ pub fn embedded_rules() -> Active {
 pub struct Analysis {
     processes: ProcessTable,
     cgroups: Cgroups,
+    lineage: Lineage,
     reverse_shell: ReverseShell,
+    credential_exfil: CredentialExfil,
+    fork_bomb: ForkBomb,
+    privilege_escalation: PrivilegeEscalation,
     rules: Engine,
     exceptions: Exceptions,
     wall_offset_ns: i64,
@@ -130,7 +142,11 @@ impl Analysis {
         self.cgroups.apply(event);
         self.processes.apply(event);
         let mut verdicts = self.verdicts();
+        self.lineage.observe(event, &self.processes);
         self.reverse_shell.observe(event, &self.processes, &mut verdicts);
+        self.credential_exfil.observe(event, &self.processes, &mut self.lineage, &mut verdicts);
+        self.fork_bomb.observe(event, &self.processes, &mut verdicts);
+        self.privilege_escalation.observe(event, &self.processes, &mut verdicts);
         self.rules.observe(event, &self.processes, &self.cgroups, &mut verdicts);
         self.conclude(verdicts, event.timestamp, alerts);
         if matches!(event.action, Action::Exit) {
@@ -141,7 +157,11 @@ impl Analysis {
     /// Lets time go on to `now`, CLOCK_BOOTTIME in ns.
     pub fn time(&mut self, now: u64, alerts: &mut Vec<Alert>) {
         let mut verdicts = self.verdicts();
+        self.lineage.time(now, &self.processes);
         self.reverse_shell.time(now, &self.processes, &mut verdicts);
+        self.credential_exfil.time(now, &self.processes);
+        self.fork_bomb.time(&self.processes);
+        self.privilege_escalation.time(&self.processes);
         self.rules.time(now, &self.processes, &mut verdicts);
         self.conclude(verdicts, now, alerts);
     }

@@ -177,6 +177,11 @@ impl DescriptorTable {
         self.slots.by_number.get(&number)
     }
 
+    /// All descriptors, by their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        self.slots.by_number.iter().map(|(&number, slot)| (number, slot))
+    }
+
     /// How many descriptors are known.
     pub fn len(&self) -> usize {
         self.slots.by_number.len()

@@ -173,6 +173,11 @@ impl ProcessTable {
         self.by_tgid.get(&id.tgid).filter(|process| process.id == id)
     }
 
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Process> {
+        self.by_tgid.values()
+    }
+
     /// How many processes are known.
     pub fn len(&self) -> usize {
         self.by_tgid.len()

@@ -1,10 +1,17 @@
 //! The pattern engine: sequences of what processes do that mean an attack.
 
+mod built_in;
+pub mod credential_exfil;
 mod exceptions;
+pub mod fork_bomb;
+pub mod privilege_escalation;
 pub mod reverse_shell;
+#[cfg(test)]
+mod story;
 
 use std::{borrow::Cow, net::SocketAddr};
 
+pub use built_in::{BUILT_IN, is_built_in};
 pub use exceptions::Exceptions;
 
 use crate::{
@@ -12,37 +19,6 @@ use crate::{
     event::ProcessId,
     step::Step,
 };
-
-/// A pattern that is written in code, as operators are told of it.
-#[derive(Debug)]
-pub struct BuiltIn {
-    /// Stable name.
-    pub name: &'static str,
-    /// How bad at the worst.
-    pub severity: Severity,
-    /// MITRE ATT&CK technique.
-    pub mitre: &'static str,
-    /// What it means, in a sentence.
-    pub description: &'static str,
-    /// When it is wrong.
-    pub false_positives: &'static str,
-}
-
-/// The patterns that are written in code; rules in files have other names.
-pub const BUILT_IN: &[BuiltIn] = &[BuiltIn {
-    name: "reverse_shell",
-    severity: Severity::Critical,
-    mitre: "T1059",
-    description: "a shell or interpreter has a network connection as its input and its output, itself \
-                  or by way of a relay",
-    false_positives: "services that hand a connection to a shell script as its standard input and output \
-                      (inetd, socket activation with Accept=yes)",
-}];
-
-/// Whether a pattern written in code has this name.
-pub fn is_built_in(name: &str) -> bool {
-    BUILT_IN.iter().any(|one| one.name == name)
-}
 
 /// What names a rule.
 #[derive(Debug, Clone)]

@@ -1,0 +1,217 @@
+//! Trees that grow: bombs, and what only looks like one.
+
+use crate::{
+    alert::Severity,
+    event::DescriptorCall,
+    patterns::story::{Started, Story, listener},
+};
+
+const RULE: &str = "fork_bomb";
+
+fn begun(program: &'static str) -> Story {
+    let mut story = Story::default();
+    story.exec(10, Started::at(program));
+    story
+}
+
+#[test]
+fn every_process_forking_on_is_a_bomb_named_by_its_root_and_told_once() {
+    let mut story = begun("/usr/bin/bash");
+    let mut living = vec![10];
+    let mut next = 100;
+    for _ in 0..8 {
+        for parent in living.clone() {
+            story.fork(parent, next);
+            living.push(next);
+            next += 1;
+        }
+    }
+    assert_eq!(story.found(RULE), [(10, Severity::Critical)]);
+    let alert = &story.alerts[0];
+    assert!(alert.message.contains("spreads"), "{}", alert.message);
+    assert!(alert.steps[1].detail.contains("generations deep"), "{:?}", alert.steps);
+}
+
+#[test]
+fn parents_that_end_do_not_hide_a_bomb() {
+    // `:(){ :|:& };:`: each generation begins two of the next and ends.
+    let mut story = begun("/usr/bin/bash");
+    story.fork(10, 100).fork(10, 101);
+    let (mut generation, mut next) = (vec![100, 101], 200);
+    for _ in 0..8 {
+        let mut children = Vec::new();
+        for parent in generation {
+            story.fork(parent, next).fork(parent, next + 1).exit(parent);
+            children.extend([next, next + 1]);
+            next += 2;
+        }
+        generation = children;
+    }
+    assert_eq!(story.found(RULE), [(10, Severity::Critical)]);
+}
+
+#[test]
+fn a_slow_bomb_is_found_as_well() {
+    let mut story = begun("/home/u/slow");
+    let (mut living, mut next) = (vec![10], 100);
+    for _ in 0..8 {
+        for parent in living.clone() {
+            story.fork(parent, next);
+            living.push(next);
+            next += 1;
+        }
+        story.passes(5_000);
+    }
+    assert_eq!(story.found(RULE).len(), 1);
+}
+
+#[test]
+fn a_chain_that_leaves_few_alive_is_a_bomb_named_by_one_that_lives() {
+    let mut story = begun("/home/u/chain");
+    for pid in 11..200 {
+        story.fork(if pid == 11 { 10 } else { pid - 1 }, pid).exit(pid - 1);
+    }
+    let found = story.found(RULE);
+    assert_eq!(found.len(), 1);
+    assert!(found[0].0 > 100, "the first ones have ended: {found:?}");
+}
+
+#[test]
+fn a_program_that_starts_itself_anew_stays_what_it_is() {
+    let mut story = begun("/home/u/bomb");
+    let (mut living, mut next) = (vec![10], 100);
+    for _ in 0..8 {
+        for parent in living.clone() {
+            story.fork(parent, next).exec(next, Started::at("/home/u/bomb"));
+            living.push(next);
+            next += 1;
+        }
+    }
+    assert_eq!(story.found(RULE), [(10, Severity::Critical)]);
+}
+
+#[test]
+fn two_programs_that_start_each_other_are_one_bomb() {
+    // bomb.py → sh → bomb.py, as system(3) does.
+    let mut story = begun("/usr/bin/python3");
+    let (mut living, mut next) = (vec![10], 100);
+    for _ in 0..8 {
+        for parent in living.clone() {
+            let (shell, bomb) = (next, next + 1);
+            story.fork(parent, shell).exec(shell, Started::at("/bin/sh"));
+            story.fork(shell, bomb).exec(bomb, Started::at("/usr/bin/python3"));
+            living.push(bomb);
+            next += 2;
+        }
+    }
+    assert_eq!(story.found(RULE), [(10, Severity::Critical)]);
+}
+
+#[test]
+fn a_wide_bomb_is_found_and_a_server_with_three_hundred_workers_is_none() {
+    let mut story = begun("/usr/sbin/apache2");
+    story.call(10, DescriptorCall::Listen, 3, listener(5));
+    for worker in 100..400 {
+        story.fork(10, worker);
+    }
+    assert_eq!(story.found(RULE), []);
+    let mut story = begun("/home/u/wide");
+    for child in 100..700 {
+        story.fork(10, child);
+    }
+    assert_eq!(story.found(RULE), [(10, Severity::Critical)]);
+}
+
+#[test]
+fn a_server_may_have_many_connections_at_once_but_not_without_end() {
+    let mut story = begun("/usr/bin/postgres");
+    story.call(10, DescriptorCall::Listen, 3, listener(5));
+    for child in 100..1500 {
+        story.fork(10, child);
+    }
+    assert_eq!(story.found(RULE), []);
+    for child in 1500..2500 {
+        story.fork(10, child);
+    }
+    assert_eq!(story.found(RULE).len(), 1);
+}
+
+#[test]
+fn programs_that_are_started_and_stay_are_a_bomb_when_they_are_too_many() {
+    let mut story = begun("/usr/bin/bash");
+    for child in 100..1200 {
+        story.fork(10, child).exec(child, Started::at("/usr/bin/sleep"));
+    }
+    assert_eq!(story.found(RULE), [(10, Severity::Critical)]);
+}
+
+#[test]
+fn ten_thousand_short_commands_are_none() {
+    let mut story = begun("/usr/bin/bash");
+    for child in 100..10_100 {
+        story.fork(10, child).exec(child, Started::at("/usr/bin/true")).exit(child);
+    }
+    for subshell in 20_000..30_000 {
+        story.fork(10, subshell).exit(subshell);
+    }
+    assert_eq!(story.found(RULE), []);
+}
+
+#[test]
+fn make_with_64_jobs_and_recursion_is_none() {
+    let mut story = begun("/usr/bin/make");
+    let mut next = 100;
+    for _directory in 0..4 {
+        let (shell, make) = (next, next + 1);
+        story.fork(10, shell).exec(shell, Started::at("/bin/sh"));
+        story.fork(shell, make).exec(make, Started::at("/usr/bin/make"));
+        next += 2;
+        for _ in 0..3 {
+            for job in next..next + 64 {
+                let compiler = 10_000 + 2 * job;
+                story.fork(make, job).exec(job, Started::at("/bin/sh"));
+                story.fork(job, compiler).exec(compiler, Started::at("/usr/bin/gcc"));
+                story.fork(compiler, compiler + 1);
+                story.exec(compiler + 1, Started::at("/usr/libexec/cc1"));
+            }
+            for job in next..next + 64 {
+                story.exit(10_000 + 2 * job + 1).exit(10_000 + 2 * job).exit(job);
+            }
+            next += 64;
+        }
+    }
+    assert_eq!(story.found(RULE), []);
+}
+
+#[test]
+fn state_lives_no_longer_than_the_processes() {
+    use super::ForkBomb;
+    use crate::{
+        event::{Action, Event},
+        patterns::{Verdicts, story::id},
+        process_table::ProcessTable,
+    };
+    let (mut bomb, mut processes) = (ForkBomb::default(), ProcessTable::default());
+    let mut happens = |pid: u32, action: Action| {
+        let event = Event::of(1, id(pid), action);
+        processes.apply(&event);
+        bomb.observe(&event, &processes, &mut Verdicts::default());
+        if matches!(event.action, Action::Exit) {
+            processes.forget(event.process);
+        }
+        (bomb.members.len(), bomb.clans.len())
+    };
+    for pid in 10..200 {
+        let (child, parent) = (id(pid + 1), id(pid));
+        happens(pid, Action::Fork { child, child_cgroup_id: 1, parent, shares_descriptors: false });
+        let path = format!("/usr/bin/{pid}");
+        let origin = crate::event::Origin::Kernel;
+        let path = crate::event::Path { bytes: path.into(), origin, truncated: false };
+        let exec = crate::event::Exec { path: Some(path), ..Default::default() };
+        happens(pid + 1, Action::Exec(Box::new(exec)));
+    }
+    for pid in 10..200 {
+        happens(pid, Action::Exit);
+    }
+    assert_eq!(happens(200, Action::Exit), (0, 0));
+}

@@ -1,0 +1,232 @@
+//! What processes do, told briefly, and what the analysis says to it: for tests.
+
+use std::net::SocketAddr;
+
+use crate::{
+    alert::{Alert, Severity},
+    analysis::Analysis,
+    event::{
+        Abi, Action, Credentials, CredentialsChange, Descriptor, DescriptorCall, Event, Exec, File,
+        FileCall, Ids, Object, ObjectId, Origin, Path, ProcessId, SocketEnds, SystemCall, Traffic,
+        TrafficReport, Trust,
+    },
+};
+
+pub(super) const MS: u64 = 1_000_000;
+const PIPE: u32 = 0o010_600;
+const SOCKET: u32 = 0o140_777;
+
+/// Feeds events, 1 ms apart.
+#[derive(Default)]
+pub(super) struct Story {
+    pub(super) analysis: Analysis,
+    pub(super) now: u64,
+    pub(super) alerts: Vec<Alert>,
+    /// Real and effective user of the events that follow.
+    pub(super) user: (u32, u32),
+}
+
+/// A program that is started.
+pub(super) struct Started {
+    pub(super) path: &'static str,
+    pub(super) line: &'static str,
+    pub(super) stdio: [Descriptor; 3],
+    pub(super) trust: u16,
+    pub(super) rights: Option<(Credentials, Credentials)>,
+    pub(super) environment: &'static str,
+    pub(super) script: Option<&'static str>,
+}
+
+impl Started {
+    /// A program that root installed.
+    pub(super) fn at(path: &'static str) -> Self {
+        let trust = u16::MAX;
+        let (stdio, rights, environment, script) = ([file(10), file(11), file(11)], None, "", None);
+        Self { path, line: path, stdio, trust, rights, environment, script }
+    }
+
+    pub(super) fn with(self, stdio: [Descriptor; 3]) -> Self {
+        Self { stdio, ..self }
+    }
+}
+
+pub(super) fn id(pid: u32) -> ProcessId {
+    ProcessId { tgid: pid, start_time: u64::from(pid) * MS }
+}
+
+fn object(inode: u64, mode: u32) -> Object {
+    let id = ObjectId { device: 8, inode, generation: 0 };
+    Object { id, mode, links: 1, ..Object::default() }
+}
+
+pub(super) fn file(inode: u64) -> Descriptor {
+    Descriptor { object: object(inode, 0o100_644), socket: None }
+}
+
+pub(super) fn pipe(inode: u64) -> Descriptor {
+    Descriptor { object: object(inode, PIPE), socket: None }
+}
+
+pub(super) fn unix_socket(inode: u64) -> Descriptor {
+    let ends = SocketEnds { family: 1, has_peer: true, ..SocketEnds::default() };
+    Descriptor { object: object(inode, SOCKET), socket: Some(ends) }
+}
+
+/// A TCP socket with this peer.
+pub(super) fn connection(inode: u64, remote: &str) -> Descriptor {
+    let remote: SocketAddr = remote.parse().unwrap();
+    let family = if remote.is_ipv4() { 2 } else { 10 };
+    let (has_peer, kind, state) = (true, 1, 1);
+    let remote = Some(remote);
+    let ends = SocketEnds { family, kind, state, remote, has_peer, ..SocketEnds::default() };
+    Descriptor { object: object(inode, SOCKET), socket: Some(ends) }
+}
+
+pub(super) fn listener(inode: u64) -> Descriptor {
+    let ends = SocketEnds { family: 2, kind: 1, state: 10, ..SocketEnds::default() };
+    Descriptor { object: object(inode, SOCKET), socket: Some(ends) }
+}
+
+/// Credentials of a user in the initial user namespace.
+pub(super) fn user(real: u32, effective: u32, saved: u32, capabilities: u64) -> Credentials {
+    let ids = Ids { real, effective, saved, file_system: effective };
+    Credentials {
+        user: ids,
+        group: ids,
+        inheritable: 0,
+        permitted: capabilities,
+        effective: capabilities,
+        bounding: u64::MAX,
+        ambient: 0,
+        user_namespace: 1,
+        user_namespace_level: 0,
+        securebits: 0,
+    }
+}
+
+impl Story {
+    pub(super) fn happens(&mut self, pid: u32, action: Action) -> &mut Self {
+        self.now += MS;
+        let (uid, euid) = self.user;
+        let event = Event { uid, euid, ..Event::of(self.now, id(pid), action) };
+        self.analysis.event(&event, &mut self.alerts);
+        self
+    }
+
+    pub(super) fn passes(&mut self, ms: u64) -> &mut Self {
+        self.now += ms * MS;
+        self.analysis.time(self.now, &mut self.alerts);
+        self
+    }
+
+    pub(super) fn fork(&mut self, parent: u32, child: u32) -> &mut Self {
+        let (child, by) = (id(child), parent);
+        let (child_cgroup_id, shares_descriptors, parent) = (1, false, id(parent));
+        self.happens(by, Action::Fork { child, child_cgroup_id, parent, shares_descriptors })
+    }
+
+    pub(super) fn exec(&mut self, pid: u32, started: Started) -> &mut Self {
+        let words = |line: &str| line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        let origin = Origin::Kernel;
+        let path = Path { bytes: started.path.as_bytes().to_vec(), origin, truncated: false };
+        let variable = started.environment.split_once('=');
+        let variable = variable.map(|(name, value)| (name.into(), value.into()));
+        let bytes = started.script.unwrap_or(started.path).as_bytes().to_vec();
+        let given = Some(Path { bytes, origin: Origin::Given, truncated: false });
+        let exec = Exec {
+            object: Some(Object { links: 1, ..object(1, 0o100_755) }),
+            path: Some(path),
+            given,
+            script: started.script.is_some(),
+            arguments: words(started.line),
+            environment: variable.into_iter().collect(),
+            stdio: started.stdio.map(Some),
+            trust: Trust::of(started.trust),
+            before: started.rights.map(|(before, _)| before),
+            after: started.rights.map(|(_, after)| after),
+            ..Exec::default()
+        };
+        self.happens(pid, Action::Exec(Box::new(exec)))
+    }
+
+    pub(super) fn exit(&mut self, pid: u32) -> &mut Self {
+        self.happens(pid, Action::Exit)
+    }
+
+    pub(super) fn call(
+        &mut self,
+        pid: u32,
+        call: DescriptorCall,
+        number: u32,
+        descriptor: Descriptor,
+    ) -> &mut Self {
+        let (number, from, descriptor) = (Some(number), None, Some(descriptor));
+        let close_on_exec = false;
+        self.happens(pid, Action::Descriptor { call, number, from, descriptor, close_on_exec })
+    }
+
+    pub(super) fn close(&mut self, pid: u32, number: u32) -> &mut Self {
+        self.happens(pid, Action::Close { first: number, last: number, unshare: false })
+    }
+
+    /// Opens a file of `class` with `size` bytes; its inode is its size.
+    pub(super) fn opens(&mut self, pid: u32, path: &str, class: u32, size: u64) -> &mut Self {
+        let number = Some(9);
+        let object = Object { size, ..object(1_000_000 + size, 0o100_600) };
+        let bytes = path.as_bytes().to_vec();
+        let path = Some(Path { bytes, origin: Origin::Kernel, truncated: false });
+        let (call, open_flags, close_on_exec) = (FileCall::Open, 0, false);
+        let object = Some(object);
+        let file = File { call, number, object, path, class, open_flags, close_on_exec };
+        self.happens(pid, Action::File(Box::new(file)))
+    }
+
+    pub(super) fn file(&mut self, pid: u32, file: File) -> &mut Self {
+        self.happens(pid, Action::File(Box::new(file)))
+    }
+
+    /// A record of traffic; `total` and `received` so far, `report` since the last one.
+    pub(super) fn traffic(
+        &mut self,
+        pid: u32,
+        (number, descriptor): (u32, Descriptor),
+        report: TrafficReport,
+        (total, received): (u64, u64),
+    ) -> &mut Self {
+        let traffic = Traffic {
+            report,
+            number: Some(number),
+            descriptor: Some(descriptor),
+            received,
+            sent: total,
+            reads: u32::from(received > 0),
+            writes: u32::from(total > 0),
+            class: 0,
+            skipped: false,
+        };
+        self.happens(pid, Action::Traffic(Box::new(traffic)))
+    }
+
+    pub(super) fn credentials(
+        &mut self,
+        pid: u32,
+        number: u16,
+        (before, after): (Credentials, Credentials),
+    ) -> &mut Self {
+        self.now += MS;
+        let (before, after) = (Some(before), Some(after));
+        let change = CredentialsChange { argument: [0; 3], before, after };
+        let action = Action::Credentials(Box::new(change));
+        let call = Some(SystemCall { abi: Abi::Native, number });
+        let euid = after.map_or(0, |after| after.user.effective);
+        let event = Event { call, euid, ..Event::of(self.now, id(pid), action) };
+        self.analysis.event(&event, &mut self.alerts);
+        self
+    }
+
+    /// Alerts of one rule: pid and severity.
+    pub(super) fn found(&self, rule: &str) -> Vec<(u32, Severity)> {
+        let its = self.alerts.iter().filter(|alert| alert.pattern_name == rule && !alert.repeat);
+        its.map(|alert| (alert.pid, alert.severity)).collect()
+    }
+}

@@ -11,6 +11,7 @@ use crate::{
         reverse_shell::{self, ReverseShell},
     },
     process_table::{self, ProcessTable},
+    program::KnownPrograms,
     rules::{Engine, RuleSet, compile::Compiled},
     sensor_state::SensorState,
 };
@@ -46,6 +47,11 @@ impl Analysis {
     pub fn new(debug: bool) -> Self {
         let rules = Engine::new(embedded_rules());
         Self { notes: debug.then(Vec::new), rules, ..Self::default() }
+    }
+
+    /// Learns which shells and interpreters this host has.
+    pub fn know(&mut self, programs: KnownPrograms) {
+        self.processes.know(programs);
     }
 
     /// Names of what it looks for.

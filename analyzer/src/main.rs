@@ -16,6 +16,7 @@ use sentinel_analyzer::{
     console::Console,
     control::{self, ControlSocket},
     kill_switch, launch, privileges,
+    program::KnownPrograms,
     recording::Recording,
     replay, rules_command, service_manager,
     session::{self, Setup, Watched},
@@ -84,6 +85,7 @@ fn run(
     let has_switch = admins.is_some();
     let launched = launch::launch(arguments, &configuration, admins)?;
     let console = Console::new();
+    let programs = KnownPrograms::installed();
     let Confined { account, sandbox, about } = privileges::drop_privileges(Vec::new())?;
     let mut notes = Vec::new();
     if control.is_none() {
@@ -104,7 +106,7 @@ fn run(
     if let Some(recording) = &recording {
         notes.push(format!("records into {}", recording.path().display()));
     }
-    let setup = Setup { subscription, control, recording, about, service: None, notes };
+    let setup = Setup { subscription, control, recording, programs, about, service: None, notes };
     session::run(Watched::of(arguments, &configuration), launched, &signals, console, setup)?;
     Ok(())
 }

@@ -18,6 +18,7 @@ use crate::{
     control::ControlSocket,
     launch::Launched,
     privileges,
+    program::KnownPrograms,
     session::{self, Service, Setup, Told},
     sinks::{Rotation, Sinks},
 };
@@ -52,6 +53,7 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
     let enforcer = service.as_ref().and_then(|_| call_enforcer());
     // What goes to syslog is in the journal by that way.
     let console = if is_on_syslog { Console::without_alerts() } else { Console::new() };
+    let programs = KnownPrograms::installed();
     let confined = privileges::drop_privileges(directories)?;
     let mut notes = Vec::new();
     if confined.sandbox == Sandbox::Partial {
@@ -63,6 +65,7 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
         subscription: session::subscription(),
         control,
         recording: None,
+        programs,
         about: confined.about,
         service,
         notes,

@@ -10,7 +10,7 @@ use sentinel_ipc::{
 use super::Service;
 use crate::{
     analysis, command_line::RunArguments, configuration::Configuration, control::ControlSocket,
-    recording::Recording,
+    program::KnownPrograms, recording::Recording,
 };
 
 /// What is watched, and what for.
@@ -42,6 +42,8 @@ pub struct Setup {
     pub control: Option<ControlSocket>,
     /// Where its frames are kept.
     pub recording: Option<Recording>,
+    /// Shells and interpreters of this host.
+    pub programs: KnownPrograms,
     /// What this process has become.
     pub about: About,
     /// What a service has beside that.

@@ -197,6 +197,9 @@ impl DescriptorTable {
             _ => {}
         }
         object.follow(event, *call, descriptor);
+        if *call == DescriptorCall::Accept {
+            self.slots.objects.tell_peer(&object);
+        }
         let in_place =
             matches!(call, DescriptorCall::Connect | DescriptorCall::Bind | DescriptorCall::Listen);
         if in_place && let Some(slot) = self.change().by_number.get_mut(&number) {

@@ -154,7 +154,12 @@ impl OpenObject {
             DescriptorCall::Connect if ends.has_peer && event.errno() != Some(EISCONN) => {
                 Deed::Connect(ends.remote)
             }
-            DescriptorCall::Accept => Deed::Accept(ends.remote),
+            DescriptorCall::Accept => {
+                if let Some(peer) = ends.peer {
+                    self.set_peer(peer);
+                }
+                Deed::Accept(ends.remote)
+            }
             DescriptorCall::Bind | DescriptorCall::Listen if event.errno().is_none() => {
                 if self.bound.get().is_none() {
                     self.bound.set(Some(event.timestamp));
@@ -210,6 +215,16 @@ impl Objects {
                 known
             }
             None => self.insert(OpenObject::new(descriptor, None)),
+        }
+    }
+
+    /// Has the unix socket at the other end of `object` know it, if it is known itself.
+    pub(super) fn tell_peer(&self, object: &OpenObject) {
+        let Some(inode) = object.peer() else { return };
+        let other =
+            self.by_id.borrow().get(&ObjectId { inode, ..object.id }).and_then(Weak::upgrade);
+        if let Some(other) = other {
+            other.set_peer(object.id.inode);
         }
     }
 

@@ -259,6 +259,18 @@ fn the_ends_of_a_pair_know_each_other() {
 }
 
 #[test]
+fn who_accepts_knows_who_connected_and_the_other_way_round() {
+    let objects = Rc::new(Objects::default());
+    let [mut client, mut server] = [(); 2].map(|()| DescriptorTable::new(Rc::clone(&objects)));
+    happens(&mut client, DescriptorCall::Connect, 3, 3, socket(7, 1));
+    let mut accepted = socket(8, 1);
+    accepted.socket.as_mut().unwrap().peer = Some(7);
+    happens(&mut server, DescriptorCall::Accept, 3, 4, accepted);
+    assert_eq!(server.get(4).unwrap().object.peer(), Some(7));
+    assert_eq!(client.get(3).unwrap().object.peer(), Some(8));
+}
+
+#[test]
 fn an_object_keeps_its_history_when_it_is_passed_on() {
     let objects = Rc::new(Objects::default());
     let [mut giver, mut taker] = [(); 2].map(|()| DescriptorTable::new(Rc::clone(&objects)));

@@ -15,6 +15,7 @@ use crate::{
         reverse_shell::{self, ReverseShell},
     },
     process_table::{self, ProcessTable},
+    program::KnownPrograms,
     rules::{Active, Engine, RuleSet, engine::Swap},
     sensor_state::SensorState,
 };
@@ -82,6 +83,11 @@ impl Analysis {
     /// What the sensor must be asked for, beside fork, exec and exit.
     pub fn needs(&self) -> KindSet {
         needs(self.rules.needs())
+    }
+
+    /// Learns which shells and interpreters this host has.
+    pub fn know(&mut self, programs: KnownPrograms) {
+        self.processes.know(programs);
     }
 
     /// Names of what it looks for.

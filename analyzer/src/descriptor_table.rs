@@ -1,13 +1,13 @@
 //! What each descriptor of a process refers to, and how it came to.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-    rc::Rc,
-};
+mod object;
+
+use std::{collections::BTreeMap, rc::Rc};
+
+pub use object::{Objects, OpenObject};
 
 use crate::{
-    event::{Action, Descriptor, DescriptorCall, Event, Exec, ObjectId, ProcessId, SocketEnds},
+    event::{Action, Descriptor, DescriptorCall, Event, Exec, ProcessId},
     step::{Deed, Step},
 };
 
@@ -16,76 +16,6 @@ const MAX_DESCRIPTORS: usize = 4096;
 /// Descriptors that are kept of all processes together (about 150 bytes each); beyond it new ones above
 /// 2 are forgotten, and copies hold 0 to 2. What decides is then still told by each exec.
 const MAX_TOTAL: usize = 500_000;
-/// connect(2) on a socket that has a peer already.
-const EISCONN: u32 = 106;
-
-/// A pipe, socket or file while at least one known descriptor refers to it.
-#[derive(Debug)]
-pub struct OpenObject {
-    /// Identity.
-    pub id: ObjectId,
-    /// Whether it is the slave side of a pseudo terminal.
-    pub is_terminal: bool,
-    /// Whether it is a pipe or a fifo.
-    pub is_pipe: bool,
-    socket: RefCell<Option<SocketEnds>>,
-    made: Option<Step>,
-    peered: RefCell<Option<Step>>,
-}
-
-impl OpenObject {
-    fn new(descriptor: &Descriptor, made: Option<Step>) -> Rc<Self> {
-        Rc::new(Self {
-            id: descriptor.object.id,
-            is_terminal: descriptor.object.is_terminal(),
-            is_pipe: descriptor.object.is_pipe(),
-            socket: RefCell::new(descriptor.socket),
-            made,
-            peered: RefCell::new(None),
-        })
-    }
-
-    /// The socket's ends as last seen.
-    pub fn socket(&self) -> Option<SocketEnds> {
-        *self.socket.borrow()
-    }
-
-    /// Whether it is a network socket with a peer.
-    pub fn is_connection(&self) -> bool {
-        self.socket().is_some_and(|ends| ends.has_peer && ends.is_network())
-    }
-
-    /// Whether it got its peer by connect(2), as far as was seen.
-    pub fn connected_out(&self) -> bool {
-        matches!(&*self.peered.borrow(), Some(Step { deed: Deed::Connect(_), .. }))
-    }
-
-    /// How it was made and got its peer, as far as was seen, in order.
-    pub fn history(&self) -> impl Iterator<Item = Step> {
-        self.made.clone().into_iter().chain(self.peered.borrow().clone())
-    }
-
-    fn update(&self, descriptor: &Descriptor) {
-        *self.socket.borrow_mut() = descriptor.socket;
-    }
-
-    /// Follows a call on it, after which it is what `descriptor` tells.
-    fn follow(&self, event: &Event, call: DescriptorCall, descriptor: &Descriptor) {
-        self.update(descriptor);
-        let Some(ends) = descriptor.socket else { return };
-        let deed = match call {
-            // Whatever it returned (it may be under way, or interrupted): what counts is a peer.
-            DescriptorCall::Connect if ends.has_peer && event.errno() != Some(EISCONN) => {
-                Deed::Connect(ends.remote)
-            }
-            DescriptorCall::Accept => Deed::Accept(ends.remote),
-            _ => return,
-        };
-        let (timestamp, process) = (event.timestamp, event.process);
-        *self.peered.borrow_mut() = Some(Step { timestamp, process, deed });
-    }
-}
-
 /// One descriptor.
 #[derive(Debug, Clone)]
 pub struct Slot {
@@ -111,47 +41,47 @@ pub struct DescriptorTable {
 #[derive(Debug)]
 struct Slots {
     by_number: BTreeMap<u32, Slot>,
-    total: Rc<Cell<usize>>,
+    objects: Rc<Objects>,
 }
 
 impl Slots {
     fn insert(&mut self, number: u32, slot: Slot) {
-        let room = self.by_number.len() < MAX_DESCRIPTORS && self.total.get() < MAX_TOTAL;
+        let room = self.by_number.len() < MAX_DESCRIPTORS && self.objects.slots.get() < MAX_TOTAL;
         if (number <= 2 || room || self.by_number.contains_key(&number))
             && self.by_number.insert(number, slot).is_none()
         {
-            self.total.set(self.total.get() + 1);
+            self.objects.slots.set(self.objects.slots.get() + 1);
         }
     }
 
     fn remove(&mut self, number: u32) {
         if self.by_number.remove(&number).is_some() {
-            self.total.set(self.total.get() - 1);
+            self.objects.slots.set(self.objects.slots.get() - 1);
         }
     }
 
     fn retain(&mut self, keep: impl Fn(u32, &Slot) -> bool) {
         let before = self.by_number.len();
         self.by_number.retain(|&number, slot| keep(number, slot));
-        self.total.set(self.total.get() - (before - self.by_number.len()));
+        self.objects.slots.set(self.objects.slots.get() - (before - self.by_number.len()));
     }
 }
 
 impl Clone for Slots {
     /// A copy; of the standard streams alone, when all tables together hold too much.
     fn clone(&self) -> Self {
-        let room = self.total.get() + self.by_number.len() <= MAX_TOTAL;
+        let room = self.objects.slots.get() + self.by_number.len() <= MAX_TOTAL;
         let last = if room { u32::MAX } else { 2 };
         let by_number: BTreeMap<u32, Slot> =
             self.by_number.range(..=last).map(|(&number, slot)| (number, slot.clone())).collect();
-        self.total.set(self.total.get() + by_number.len());
-        Self { by_number, total: Rc::clone(&self.total) }
+        self.objects.slots.set(self.objects.slots.get() + by_number.len());
+        Self { by_number, objects: Rc::clone(&self.objects) }
     }
 }
 
 impl Drop for Slots {
     fn drop(&mut self) {
-        self.total.set(self.total.get() - self.by_number.len());
+        self.objects.slots.set(self.objects.slots.get() - self.by_number.len());
     }
 }
 
@@ -167,19 +97,19 @@ pub struct StdioConnection {
 }
 
 impl DescriptorTable {
-    /// An empty table; `total` counts the slots of all tables that are made with it.
-    pub fn new(total: Rc<Cell<usize>>) -> Self {
-        Self { slots: Rc::new(Slots { by_number: BTreeMap::new(), total }) }
+    /// An empty table; `objects` is what all tables that are made with it share.
+    pub fn new(objects: Rc<Objects>) -> Self {
+        Self { slots: Rc::new(Slots { by_number: BTreeMap::new(), objects }) }
+    }
+
+    /// All descriptors that are known, by number.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        self.slots.by_number.iter().map(|(&number, slot)| (number, slot))
     }
 
     /// The descriptor `number`.
     pub fn get(&self, number: u32) -> Option<&Slot> {
         self.slots.by_number.get(&number)
-    }
-
-    /// All descriptors, by their numbers.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
-        self.slots.by_number.iter().map(|(&number, slot)| (number, slot))
     }
 
     /// How many descriptors are known.
@@ -243,7 +173,7 @@ impl DescriptorTable {
         let (made, arrived, from) = match call {
             DescriptorCall::Socket => (Some(step(Deed::Socket)), None, None),
             DescriptorCall::Pipe | DescriptorCall::Socketpair => {
-                (Some(step(Deed::Pair)), None, None)
+                (Some(step(Deed::Pair)), None, *from)
             }
             DescriptorCall::Dup => {
                 (None, from.map(|from| step(Deed::Dup { from, to: number })), *from)
@@ -251,17 +181,25 @@ impl DescriptorTable {
             DescriptorCall::Received => {
                 (None, Some(step(Deed::Received { from: *from, to: number })), None)
             }
-            DescriptorCall::Accept
-            | DescriptorCall::Connect
-            | DescriptorCall::Bind
-            | DescriptorCall::Listen => (None, None, Some(number)),
+            DescriptorCall::Accept => (None, None, *from),
+            DescriptorCall::Connect | DescriptorCall::Bind | DescriptorCall::Listen => {
+                (None, None, Some(number))
+            }
         };
         let known = from.and_then(|from| self.get(from)).map(|slot| &slot.object);
         let object = match known.filter(|known| known.id == descriptor.object.id) {
             Some(known) => Rc::clone(known),
-            None => OpenObject::new(descriptor, made),
+            None => self.slots.objects.of_call(*call, descriptor, made),
         };
+        match (call, known) {
+            (DescriptorCall::Socketpair, Some(other)) => object.pair_with(other),
+            (DescriptorCall::Accept, Some(listener)) => object.came_through(listener),
+            _ => {}
+        }
         object.follow(event, *call, descriptor);
+        if *call == DescriptorCall::Accept {
+            self.slots.objects.tell_peer(&object);
+        }
         let in_place =
             matches!(call, DescriptorCall::Connect | DescriptorCall::Bind | DescriptorCall::Listen);
         if in_place && let Some(slot) = self.change().by_number.get_mut(&number) {
@@ -321,11 +259,21 @@ impl DescriptorTable {
         }
     }
 
-    /// A snapshot found a descriptor.
-    pub fn hold(&mut self, event: &Event, number: u32, found: &Descriptor, close_on_exec: bool) {
+    /// A snapshot found a descriptor; `peer` is the inode of the unix socket at its other end.
+    pub fn hold(
+        &mut self,
+        event: &Event,
+        number: u32,
+        found: &Descriptor,
+        peer: Option<u64>,
+        close_on_exec: bool,
+    ) {
         let deed = Deed::FoundRunning(number);
         let step = Step { timestamp: event.timestamp, process: event.process, deed };
         self.place(number, found, close_on_exec, step);
+        if let (Some(slot), Some(peer)) = (self.get(number), peer) {
+            slot.object.set_peer(peer);
+        }
     }
 
     /// `number` is `found`, however it came there.
@@ -341,7 +289,7 @@ impl DescriptorTable {
         let mut known = self.slots.by_number.values().map(|slot| &slot.object);
         let object = known
             .find(|known| known.id == found.object.id)
-            .map_or_else(|| OpenObject::new(found, None), Rc::clone);
+            .map_or_else(|| self.slots.objects.known_or_new(found), Rc::clone);
         let (placed, confirmed, arrived) = (timestamp, timestamp, Some(arrived));
         self.change().insert(number, Slot { object, arrived, placed, confirmed, close_on_exec });
     }

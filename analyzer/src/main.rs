@@ -16,6 +16,7 @@ use sentinel_analyzer::{
     console::Console,
     control::{self, ControlSocket},
     kill_switch, launch, privileges,
+    program::KnownPrograms,
     recording::Recording,
     replay,
     rules::RuleSet,
@@ -87,6 +88,7 @@ fn run(
     let has_switch = admins.is_some();
     let launched = launch::launch(arguments, &configuration, admins)?;
     let console = Console::new();
+    let programs = KnownPrograms::installed();
     let Confined { account, sandbox, about } =
         privileges::drop_privileges(directory.into_iter().collect())?;
     let mut notes = Vec::new();
@@ -110,7 +112,7 @@ fn run(
     }
     let watched = Watched::of(arguments, &configuration);
     let told = Told { source: Source::Options, options: arguments.engines.clone(), configuration };
-    let setup = Setup { rules, told, control, recording, about, service: None, notes };
+    let setup = Setup { rules, programs, told, control, recording, about, service: None, notes };
     session::run(watched, launched, &signals, console, setup)?;
     Ok(())
 }

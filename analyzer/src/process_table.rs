@@ -3,19 +3,15 @@
 //! An entry lives from a process's first event to its exit, or until its pid comes back as another
 //! process; so the kernel's own limit on processes bounds the table.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-    rc::Rc,
-};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
 
 use crate::{
-    descriptor_table::DescriptorTable,
+    descriptor_table::{DescriptorTable, Objects},
     escape::{command_line, escape},
     event::{Action, Event, Exec, ProcessId, Running, Trust},
-    program::Program,
+    program::{KnownPrograms, Program},
     rules::identity::Identity,
 };
 
@@ -163,17 +159,23 @@ pub struct ProcessTable {
     by_tgid: BTreeMap<u32, Process>,
     /// Processes met through an event without their fork, since this was asked last.
     strangers: usize,
-    /// Descriptors that all tables hold.
-    descriptors: Rc<Cell<usize>>,
+    /// What all descriptor tables share.
+    objects: Rc<Objects>,
+    programs: KnownPrograms,
 }
 
 impl ProcessTable {
+    /// Learns which shells and interpreters this host has.
+    pub fn know(&mut self, programs: KnownPrograms) {
+        self.programs = programs;
+    }
+
     /// The process, if it lives.
     pub fn get(&self, id: ProcessId) -> Option<&Process> {
         self.by_tgid.get(&id.tgid).filter(|process| process.id == id)
     }
 
-    /// All of them.
+    /// All processes, by number.
     pub fn iter(&self) -> impl Iterator<Item = &Process> {
         self.by_tgid.values()
     }
@@ -194,7 +196,7 @@ impl ProcessTable {
         if self.follow_cgroups(event) {
             return;
         }
-        let process = Self::entry(&mut self.by_tgid, &self.descriptors, event.process);
+        let process = Self::entry(&mut self.by_tgid, &self.objects, event.process);
         // Met for the first time. Who only forks or ends need not be known for that: a thread of the
         // kernel, or one outside.
         let is_asked_for = process.heard_of == 0
@@ -207,15 +209,16 @@ impl ProcessTable {
         match &event.action {
             Action::Running(running) => self.running(event, running),
             Action::Held { descriptor: None, .. } => {}
-            Action::Held { number, descriptor: Some(descriptor), close_on_exec, .. } => {
+            Action::Held { number, descriptor: Some(descriptor), peer, close_on_exec } => {
                 let mut descriptors = process.descriptors.borrow_mut();
-                descriptors.hold(event, *number, descriptor, *close_on_exec);
+                descriptors.hold(event, *number, descriptor, *peer, *close_on_exec);
             }
             Action::Fork { child, child_cgroup_id, parent, shares_descriptors } => {
                 self.fork(event, (*child, *child_cgroup_id), *parent, *shares_descriptors);
             }
             Action::Exec(exec) => {
-                let program = Program::of(exec.path_bytes(), &exec.arguments);
+                self.programs.learn(exec);
+                let program = self.programs.judge(exec);
                 process.image = Some(Image::of(exec, program, event.timestamp));
                 process.was_traced = process.is_traced;
                 process.unshare_descriptors();
@@ -313,10 +316,10 @@ impl ProcessTable {
 
     fn entry<'a>(
         by_tgid: &'a mut BTreeMap<u32, Process>,
-        descriptors: &Rc<Cell<usize>>,
+        objects: &Rc<Objects>,
         id: ProcessId,
     ) -> &'a mut Process {
-        let new = || Process::new(id, DescriptorTable::new(Rc::clone(descriptors)));
+        let new = || Process::new(id, DescriptorTable::new(Rc::clone(objects)));
         let process = by_tgid.entry(id.tgid).or_insert_with(new);
         if process.id != id {
             *process = new();
@@ -327,10 +330,10 @@ impl ProcessTable {
     /// Fills in what is not known of a process that was found running.
     fn running(&mut self, event: &Event, running: &Running) {
         let ancestors = running.parent.map(|parent| self.ancestors_below(parent));
-        let process = Self::entry(&mut self.by_tgid, &self.descriptors, event.process);
+        let process = Self::entry(&mut self.by_tgid, &self.objects, event.process);
         process.is_stranger = false;
         if process.image.is_none() {
-            let program = Program::of_path(running.program.path_bytes());
+            let program = self.programs.judge(&running.program).with_unknown_arguments();
             process.image = Some(Image::of(&running.program, program, event.timestamp));
         }
         if process.ancestors.is_empty() {

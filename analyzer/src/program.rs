@@ -1,5 +1,9 @@
 //! What kind of program an executable is: a shell, an interpreter, or something else.
 
+mod known;
+
+pub use known::KnownPrograms;
+
 /// What kind of program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
@@ -87,15 +91,34 @@ impl Program {
 }
 
 impl Program {
-    /// Judges by the executable's path alone, where the arguments are not known: then nothing says
-    /// that it takes its commands from its input.
-    pub fn of_path(path: &[u8]) -> Self {
-        match Self::of(path, &[]) {
+    /// The same where the arguments are not known: then nothing says that it takes its commands from its
+    /// input.
+    pub fn with_unknown_arguments(self) -> Self {
+        match self {
             Self::Shell { .. } => Self::Shell { reads_input: false },
             Self::Interpreter { .. } => Self::Interpreter { reads_input: false },
             Self::Other => Self::Other,
         }
     }
+
+    /// Whether it takes its commands or its code from its input.
+    pub fn reads_input(self) -> bool {
+        matches!(self, Self::Shell { reads_input: true } | Self::Interpreter { reads_input: true })
+    }
+
+    /// Whether it is a shell.
+    pub fn is_shell(self) -> bool {
+        matches!(self, Self::Shell { .. })
+    }
+}
+
+/// Whether a program of this name is a shell, an interpreter, or many programs and these among them.
+fn is_name_of_one(name: &[u8]) -> bool {
+    let family = without_version(name);
+    is_listed(SHELLS, name)
+        || is_listed(SHELLS, family)
+        || is_listed(MULTI_CALL, name)
+        || INTERPRETERS.iter().any(|options| options.name.as_bytes() == family)
 }
 
 fn is_listed(list: &[&str], name: &[u8]) -> bool {

@@ -18,6 +18,7 @@ use crate::{
     control::ControlSocket,
     launch::Launched,
     privileges,
+    program::KnownPrograms,
     rules::RuleSet,
     session::{self, Service, Setup, Source, Told},
     sinks::{Rotation, Sinks},
@@ -55,6 +56,7 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
     let enforcer = service.as_ref().and_then(|_| call_enforcer());
     // What goes to syslog is in the journal by that way.
     let console = if is_on_syslog { Console::without_alerts() } else { Console::new() };
+    let programs = KnownPrograms::installed();
     let confined = privileges::drop_privileges(directories)?;
     let mut notes = Vec::new();
     if confined.sandbox == Sandbox::Partial {
@@ -62,8 +64,8 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
     }
     let launched =
         Launched { loader, loader_process: None, enforcer, enforcer_process: None, sinks };
-    let setup =
-        Setup { rules, told, control, recording: None, about: confined.about, service, notes };
+    let about = confined.about;
+    let setup = Setup { rules, programs, told, control, recording: None, about, service, notes };
     let watched = session::Watched { limit: None, enforce, debug };
     session::run(watched, launched, &signals, console, setup)?;
     Ok(())

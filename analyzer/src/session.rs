@@ -139,6 +139,7 @@ pub fn run(
         breaker_told: false,
         frame: Vec::new(),
     };
+    session.stream.analysis().know(setup.programs);
     session.enforcement = enforcer.and_then(|enforcer| session.greet_enforcer(enforcer));
     let mut ended = session.greet_loader(loader).and_then(|()| session.serve(signals));
     session.give_up_waiting();

@@ -49,6 +49,8 @@ pub enum Deed {
     },
     /// Went on like this for so many ms.
     Held(u64),
+    /// Waited and then ran a command, so many times.
+    Turns(u32),
     /// Took a step of a rule.
     Seen {
         /// The event's name.
@@ -84,6 +86,7 @@ impl Deed {
             Self::Exec { .. } => "exec",
             Self::Running { .. } => "running",
             Self::Held(_) => "hold",
+            Self::Turns(_) => "turn",
             Self::Seen { event, .. } => event,
         }
     }
@@ -122,6 +125,10 @@ impl fmt::Display for Deed {
                 write!(to, "was running {path} already: {command_line}")
             }
             Self::Seen { detail, .. } => to.write_str(detail),
+            Self::Turns(1) => write!(to, "waited for input and ran a command"),
+            Self::Turns(turns) => {
+                write!(to, "waited for input and ran a command, {turns} times")
+            }
             Self::Held(ms) => write!(to, "kept its input and output there for {ms} ms"),
         }
     }

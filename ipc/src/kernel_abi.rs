@@ -105,8 +105,9 @@ shared_layout! {
         local_port: u16,
         /// Host byte order; 0 when there is no peer.
         remote_port: u16,
-        /// Always 0.
-        reserved: u32,
+        /// Inode of the unix socket at its other end, of an accepted one; else 0. The kernel numbers
+        /// sockets with 32 bits.
+        peer: u32,
         /// Network byte order; IPv4 in the first four bytes.
         local_address: [u8; 16],
         /// Network byte order; IPv4 in the first four bytes.

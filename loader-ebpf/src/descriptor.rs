@@ -1,12 +1,13 @@
 //! Descriptor number → file → inode and socket, as the kernel holds them.
 
 use sentinel_ipc::{
-    kernel_abi::{Descriptor, DescriptorRecord, Object, Socket, flag},
+    kernel_abi::{Descriptor, DescriptorRecord, Object, Socket, flag, kind},
     kernel_fields::Field,
 };
 
 use crate::{
     emit::{Facts, header, is_urgent, scratch, send},
+    held::peer_of,
     kernel::{Address, Task, forget, has},
 };
 
@@ -30,7 +31,7 @@ const NO_SOCKET: Socket = Socket {
     state: 0,
     local_port: 0,
     remote_port: 0,
-    reserved: 0,
+    peer: 0,
     local_address: [0; 16],
     remote_address: [0; 16],
 };
@@ -179,6 +180,9 @@ fn emit_with(facts: Facts, file: Address, urgent: bool) {
     unsafe {
         (&raw mut (*record).header).write(header(facts));
         describe(file, &raw mut (*record).descriptor);
+        if facts.kind == kind::ACCEPT {
+            (&raw mut (*record).descriptor.socket.peer).write(peer_of(file) as u32);
+        }
     }
     send(record, urgent || is_urgent(facts.kind));
 }

@@ -90,7 +90,7 @@ fn tell_channel(output: Output, task: Task, number: u32, file: Address) {
 /// Inode of the unix socket at the other end of the socket `file`; 0 if there is none, or nobody has
 /// accepted it yet.
 #[inline(always)]
-fn peer_of(file: Address) -> u64 {
+pub fn peer_of(file: Address) -> u64 {
     let sock = file.follow(Field::FilePrivateData).follow(Field::SocketSock);
     if !has(Field::UnixSockPeer) || sock.read::<u16>(Field::SockFamily) != AF_UNIX {
         return 0;

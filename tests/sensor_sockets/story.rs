@@ -198,7 +198,7 @@ pub fn compare_descriptor(line: &Line, found: &Descriptor, to: &mut Differences)
     to.compare("socket.kind", line.count("type"), socket.kind.into());
     to.compare("socket.protocol", line.count("protocol"), socket.protocol.into());
     to.compare("socket.state", line.count("state"), socket.state.into());
-    to.compare("socket.reserved", 0, socket.reserved);
+    to.compare("socket.peer", 0, socket.peer);
     // A connect that failed gives its port back; getsockname(2) tells it still.
     let in_progress = -i64::from(libc::EINPROGRESS);
     if line.what != "connect" || [0, in_progress].contains(&line.number("result")) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::Object;
+use crate::event::{Object, ObjectId, SocketEnds};
 
 const NUMBERS: u32 = 8;
 
@@ -149,8 +149,9 @@ fn the_number_of_descriptors_kept_is_bounded() {
 
 #[test]
 fn all_tables_together_are_bounded_and_count_what_they_hold() {
-    let total = Rc::new(Cell::new(0));
-    let mut parent = DescriptorTable::new(Rc::clone(&total));
+    let objects = Rc::new(Objects::default());
+    let total = &objects.slots;
+    let mut parent = DescriptorTable::new(Rc::clone(&objects));
     for number in 0..4_000 {
         parent.apply(&made(DescriptorCall::Socket, number, None, (u64::from(number), false)));
     }
@@ -223,4 +224,79 @@ fn a_descriptor_that_was_received_says_so() {
     assert_eq!(deed, &Deed::Received { from: Some(9), to: 4 });
     let words = "got it from another process on descriptor 4 through 9";
     assert_eq!((deed.event(), deed.to_string().as_str()), ("receive", words));
+}
+
+fn socket(inode: u64, family: u16) -> Descriptor {
+    let mut socket = connection(inode);
+    socket.object.mode = 0o140_777;
+    socket.socket = Some(SocketEnds { family, has_peer: true, ..SocketEnds::default() });
+    socket
+}
+
+fn happens(
+    table: &mut DescriptorTable,
+    call: DescriptorCall,
+    from: u32,
+    to: u32,
+    what: Descriptor,
+) {
+    let (number, descriptor) = (Some(to), Some(what));
+    let (from, close_on_exec) = (Some(from), false);
+    table.apply(&event(Action::Descriptor { call, number, from, descriptor, close_on_exec }));
+}
+
+#[test]
+fn the_ends_of_a_pair_know_each_other() {
+    let mut table = empty();
+    happens(&mut table, DescriptorCall::Socketpair, 4, 3, socket(7, 1));
+    happens(&mut table, DescriptorCall::Socketpair, 3, 4, socket(8, 1));
+    let peer = |table: &DescriptorTable, number| table.get(number).unwrap().object.peer();
+    assert_eq!((peer(&table, 3), peer(&table, 4)), (Some(8), Some(7)));
+    // Half a pair is lost: the next one is not taken for its other half.
+    happens(&mut table, DescriptorCall::Socketpair, 6, 5, socket(9, 1));
+    happens(&mut table, DescriptorCall::Socketpair, 3, 7, socket(10, 1));
+    assert_eq!((peer(&table, 5), peer(&table, 7)), (None, None));
+}
+
+#[test]
+fn who_accepts_knows_who_connected_and_the_other_way_round() {
+    let objects = Rc::new(Objects::default());
+    let [mut client, mut server] = [(); 2].map(|()| DescriptorTable::new(Rc::clone(&objects)));
+    happens(&mut client, DescriptorCall::Connect, 3, 3, socket(7, 1));
+    let mut accepted = socket(8, 1);
+    accepted.socket.as_mut().unwrap().peer = Some(7);
+    happens(&mut server, DescriptorCall::Accept, 3, 4, accepted);
+    assert_eq!(server.get(4).unwrap().object.peer(), Some(7));
+    assert_eq!(client.get(3).unwrap().object.peer(), Some(8));
+}
+
+#[test]
+fn an_object_keeps_its_history_when_it_is_passed_on() {
+    let objects = Rc::new(Objects::default());
+    let [mut giver, mut taker] = [(); 2].map(|()| DescriptorTable::new(Rc::clone(&objects)));
+    happens(&mut giver, DescriptorCall::Connect, 3, 3, socket(7, 2));
+    happens(&mut taker, DescriptorCall::Received, 9, 0, socket(7, 2));
+    assert!(taker.get(0).unwrap().object.connected_out());
+    drop(giver);
+    assert!(taker.get(0).unwrap().object.connected_out(), "as long as anybody holds it");
+    // The number came back.
+    happens(&mut taker, DescriptorCall::Accept, 9, 4, socket(7, 2));
+    assert!(!taker.get(4).unwrap().object.connected_out());
+}
+
+#[test]
+fn an_accepted_connection_knows_when_its_port_was_taken() {
+    let mut table = empty();
+    let waiting = Descriptor {
+        socket: Some(SocketEnds { family: 2, kind: 1, ..SocketEnds::default() }),
+        ..socket(6, 2)
+    };
+    happens(&mut table, DescriptorCall::Socket, 3, 3, waiting);
+    happens(&mut table, DescriptorCall::Bind, 3, 3, waiting);
+    happens(&mut table, DescriptorCall::Accept, 3, 4, socket(7, 2));
+    happens(&mut table, DescriptorCall::Accept, 5, 6, socket(8, 2));
+    let sought = |number, earliest| table.get(number).unwrap().object.was_sought(earliest);
+    assert!(sought(4, 1) && !sought(4, 2), "taken at 1");
+    assert!(!sought(6, 0), "not known when");
+    assert!(!table.get(3).unwrap().object.reaches_network(), "it only waits");
 }

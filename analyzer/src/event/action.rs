@@ -83,7 +83,7 @@ pub enum Action {
         /// an io_uring's own table.
         number: Option<u32>,
         /// The number it came from: the old one of a dup, the listener of an accept, the socket or
-        /// pidfd that a received one came through.
+        /// pidfd that a received one came through; for one end of a pair, the other end.
         from: Option<u32>,
         /// What it refers to; `None` if it was closed meanwhile by another thread.
         descriptor: Option<Descriptor>,

@@ -48,12 +48,12 @@ pub(super) fn action(
         DescriptorCall::Accept | DescriptorCall::Dup => {
             (made(header, found.is_some())?, number(first))
         }
-        DescriptorCall::Received => (number(first), number(second)),
-        DescriptorCall::Connect
-        | DescriptorCall::Bind
-        | DescriptorCall::Listen
-        | DescriptorCall::Pipe
-        | DescriptorCall::Socketpair => (number(first), None),
+        DescriptorCall::Received | DescriptorCall::Pipe | DescriptorCall::Socketpair => {
+            (number(first), number(second))
+        }
+        DescriptorCall::Connect | DescriptorCall::Bind | DescriptorCall::Listen => {
+            (number(first), None)
+        }
     };
     let close_on_exec = header.flags & flag::CLOSE_ON_EXEC != 0;
     Ok(Action::Descriptor { call, number, from, descriptor: found, close_on_exec })
@@ -158,8 +158,8 @@ mod tests {
             (kind::CONNECT, (Some(3), None)),
             (kind::BIND, (Some(3), None)),
             (kind::LISTEN, (Some(3), None)),
-            (kind::PIPE, (Some(3), None)),
-            (kind::SOCKETPAIR, (Some(3), None)),
+            (kind::PIPE, (Some(3), Some(4))),
+            (kind::SOCKETPAIR, (Some(3), Some(4))),
         ] {
             assert_eq!(numbers(&record(kind, [3, 4, 0], 5)), told, "{kind:#x}");
         }

@@ -81,6 +81,8 @@ pub struct SocketEnds {
     pub remote_as_given: bool,
     /// Whether there is a peer, whatever the family.
     pub has_peer: bool,
+    /// Inode of the unix socket at the other end of one that was accepted.
+    pub peer: Option<u64>,
 }
 
 impl SocketEnds {
@@ -126,6 +128,7 @@ pub(super) fn ends(raw: &kernel_abi::Socket, as_given: bool) -> SocketEnds {
         local: address(raw.family, raw.local_address, raw.local_port),
         remote,
         remote_as_given: as_given && remote.is_some(),
+        peer: (raw.peer != 0).then_some(u64::from(raw.peer)),
         has_peer: match raw.family {
             // One under way counts too; what the caller named says nothing.
             AF_INET | AF_INET6 if !as_given => remote.is_some(),

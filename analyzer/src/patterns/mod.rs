@@ -11,7 +11,7 @@ mod story;
 
 use std::{borrow::Cow, net::SocketAddr};
 
-pub use built_in::{BUILT_IN, is_built_in};
+pub use built_in::{BUILT_IN, BuiltIn, is_built_in};
 pub use exceptions::Exceptions;
 
 use crate::{

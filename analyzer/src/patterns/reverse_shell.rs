@@ -13,27 +13,39 @@
 //!   and does so again: critical (`dialogue`);
 //! - a shell that was given a script or commands starts like that, or a shell or interpreter goes on
 //!   like that by its own doing (an interpreter only if it connected out): high, since an honest
-//!   service may do so.
+//!   service may do so;
+//! - a shell's input and output are pipes, unix sockets or a terminal, and at their other ends is one
+//!   network peer, whoever is in between (`relay`): critical if somebody here sought that peer, the
+//!   shell was given no script, and it waits before it runs commands (`fed`); else high;
+//! - any program lets commands have a connection which it sought (`commands`): high, and critical if
+//!   it goes on.
 //!
 //! Not meant: a redirection in passing, a program on a connection that is no shell (inetd), a shell
-//! that only reads from or only writes to a connection. One connection is reported once, and once
+//! that only reads from or only writes to a connection, a program that reads what its commands say
+//! (popen), what login services start (`login_services`). One connection is reported once, and once
 //! more if it turns out worse.
 
+mod commands;
 mod dialogue;
+mod fed;
+mod login_services;
+mod relay;
+mod reports;
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, HashMap, VecDeque},
-    rc::Rc,
-};
+use std::{collections::BTreeMap, rc::Rc};
 
+use commands::Commands;
 use dialogue::Dialogues;
+use fed::{FedShells, Judgement};
+use login_services::is_login_service;
+use relay::is_sought;
+use reports::{Reports, name};
 use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
 
-use super::{Finding, Rule, Verdicts};
+use super::{Rule, Verdicts};
 use crate::{
     alert::{Engine, Severity},
-    descriptor_table::{DescriptorTable, OpenObject, StdioConnection},
+    descriptor_table::{DescriptorTable, Slot, StdioConnection},
     event::{Action, DescriptorCall, Event, ObjectId, ProcessId},
     process_table::{Image, Process, ProcessTable},
     program::Program,
@@ -45,6 +57,8 @@ pub const NEEDS: KindSet = KindSet::of(&[
     kind::SOCKET,
     kind::CONNECT,
     kind::ACCEPT,
+    kind::BIND,
+    kind::LISTEN,
     kind::DUP,
     kind::CLOSE,
     kind::CLOSE_RANGE,
@@ -59,8 +73,6 @@ pub static RULE: Rule = Rule::of("reverse_shell", "T1059", Engine::Patterns);
 /// How long a redirection may last before it is more than one in passing, ns. A forked child has
 /// become its program long before.
 const HOLD_NS: u64 = 1_000_000_000;
-/// Reported connections that are remembered; the oldest is forgotten first.
-const MAX_REPORTED: usize = 4096;
 
 /// A shell or interpreter that has put a connection on its own input and output.
 #[derive(Debug)]
@@ -78,16 +90,9 @@ struct Armed {
 pub struct ReverseShell {
     armed: BTreeMap<ProcessId, Armed>,
     dialogues: Dialogues,
-    reported: HashMap<ObjectId, Reported>,
-    reported_in_order: VecDeque<ObjectId>,
-}
-
-/// What was said of a connection.
-#[derive(Debug)]
-struct Reported {
-    severity: Severity,
-    /// The last process it was said of.
-    process: ProcessId,
+    fed: FedShells,
+    commands: Commands,
+    reports: Reports,
 }
 
 impl ReverseShell {
@@ -100,6 +105,14 @@ impl ReverseShell {
             Action::Exit => {
                 self.armed.remove(&event.process);
                 self.dialogues.forget(event.process);
+                self.fed.forget(event.process);
+                if let Some(parent) = process.parent() {
+                    self.fed.child_ended(parent, event.timestamp);
+                }
+            }
+            Action::Fork { .. } => {
+                self.fed.forked(event.process, event.timestamp);
+                self.look(event, processes, verdicts);
             }
             _ if event.private_descriptors => {}
             Action::Descriptor { call, number, .. } => {
@@ -115,6 +128,9 @@ impl ReverseShell {
 
     /// Looks at what time alone decides; `now` is CLOCK_BOOTTIME in ns.
     pub fn time(&mut self, now: u64, processes: &ProcessTable, verdicts: &mut Verdicts) {
+        for judgement in self.fed.look_at_all(now, processes) {
+            self.fed_shell(judgement, processes, verdicts);
+        }
         // An exit may have been lost.
         self.armed.retain(|&id, _| processes.get(id).is_some());
         self.dialogues.retain(|id| processes.get(id).is_some());
@@ -139,7 +155,7 @@ impl ReverseShell {
                 let held = Deed::Held(now.saturating_sub(since) / 1_000_000);
                 let step = Step { timestamp: now, process: id, deed: held };
                 let message = "keeps its input and output on the connection";
-                self.report(process, &stdio, Severity::High, message, &step, verdicts);
+                self.reports.report(process, &stdio, Severity::High, message, &step, verdicts);
             }
         }
     }
@@ -155,11 +171,16 @@ impl ReverseShell {
         self.armed.remove(&process.id);
         self.dialogues.forget(process.id);
         self.dialogues.started(&process.descriptors.borrow());
+        self.fed.watch(process, event.timestamp);
         let step = exec_step(event, process);
         let own = process.descriptors.borrow().stdio_connection();
         // The parent first: of a shell and its commands on one connection the shell is the news.
         if let Some(parent) = process.parent().and_then(|parent| processes.get(parent)) {
             self.command_of(parent, process, own.as_ref(), &step, verdicts);
+            self.fed.command(parent, &process.descriptors.borrow(), event.timestamp);
+            if let Some(judgement) = self.fed.look(parent.id, event.timestamp, processes) {
+                self.fed_shell(judgement, processes, verdicts);
+            }
         }
         if let Some(stdio) = &own {
             let severity = at_work_on_a_connection(process.program());
@@ -171,7 +192,7 @@ impl ReverseShell {
             }
             if let Some(severity) = severity {
                 let message = "started with its input and output on the connection";
-                self.report(process, stdio, severity, message, &step, verdicts);
+                self.reports.report(process, stdio, severity, message, &step, verdicts);
             }
         }
     }
@@ -188,6 +209,7 @@ impl ReverseShell {
         if !is_new {
             return;
         }
+        self.fed.watch(process, event.timestamp);
         let (path, command_line) = words(process);
         let deed = Deed::Running { path, command_line };
         let step = Step { timestamp: event.timestamp, process: process.id, deed };
@@ -197,7 +219,7 @@ impl ReverseShell {
         }
         if let (Some(stdio), Some(severity)) = (&own, at_work_on_a_connection(process.program())) {
             let message = "was running already, with its input and output on the connection";
-            self.report(process, stdio, severity, message, &step, verdicts);
+            self.reports.report(process, stdio, severity, message, &step, verdicts);
         }
     }
 
@@ -213,21 +235,26 @@ impl ReverseShell {
         if let Some(stdio) = parent.descriptors.borrow().stdio_connection() {
             let shell_on_terminal = matches!(child.program(), Program::Shell { .. })
                 && on_terminal(&child.descriptors.borrow());
+            let is_served = is_login_service(parent);
             let same = child_stdio.is_some_and(|own| own.object.id == stdio.object.id);
             let runs_commands = same && self.runs_commands(parent, &stdio);
-            // A login service may hold a connection that it accepted; none connects out for that.
-            let may_serve = parent.image.is_some()
-                && parent.program() == Program::Other
-                && !stdio.object.connected_out();
-            if shell_on_terminal && !may_serve {
+            if shell_on_terminal && !is_served {
+                // Some service may hold a connection that it accepted; none connects out for that.
+                let may_serve = parent.image.is_some()
+                    && parent.program() == Program::Other
+                    && !is_sought(&stdio.object, step.timestamp);
+                let severity = if may_serve { Severity::High } else { Severity::Critical };
                 let message = "relays between the connection and a shell on a terminal";
-                self.report(parent, &stdio, Severity::Critical, message, step, verdicts);
+                self.reports.report(parent, &stdio, severity, message, step, verdicts);
             } else if runs_commands {
                 let message = "runs commands with input and output on the connection";
-                self.report(parent, &stdio, Severity::Critical, message, step, verdicts);
+                self.reports.report(parent, &stdio, Severity::Critical, message, step, verdicts);
+            } else {
+                self.command_on_connection(parent, child, step, verdicts);
             }
             return;
         }
+        self.command_on_connection(parent, child, step, verdicts);
         if !matches!(parent.program(), Program::Shell { .. }) {
             return;
         }
@@ -243,8 +270,45 @@ impl ReverseShell {
                 placed: step.timestamp,
             };
             let message = "runs commands between reading from and answering to the connection";
-            self.report(parent, &stdio, Severity::Critical, message, step, verdicts);
+            self.reports.report(parent, &stdio, Severity::Critical, message, step, verdicts);
         }
+    }
+
+    /// A child of `parent` has started a program: on a connection that the parent sought?
+    fn command_on_connection(
+        &mut self,
+        parent: &Process,
+        child: &Process,
+        step: &Step,
+        verdicts: &mut Verdicts,
+    ) {
+        let seen = self.commands.started(parent, &child.descriptors.borrow(), step.timestamp);
+        if let Some((stdio, severity)) = seen {
+            let message = "runs commands that answer to the connection";
+            self.reports.report(parent, &stdio, severity, message, step, verdicts);
+        }
+    }
+
+    /// Looks at the process of `event`, if it is a shell that is fed and something has come of it.
+    fn look(&mut self, event: &Event, processes: &ProcessTable, verdicts: &mut Verdicts) {
+        if let Some(judgement) = self.fed.look(event.process, event.timestamp, processes) {
+            self.fed_shell(judgement, processes, verdicts);
+        }
+    }
+
+    fn fed_shell(&mut self, found: Judgement, processes: &ProcessTable, verdicts: &mut Verdicts) {
+        let Some(shell) = processes.get(found.shell) else { return };
+        let relay = processes.get(found.relay.process).map(name).unwrap_or_default();
+        let arrivals = |slot: Option<&Slot>| slot.and_then(|slot| slot.arrived.clone());
+        let descriptors = shell.descriptors.borrow();
+        let arrivals = [0, 1].into_iter().filter_map(|number| arrivals(descriptors.get(number)));
+        let stdio = StdioConnection {
+            object: found.relay.connection,
+            arrivals: arrivals.collect(),
+            placed: found.last.timestamp,
+        };
+        let message = format!("has its input and output from {relay}, which relays them");
+        self.reports.report(shell, &stdio, found.severity, &message, &found.last, verdicts);
     }
 
     /// Notes one more command of `parent` on the connection that it put itself on: is that enough?
@@ -271,7 +335,10 @@ impl ReverseShell {
         if number != Some(0) || call != DescriptorCall::Dup {
             return;
         }
-        let is_shell = matches!(process.program(), Program::Shell { .. });
+        let is_shell = process.program().is_shell();
+        if is_shell {
+            self.fed.watch(process, event.timestamp);
+        }
         let descriptors = process.descriptors.borrow();
         let input = descriptors.get(0).filter(|slot| slot.object.is_connection());
         if let (true, Some(input)) = (is_shell, input) {
@@ -309,70 +376,6 @@ impl ReverseShell {
             }
         }
     }
-
-    fn report(
-        &mut self,
-        process: &Process,
-        stdio: &StdioConnection,
-        severity: Severity,
-        message: &str,
-        last: &Step,
-        verdicts: &mut Verdicts,
-    ) {
-        let repeat = match self.novelty(stdio.object.id, severity, process.id) {
-            Novelty::News => false,
-            Novelty::AnotherProcess => true,
-            Novelty::Known => return,
-        };
-        let remote = stdio.object.socket().and_then(|ends| ends.remote);
-        let mut steps: Vec<Step> =
-            stdio.object.history().chain(stdio.arrivals.clone()).chain([last.clone()]).collect();
-        steps.sort_by_key(|step| step.timestamp);
-        let peer = peer(&stdio.object);
-        let message = format!("{} {message} to {peer}", name(process));
-        let process = process.id;
-        let rule = RULE.clone();
-        verdicts.findings.push(Finding { rule, severity, process, message, steps, remote, repeat });
-    }
-
-    fn novelty(&mut self, connection: ObjectId, severity: Severity, process: ProcessId) -> Novelty {
-        let Some(known) = self.reported.get_mut(&connection) else {
-            self.reported.insert(connection, Reported { severity, process });
-            self.reported_in_order.push_back(connection);
-            if self.reported_in_order.len() > MAX_REPORTED
-                && let Some(oldest) = self.reported_in_order.pop_front()
-            {
-                self.reported.remove(&oldest);
-            }
-            return Novelty::News;
-        };
-        let novelty = match severity.cmp(&known.severity) {
-            Ordering::Greater => Novelty::News,
-            Ordering::Equal if process != known.process => Novelty::AnotherProcess,
-            Ordering::Equal | Ordering::Less => return Novelty::Known,
-        };
-        *known = Reported { severity, process };
-        novelty
-    }
-}
-
-/// Whether something was said already.
-enum Novelty {
-    News,
-    AnotherProcess,
-    Known,
-}
-
-fn peer(object: &OpenObject) -> String {
-    match object.socket().and_then(|ends| ends.remote) {
-        Some(remote) => remote.to_string(),
-        None => "a peer without an IP address".to_owned(),
-    }
-}
-
-fn name(process: &Process) -> String {
-    let path = process.image.as_ref().map_or("?", |image| image.path.as_str());
-    format!("{path} (pid {})", process.id.tgid)
 }
 
 /// How bad it is that a program has a connection as its input and output from its start.

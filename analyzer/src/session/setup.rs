@@ -10,7 +10,7 @@ use sentinel_ipc::{
 use super::{Service, Told};
 use crate::{
     command_line::RunArguments, configuration::Configuration, control::ControlSocket,
-    recording::Recording, rules::Active,
+    program::KnownPrograms, recording::Recording, rules::Active,
 };
 
 /// What is watched, and what for.
@@ -44,6 +44,8 @@ pub struct Setup {
     pub control: Option<ControlSocket>,
     /// Where its frames are kept.
     pub recording: Option<Recording>,
+    /// Shells and interpreters of this host.
+    pub programs: KnownPrograms,
     /// What this process has become.
     pub about: About,
     /// What a service has beside that.

@@ -5,7 +5,7 @@ use crate::{
     analysis::Analysis,
     event::{
         Action, Descriptor, DescriptorCall, Event, Exec, Object, ObjectId, Origin, Path, ProcessId,
-        SocketEnds,
+        SocketEnds, Trust,
     },
 };
 
@@ -69,11 +69,31 @@ impl Story {
     }
 
     fn exec(&mut self, pid: u32, line: &str, stdio: [Descriptor; 3]) -> &mut Self {
+        self.exec_with(pid, ("/usr/bin/", line), stdio, Exec::default())
+    }
+
+    /// What root installed at `/usr/sbin/`.
+    fn exec_trusted(&mut self, pid: u32, line: &str, stdio: [Descriptor; 3]) -> &mut Self {
+        let rest = Exec {
+            trust: Trust::of(u16::MAX),
+            object: Some(Object { links: 1, ..Object::default() }),
+            ..Exec::default()
+        };
+        self.exec_with(pid, ("/usr/sbin/", line), stdio, rest)
+    }
+
+    fn exec_with(
+        &mut self,
+        pid: u32,
+        (directory, line): (&str, &str),
+        stdio: [Descriptor; 3],
+        rest: Exec,
+    ) -> &mut Self {
         let arguments: Vec<Vec<u8>> =
             line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
-        let bytes = [b"/usr/bin/", arguments[0].as_slice()].concat();
+        let bytes = [directory.as_bytes(), arguments[0].as_slice()].concat();
         let path = Some(Path { bytes, origin: Origin::Kernel, truncated: false });
-        let exec = Exec { path, arguments, stdio: stdio.map(Some), ..Exec::default() };
+        let exec = Exec { path, arguments, stdio: stdio.map(Some), ..rest };
         self.happens(pid, Action::Exec(Box::new(exec)))
     }
 
@@ -126,6 +146,8 @@ impl Story {
 fn id(pid: u32) -> ProcessId {
     ProcessId { tgid: pid, start_time: u64::from(pid) * MS }
 }
+
+mod relays;
 
 const FILES: fn() -> [Descriptor; 3] = || [file(10), file(11), file(11)];
 
@@ -326,8 +348,13 @@ fn a_pty_relay_is_meant_whoever_connects_out_and_a_login_service_is_not() {
     story.fork(5, 6).exec(6, "bash", [terminal(); 3]);
     assert_eq!(story.found(), [(5, Severity::Critical)]);
     let mut story = Story::default();
-    story.exec(5, "in.telnetd", [connection(1); 3]).fork(5, 6).exec(6, "bash", [terminal(); 3]);
+    story.exec_trusted(5, "in.telnetd", [connection(1); 3]).fork(5, 6);
+    story.exec(6, "bash", [terminal(); 3]).passes(5_000);
     assert_eq!(story.found(), []);
+    // Its name alone says nothing.
+    let mut story = Story::default();
+    story.exec(5, "in.telnetd", [connection(1); 3]).fork(5, 6).exec(6, "bash", [terminal(); 3]);
+    assert_eq!(story.found(), [(5, Severity::High)]);
 }
 
 #[test]

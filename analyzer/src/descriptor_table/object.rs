@@ -1,0 +1,242 @@
+//! What descriptors refer to: one entry for each pipe, socket or file, whoever holds it.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::SocketAddr,
+    rc::{Rc, Weak},
+};
+
+use crate::{
+    event::{Descriptor, DescriptorCall, Event, ObjectId, SocketEnds},
+    step::{Deed, Step},
+};
+
+/// connect(2) on a socket that has a peer already.
+const EISCONN: u32 = 106;
+const AF_UNIX: u16 = 1;
+const SOCK_DGRAM: u16 = 2;
+const SOCK_RAW: u16 = 3;
+/// Objects after which the first look is taken for those that nobody refers to any more.
+const FIRST_SWEEP: usize = 1024;
+
+/// A pipe, socket or file while at least one known descriptor refers to it.
+#[derive(Debug)]
+pub struct OpenObject {
+    /// Identity.
+    pub id: ObjectId,
+    /// Whether it is the slave side of a pseudo terminal.
+    pub is_terminal: bool,
+    /// Whether it is a pipe or a fifo.
+    pub is_pipe: bool,
+    socket: RefCell<Option<SocketEnds>>,
+    made: Option<Step>,
+    peered: RefCell<Option<Step>>,
+    /// Inode of the unix socket at its other end.
+    peer: Cell<Option<u64>>,
+    /// When it was bound, or began to listen; of an accepted one, when its listener was. CLOCK_BOOTTIME,
+    /// ns.
+    bound: Cell<Option<u64>>,
+}
+
+impl OpenObject {
+    fn new(descriptor: &Descriptor, made: Option<Step>) -> Rc<Self> {
+        Rc::new(Self {
+            id: descriptor.object.id,
+            is_terminal: descriptor.object.is_terminal(),
+            is_pipe: descriptor.object.is_pipe(),
+            socket: RefCell::new(descriptor.socket),
+            made,
+            peered: RefCell::new(None),
+            peer: Cell::new(None),
+            bound: Cell::new(None),
+        })
+    }
+
+    /// The socket's ends as last seen.
+    pub fn socket(&self) -> Option<SocketEnds> {
+        *self.socket.borrow()
+    }
+
+    /// Whether it is a network socket with a peer.
+    pub fn is_connection(&self) -> bool {
+        self.socket().is_some_and(|ends| ends.has_peer && ends.is_network())
+    }
+
+    /// Whether data comes from and goes to a network through it: a connection, or a socket of datagrams
+    /// or packets, which needs none.
+    pub fn reaches_network(&self) -> bool {
+        self.socket().is_some_and(|ends| {
+            ends.is_network() && (ends.has_peer || [SOCK_DGRAM, SOCK_RAW].contains(&ends.kind))
+        })
+    }
+
+    /// Whether it is a unix socket.
+    pub fn is_unix(&self) -> bool {
+        self.socket().is_some_and(|ends| ends.family == AF_UNIX)
+    }
+
+    /// Whether data passes through it from one process of this host to another.
+    pub fn is_channel(&self) -> bool {
+        self.is_pipe || self.is_terminal || self.is_unix()
+    }
+
+    /// Inode of the unix socket at its other end, if that was told.
+    pub fn peer(&self) -> Option<u64> {
+        self.peer.get()
+    }
+
+    /// Whether it is one end of a pair that one process made.
+    pub fn is_of_pair(&self) -> bool {
+        self.made.as_ref().is_some_and(|step| step.deed == Deed::Pair)
+    }
+
+    /// The network peer's address.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.socket().and_then(|ends| ends.remote)
+    }
+
+    /// Whether it got its peer by connect(2), as far as was seen.
+    pub fn connected_out(&self) -> bool {
+        matches!(&*self.peered.borrow(), Some(Step { deed: Deed::Connect(_), .. }))
+    }
+
+    /// When it got its peer, or was made if it has none; CLOCK_BOOTTIME, ns.
+    pub fn since(&self) -> Option<u64> {
+        let peered = self.peered.borrow().as_ref().map(|step| step.timestamp);
+        peered.or(self.made.as_ref().map(|step| step.timestamp))
+    }
+
+    /// Whether somebody sought its peer himself: by connect(2), by a socket for datagrams, or by waiting
+    /// for it at a port that he took after `earliest` (CLOCK_BOOTTIME, ns).
+    pub fn was_sought(&self, earliest: u64) -> bool {
+        let has_none = self.socket().is_some_and(|ends| !ends.has_peer);
+        self.connected_out()
+            || match self.bound.get() {
+                Some(bound) => bound >= earliest,
+                None => has_none && self.made.is_some(),
+            }
+    }
+
+    /// How it was made and got its peer, as far as was seen, in order.
+    pub fn history(&self) -> impl Iterator<Item = Step> {
+        self.made.clone().into_iter().chain(self.peered.borrow().clone())
+    }
+
+    pub(super) fn update(&self, descriptor: &Descriptor) {
+        *self.socket.borrow_mut() = descriptor.socket;
+    }
+
+    /// Learns the inode of the unix socket at its other end.
+    pub(super) fn set_peer(&self, inode: u64) {
+        self.peer.set(Some(inode));
+    }
+
+    /// It and `other` are the ends of one pair.
+    pub(super) fn pair_with(&self, other: &Self) {
+        if other.is_of_pair() && other.peer().is_none() && other.id != self.id {
+            self.set_peer(other.id.inode);
+            other.set_peer(self.id.inode);
+        }
+    }
+
+    /// It was accepted from `listener`.
+    pub(super) fn came_through(&self, listener: &Self) {
+        self.bound.set(listener.bound.get());
+    }
+
+    /// Follows a call on it, after which it is what `descriptor` tells.
+    pub(super) fn follow(&self, event: &Event, call: DescriptorCall, descriptor: &Descriptor) {
+        self.update(descriptor);
+        let Some(ends) = descriptor.socket else { return };
+        let deed = match call {
+            // Whatever it returned (it may be under way, or interrupted): what counts is a peer.
+            DescriptorCall::Connect if ends.has_peer && event.errno() != Some(EISCONN) => {
+                Deed::Connect(ends.remote)
+            }
+            DescriptorCall::Accept => {
+                if let Some(peer) = ends.peer {
+                    self.set_peer(peer);
+                }
+                Deed::Accept(ends.remote)
+            }
+            DescriptorCall::Bind | DescriptorCall::Listen if event.errno().is_none() => {
+                if self.bound.get().is_none() {
+                    self.bound.set(Some(event.timestamp));
+                }
+                return;
+            }
+            _ => return,
+        };
+        let (timestamp, process) = (event.timestamp, event.process);
+        *self.peered.borrow_mut() = Some(Step { timestamp, process, deed });
+    }
+}
+
+/// What all tables share: how much they keep, and the objects that they refer to, so that an object
+/// keeps its history when it is passed from process to process.
+#[derive(Debug, Default)]
+pub struct Objects {
+    /// Slots of all tables together.
+    pub(super) slots: Cell<usize>,
+    by_id: RefCell<HashMap<ObjectId, Weak<OpenObject>>>,
+    /// How many entries there may be before those of the dead are removed.
+    sweep_at: Cell<usize>,
+}
+
+impl Objects {
+    /// What a call made or used that no known descriptor refers to in its process.
+    pub(super) fn of_call(
+        &self,
+        call: DescriptorCall,
+        descriptor: &Descriptor,
+        made: Option<Step>,
+    ) -> Rc<OpenObject> {
+        match call {
+            // An older object with the same number is gone.
+            DescriptorCall::Socket
+            | DescriptorCall::Accept
+            | DescriptorCall::Pipe
+            | DescriptorCall::Socketpair => self.insert(OpenObject::new(descriptor, made)),
+            DescriptorCall::Connect
+            | DescriptorCall::Bind
+            | DescriptorCall::Listen
+            | DescriptorCall::Dup
+            | DescriptorCall::Received => self.known_or_new(descriptor),
+        }
+    }
+
+    /// What `descriptor` refers to.
+    pub(super) fn known_or_new(&self, descriptor: &Descriptor) -> Rc<OpenObject> {
+        let known = self.by_id.borrow().get(&descriptor.object.id).and_then(Weak::upgrade);
+        match known {
+            Some(known) => {
+                known.update(descriptor);
+                known
+            }
+            None => self.insert(OpenObject::new(descriptor, None)),
+        }
+    }
+
+    /// Has the unix socket at the other end of `object` know it, if it is known itself.
+    pub(super) fn tell_peer(&self, object: &OpenObject) {
+        let Some(inode) = object.peer() else { return };
+        let other =
+            self.by_id.borrow().get(&ObjectId { inode, ..object.id }).and_then(Weak::upgrade);
+        if let Some(other) = other {
+            other.set_peer(object.id.inode);
+        }
+    }
+
+    fn insert(&self, object: Rc<OpenObject>) -> Rc<OpenObject> {
+        if object.is_pipe || object.socket().is_some() {
+            let mut by_id = self.by_id.borrow_mut();
+            by_id.insert(object.id, Rc::downgrade(&object));
+            if by_id.len() > self.sweep_at.get().max(FIRST_SWEEP) {
+                by_id.retain(|_, object| object.strong_count() > 0);
+                self.sweep_at.set(2 * by_id.len());
+            }
+        }
+        object
+    }
+}

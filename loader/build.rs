@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     for variable in ["SENTINEL_EBPF_OBJECT", "SENTINEL_EBPF_TOOLCHAIN"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
-    for source in ["../loader-ebpf", "../ipc/src/kernel_abi.rs", "../Cargo.toml", "../Cargo.lock"] {
+    for source in ["../loader-ebpf", "../ipc/src", "../Cargo.toml", "../Cargo.lock"] {
         println!("cargo::rerun-if-changed={source}");
     }
     match build() {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use sentinel_ipc::{
-    file_class::{BUILT_IN, Pattern, SECRET, class},
+    file_class::{BUILT_IN, Pattern, SECRET, WRITES, class},
     frame::KindSet,
     kernel_abi::{flag, kind},
 };
@@ -44,7 +44,9 @@ fn reference(path: &[u8], mode: u32) -> u32 {
         Pattern::Within(outer, inner) => pair(outer, inner, 0),
         Pattern::NameWithin(outer, inner) => pair(outer, inner, last),
     };
-    let applying = BUILT_IN.iter().filter(|rule| is_private || !rule.private);
+    // What is only read has no class of those that are about writing; none of this is in a proc file system.
+    let of_reading = BUILT_IN.iter().filter(|rule| rule.class & WRITES == 0 && !rule.proc);
+    let applying = of_reading.filter(|rule| is_private || !rule.private);
     let ranked = applying.filter_map(|rule| Some((rank(rule.pattern)?, rule.class)));
     ranked.max_by_key(|(rank, _)| *rank).map_or(0, |(_, class)| class)
 }
@@ -222,7 +224,8 @@ fn names_of_rules() -> Vec<Vec<&'static [u8]>> {
         Pattern::Component(name) | Pattern::Name(name) | Pattern::Suffix(name) => vec![name],
         Pattern::Within(outer, inner) | Pattern::NameWithin(outer, inner) => vec![outer, inner],
     };
-    BUILT_IN.iter().map(|rule| names(rule.pattern)).collect()
+    let of_reading = BUILT_IN.iter().filter(|rule| rule.class & WRITES == 0 && !rule.proc);
+    of_reading.map(|rule| names(rule.pattern)).collect()
 }
 
 fn random_name(chance: &mut Chance, rules: &[Vec<&'static [u8]>]) -> Vec<Vec<u8>> {

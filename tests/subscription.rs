@@ -109,15 +109,15 @@ fn classes_of_files_are_chosen() {
     let Some(bed) = Bed::new() else { return };
     let mut tap = Tap::start_with(&bed, KindSet::of(&[kind::OPEN]));
     let key = bed.path("host.pem");
-    let (accounts, keys) = (file_class::class::ACCOUNTS, file_class::class::PRIVATE_KEY);
+    let (passwords, keys) = (file_class::class::PASSWORD_HASHES, file_class::class::PRIVATE_KEY);
     fs::write(&key, "secret").unwrap();
     std::os::unix::fs::chown(&key, Some(0), Some(0)).unwrap();
     fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    for (number, wanted) in [(1, accounts), (2, keys)] {
+    for (number, wanted) in [(1, passwords), (2, keys)] {
         let classes = file_class::bit(wanted);
         set(&tap, number, Subscription { classes, ..Subscription::to(KindSet::of(&[kind::OPEN])) });
         tap.forget();
-        let output = tap.run(bed.command("cat").arg("/etc/passwd").arg(&key));
+        let output = tap.run(bed.command("cat").arg("/etc/shadow").arg(&key));
         assert!(output.status.success());
         let opened = tap.records().iter().filter(|record| record.header.kind == kind::OPEN);
         let classes: Vec<u32> = opened.map(|record| record.file().class).collect();

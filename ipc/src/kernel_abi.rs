@@ -193,10 +193,11 @@ shared_layout! {
         object: Object,
         /// Where in `path` the two paths lie; `origin` 0 where the call has only one.
         span: [Span; 2],
-        /// What [`crate::file_class`] says of the paths and the object; 0 if nothing.
+        /// What [`crate::file_class`] says of the file that the call puts in place or acts on; 0 if
+        /// nothing.
         class: u32,
-        /// Always 0.
-        reserved: u32,
+        /// What it says of the old name of a rename or link, if that is written to; 0 if nothing.
+        source_class: u32,
         /// A mount's file system type; else zero.
         label: [u8; COMM_BYTES],
         /// The paths, not terminated.
@@ -381,7 +382,7 @@ shared_layout! {
         kernel_thread: u32,
     }
 
-    /// Key of the map `FILE_CLASSES`: an inode.
+    /// Key of the maps `FILE_CLASSES` and `FIRST_FILES`: an inode.
     struct ObjectKey: 16 {
         /// See [`Object`].
         inode: u64,
@@ -393,10 +394,12 @@ shared_layout! {
 
     /// Value of the maps `PREFIXES`, `NAMES` and `SUFFIXES`.
     struct ClassRule: 8 {
-        /// What a file is that the rule applies to.
+        /// What a file is that the rule applies to, whatever is done with it.
         class: u32,
+        /// What it is when it is written: the number of a class of [`crate::file_class::WRITES`]; 0 if nothing.
+        written: u16,
         /// Bits in [`rule`].
-        flags: u32,
+        flags: u16,
     }
 
     /// Per-CPU counters of the sensor. Pairs are by ring, as [`ring`] numbers them.
@@ -502,8 +505,9 @@ pub mod kind {
     /// passes through the programs of all families.
     pub const CANARY: u16 = 0x1f;
 
-    /// [`super::FileRecord`]: `result` is the new descriptor. Only files of a class, and those that
-    /// are not known: gone again, or opened into an io_uring's own table.
+    /// [`super::FileRecord`]: `result` is the new descriptor; `argument[0]` is O_TRUNC if the call asked
+    /// for that, which its file does not tell. Only files of a class, and those that are not known: gone
+    /// again, or opened into an io_uring's own table.
     pub const OPEN: u16 = 0x20;
     /// Only subscribed to: makes [`OPEN`] tell of files without a class as well.
     pub const OPEN_ANY: u16 = 0x21;
@@ -839,14 +843,20 @@ pub mod class {
 
 /// Bits of [`ClassRule::flags`].
 pub mod rule {
-    /// It has a class of its own; else it is there for [`PARENT`] alone.
-    pub const APPLIES: u32 = 1;
+    /// Its class applies.
+    pub const APPLIES: u16 = 1;
     /// Applies to the last component only.
-    pub const LAST: u32 = 2;
-    /// Applies to files only that not everybody may read.
-    pub const PRIVATE: u32 = 4;
+    pub const LAST: u16 = 2;
+    /// Its class applies to files only that not everybody may read.
+    pub const PRIVATE: u16 = 4;
     /// There are rules for this component together with the one below it.
-    pub const PARENT: u32 = 8;
+    pub const PARENT: u16 = 8;
+    /// What it says of files that are written applies.
+    pub const WRITTEN: u16 = 16;
+    /// Applies in proc file systems only.
+    pub const PROC: u16 = 32;
+    /// Applies to the first two components within a file system only, and after all other rules.
+    pub const TOP: u16 = 64;
 }
 
 /// Values of the object's constant `RING_COMPLETION`: how `io_uring_complete` tells its result.
@@ -871,7 +881,7 @@ pub mod control {
     pub const KINDS_LOW: u32 = 3;
     /// Kinds from 64 on.
     pub const KINDS_HIGH: u32 = 4;
-    /// While not 0, files that the process [`LOADER`] opens are entered as files of this class.
+    /// While not 0, files that the process [`LOADER`] opens are entered as files of their classes for good.
     pub const LEARN: u32 = 5;
     /// The loader's own tgid.
     pub const LOADER: u32 = 6;

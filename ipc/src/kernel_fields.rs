@@ -93,6 +93,9 @@ kernel_fields! {
     InodeAliases = "inode"."i_dentry.first",
     InodeLinks = "inode"."i_nlink",
     SuperBlockDevice = "super_block"."s_dev",
+    SuperBlockMagic = "super_block"."s_magic",
+    ProcInodePid = "proc_inode"."pid",
+    ProcInodeInode = "proc_inode"."vfs_inode",
     DentryAlias = "dentry"."d_u.d_alias",
     DentryHash = "dentry"."d_hash.pprev",
     DentryInode = "dentry"."d_inode",
@@ -139,6 +142,7 @@ kernel_fields! {
     RingCloseNumber = "io_close"."fd",
     RingRequestOpcode = "io_kiocb"."opcode",
     RingOpenSlot = "io_open"."file_slot",
+    RingOpenFlags = "io_open"."how.flags",
     RingAcceptSlot = "io_accept"."file_slot",
     RingSocketSlot = "io_socket"."file_slot",
 }

@@ -15,7 +15,7 @@ use crate::{
     descriptor::{NO_OBJECT, Table, object_of},
     emit::{Facts, header, is_urgent, scratch, send},
     file_class,
-    kernel::Address,
+    kernel::{Address, forget, read_user},
     path::{Location, walk},
     pid::current_ids,
     scope::{control_value, count, is_wanted, is_wanted_class, taint},
@@ -24,7 +24,11 @@ use crate::{
 
 /// The 32-bit call that takes its length in two halves.
 const FTRUNCATE64: u16 = 194;
+/// openat2(2), in all ABIs.
+const OPENAT2: u16 = 437;
 const MAP_ANONYMOUS: u64 = 0x20;
+const MAP_SHARED: u64 = 1;
+const PROT_WRITE: u64 = 2;
 /// The highest errno + 1; results below 0 and above its negative are errors.
 const MAX_ERRNO: i64 = 4096;
 /// Execute bits, set-user-id, set-group-id.
@@ -41,7 +45,7 @@ pub fn file_calls(context: BtfTracePointContext) -> i32 {
     let (number, argument) = match call.facts.kind {
         kind::LOAD_MODULE_FILE => (first, [first, third, 0]),
         _ if failed => return 0,
-        kind::OPEN => (result as u64, [0; 3]),
+        kind::OPEN => (result as u64, [asked_flags(&call) & file_class::TRUNCATES as u64, 0, 0]),
         kind::MEMFD => (result as u64, [0, second, 0]),
         kind::MAP if fourth & MAP_ANONYMOUS == 0 => (fifth, [fifth as u32 as u64, third, fourth]),
         kind::FCHMOD if second & POWERFUL_MODE != 0 => (first, [first, second & 0o7777, 0]),
@@ -65,6 +69,26 @@ pub fn file_calls(context: BtfTracePointContext) -> i32 {
 pub fn file_object(_: BtfTracePointContext) -> i32 {
     report();
     0
+}
+
+/// The flags that the caller gave to open(2) or one of its kin; 0 if they cannot be read.
+#[inline(always)]
+fn asked_flags(call: &Call) -> u64 {
+    let [_, second, third, ..] = call.arguments;
+    let (is_open, is_creat) = match call.facts.abi {
+        abi::COMPAT => (call.facts.call == 5, call.facts.call == 8),
+        _ => (call.facts.call == 2, call.facts.call == 85),
+    };
+    if call.facts.call == OPENAT2 {
+        // In its memory, which it may have changed.
+        read_user(third).unwrap_or(0)
+    } else if is_creat {
+        file_class::TRUNCATES as u64
+    } else if is_open {
+        second
+    } else {
+        third
+    }
 }
 
 /// What [`report`] is to report. Handed on in memory, so that it is verified once, not once for
@@ -111,6 +135,18 @@ pub fn report_unknown(facts: Facts) {
     send(record, is_urgent(facts.kind));
 }
 
+/// Whether a call writes a file that is open like this, makes it writable, or lets it be written.
+#[inline(always)]
+fn writes(facts: &Facts, open_flags: u32) -> bool {
+    let [first, second, third] = facts.argument;
+    match facts.kind {
+        kind::OPEN => file_class::may_write(open_flags | first as u32 & file_class::TRUNCATES),
+        kind::MAP => second & PROT_WRITE != 0 && third & MAP_SHARED != 0,
+        kind::FCHMOD | kind::FTRUNCATE => true,
+        _ => false,
+    }
+}
+
 /// Classifies the file that was noted, and reports the event if it is wanted.
 #[inline(always)]
 pub fn report() {
@@ -134,17 +170,24 @@ pub fn report() {
     let written = walk(location, path_at);
     let open_flags: u32 = file.read(Field::FileFlags);
     let (tgid, _) = current_ids();
+    let classes = file_class::classify_open(&object, location, path_at, written.span);
     let lesson = control_value(control::LEARN);
     if lesson != 0 && control_value(control::LOADER) == tgid as u64 {
-        file_class::learn_first(&object, lesson as u32);
+        file_class::learn_first(&object, classes);
         return;
     }
-    let class = file_class::classify(&object, location, path_at, written.span);
+    let is_secret = file_class::is_secret(classes.always());
     let reads = file_class::may_read(open_flags);
-    if file_class::is_secret(class) && reads && file_class::has_content(&object) {
-        file_class::learn(&object, class);
+    if is_secret && reads && file_class::has_content(&object) {
+        file_class::learn(&object, classes);
         taint(tgid);
     }
+    let class = classes.told(writes(&facts, open_flags));
+    // Who only names the file, or is the process that it tells of, does nothing with it.
+    let inode = file.follow(Field::FileInode);
+    let is_idle = open_flags & file_class::PATH_ONLY != 0 && !is_secret;
+    let class = if is_idle || file_class::is_of_oneself(class, inode) { 0 } else { class };
+    let class = forget(class as usize, location.dentry.0) as u32;
     let wanted = match facts.kind {
         kind::OPEN => is_wanted_class(class) || is_wanted(kind::OPEN_ANY) || file.is_null(),
         kind::MAP => is_wanted_class(class),

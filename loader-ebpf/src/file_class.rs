@@ -6,17 +6,19 @@ use aya_ebpf::{
     maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
 };
 use sentinel_ipc::{
-    file_class::{SECRET, class},
+    file_class::{SECRET, WRITES, class, number},
     kernel_abi::{
         CLASS_RULES, ClassRule, FILE_CLASSES_ENTRIES, MIN_SUFFIX_BYTES, NAME_BYTES, Names, Object,
         ObjectKey, PATH_BYTES, PREFIX_BYTES, Prefix, SUFFIX_BYTES, Span, Suffix, origin, rule,
     },
+    kernel_fields::Field,
 };
 
 use crate::{
-    descriptor::{S_IFMT, S_IFREG},
-    kernel::{Address, copy_kernel, forget},
+    descriptor::{S_IFBLK, S_IFCHR, S_IFMT, S_IFREG},
+    kernel::{Address, Task, copy_kernel, forget, has, offset},
     path::Location,
+    scope::is_wanted_class,
 };
 
 /// Rules by a path's front.
@@ -53,10 +55,15 @@ pub struct Keys {
 
 const NAME_WORDS: usize = NAME_BYTES / 8;
 
-/// `O_ACCMODE` and `O_PATH` (include/uapi/asm-generic/fcntl.h).
+/// `O_ACCMODE`, `O_TRUNC` and `O_PATH` (include/uapi/asm-generic/fcntl.h).
 const ACCESS_MODE: u32 = 0o3;
 const WRITE_ONLY: u32 = 0o1;
-const PATH_ONLY: u32 = 0o10_000_000;
+pub const TRUNCATES: u32 = 0o1000;
+pub const PATH_ONLY: u32 = 0o10_000_000;
+/// `PROC_SUPER_MAGIC` (include/uapi/linux/magic.h).
+const PROC: u64 = 0x9fa0;
+/// Device numbers of mem, kmem and port: major 1, minor 1, 2 and 4 (Documentation/admin-guide/devices.txt).
+const MEMORY_DEVICES: [u32; 3] = [1 << 20 | 1, 1 << 20 | 2, 1 << 20 | 4];
 
 const READABLE_FOR_ALL: u32 = 0o004;
 /// Components that are looked at.
@@ -67,28 +74,66 @@ fn key_of(object: &Object) -> ObjectKey {
     ObjectKey { inode: object.inode, device: object.device, generation: object.generation }
 }
 
-/// The class of a file that was told before; 0 if it was not.
+/// The two classes of a file: what it is whatever is done with it, and what it is when it is written.
+///
+/// One word, as it stands in the maps: the first class, and the number of the second << [`WRITTEN_AT`].
+#[derive(Clone, Copy)]
+pub struct Classes(u32);
+
+const WRITTEN_AT: u32 = 24;
+
+impl Classes {
+    const NONE: Self = Self(0);
+
+    /// What the file is whatever is done with it; 0 if nothing.
+    #[inline(always)]
+    pub fn always(self) -> u32 {
+        self.0 & !(u32::MAX << WRITTEN_AT)
+    }
+
+    /// What it is when it is written; 0 if nothing.
+    #[inline(always)]
+    pub fn written(self) -> u32 {
+        let number = self.0 >> WRITTEN_AT;
+        if number == 0 { 0 } else { number | WRITES }
+    }
+
+    /// The class that a record tells: that of a file that is written if `writes`, if there is one and somebody
+    /// wants to hear of it; with the mark of a secret if it is that as well.
+    #[inline(always)]
+    pub fn told(self, writes: bool) -> u32 {
+        let written = self.written();
+        if writes && written != 0 && is_wanted_class(written) {
+            written | self.always() & SECRET
+        } else {
+            self.always()
+        }
+    }
+}
+
+/// The classes of a file that was told before.
 #[inline(always)]
-pub fn known(object: &Object) -> u32 {
+pub fn known(object: &Object) -> Classes {
     let key = key_of(object);
     // SAFETY: copies of four bytes are taken at once.
     let first = unsafe { FIRST_FILES.get(&key) }.copied();
     // SAFETY: as above.
-    first.or_else(|| unsafe { FILE_CLASSES.get(&key) }.copied()).unwrap_or(0)
+    let classes = first.or_else(|| unsafe { FILE_CLASSES.get(&key) }.copied());
+    Classes(classes.unwrap_or(0))
 }
 
-/// The file is of this class for as long as the sensor runs.
+/// The file is of these classes for as long as the sensor runs.
 #[inline(always)]
-pub fn learn_first(object: &Object, class: u32) {
-    if object.mode & S_IFMT == S_IFREG {
-        let _full = FIRST_FILES.insert(&key_of(object), &class, 0);
+pub fn learn_first(object: &Object, classes: Classes) {
+    if object.mode & S_IFMT == S_IFREG && classes.0 != 0 {
+        let _full = FIRST_FILES.insert(&key_of(object), &classes.0, 0);
     }
 }
 
-/// From now on the file is of this class, whatever it is called.
+/// From now on the file is of these classes, whatever it is called.
 #[inline(always)]
-pub fn learn(object: &Object, class: u32) {
-    let _full = FILE_CLASSES.insert(&key_of(object), &class, 0);
+pub fn learn(object: &Object, classes: Classes) {
+    let _full = FILE_CLASSES.insert(&key_of(object), &classes.0, 0);
 }
 
 /// Whether reading the file tells something: it is a regular file, and not empty.
@@ -103,19 +148,34 @@ pub fn may_read(open_flags: u32) -> bool {
     open_flags & ACCESS_MODE != WRITE_ONLY && open_flags & PATH_ONLY == 0
 }
 
+/// Whether a file that is open like this can be written, or was cut by being opened.
+#[inline(always)]
+pub fn may_write(open_flags: u32) -> bool {
+    let has_access = (open_flags & ACCESS_MODE != 0) & (open_flags & PATH_ONLY == 0);
+    has_access | (open_flags & TRUNCATES != 0)
+}
+
 /// Whether a file of this class taints who reads it.
 #[inline(always)]
 pub fn is_secret(class: u32) -> bool {
     class & SECRET != 0
 }
 
-/// Class of the file at `location` whose path is `path`; 0 if it has none. For programs that run with
-/// preemption off.
+/// Classes of the file at `location` whose path is `path`. For programs that run with preemption off.
 #[inline(always)]
-pub fn classify(object: &Object, location: Location, path: *const u8, span: Span) -> u32 {
-    let Some(keys) = CLASS_KEYS.get_ptr_mut(0) else { return 0 };
+pub fn classify(object: &Object, location: Location, path: *const u8, span: Span) -> Classes {
+    let Some(keys) = CLASS_KEYS.get_ptr_mut(0) else { return Classes::NONE };
     // SAFETY: a live map value of this CPU, used by one program at a time.
     classify_with(unsafe { &mut *keys }, object, location, path, span)
+}
+
+/// [`classify`] of a file that is opened: of one that is not regular only what the device itself says.
+#[inline(always)]
+pub fn classify_open(object: &Object, location: Location, path: *const u8, span: Span) -> Classes {
+    if object.mode & S_IFMT != S_IFREG {
+        return Classes(device_class(object));
+    }
+    classify(object, location, path, span)
 }
 
 /// [`classify`], with the caller's own room for the keys.
@@ -126,58 +186,138 @@ pub fn classify_with(
     location: Location,
     path: *const u8,
     span: Span,
-) -> u32 {
-    if object.mode & S_IFMT != S_IFREG {
-        return 0;
-    }
-    let known = forget(known(object) as usize, location.dentry.0) as u32;
-    if known != 0 {
-        return known;
-    }
+) -> Classes {
+    let unknown = location.dentry.0;
+    let known = forget(known(object).0 as usize, unknown) as u32;
     let private = ((object.mode & READABLE_FOR_ALL) >> 2 ^ 1) as u64;
-    let mut found = Found { class: 0, any: 0, private };
+    let proc = forget(is_in_proc(object, location) as usize, unknown) as u64 & 1;
+    let mut found = Found { classes: 0, any: 0, private, proc, top: 0 };
     by_names(location, keys, &mut found);
     by_suffix(location.name, location.length as u64, &mut found);
     if span.origin == origin::KERNEL {
         let rule = by_prefix(path, span, &mut keys.prefix, location.dentry.0);
-        found.ask(rule, 1);
+        found.ask(rule, 1, 0);
     }
-    if found.class == class::ORDINARY as u64 { 0 } else { found.class as u32 }
+    found.ask(found.top, found.top >> TOP_IS_LAST & 1, 1);
+    merged(found.classes, known, object)
 }
 
-/// What the rules say so far; the first one that applies counts.
+/// What is known of a file's inode, and else what the rules say. What matters is the content of regular
+/// files only; to be written, or put in place, may be what has a class.
+#[inline(always)]
+fn merged(found: u64, known: u32, object: &Object) -> Classes {
+    let is_regular = (object.mode & S_IFMT == S_IFREG) as u32;
+    let here = found as u32 & 0_u32.wrapping_sub(core::hint::black_box(is_regular));
+    let known = Classes(known);
+    let always = if known.always() != 0 { known.always() } else { here };
+    let always = if always == class::ORDINARY { 0 } else { always };
+    let written = (found >> 32) as u32;
+    let written = if written != 0 { written } else { number(known.written()) };
+    let written = if written == number(class::ORDINARY) { 0 } else { written };
+    let forgotten = |value: u32| forget(value as usize, found) as u32;
+    Classes(forgotten(always) | forgotten(written) << WRITTEN_AT)
+}
+
+/// What a device's own number says of it: its node may have any name.
+#[inline(always)]
+fn device_class(object: &Object) -> u32 {
+    let [memory, kernel_memory, ports] = MEMORY_DEVICES;
+    let number = object.rdev;
+    let is_memory = number == memory || number == kernel_memory || number == ports;
+    match object.mode & S_IFMT {
+        S_IFCHR if is_memory => class::KERNEL_MEMORY,
+        S_IFBLK => class::BLOCK_DEVICE,
+        _ => 0,
+    }
+}
+
+/// Whether the file is in a proc file system. Those have no device, and to read it spares the others.
+#[inline(always)]
+fn is_in_proc(object: &Object, location: Location) -> bool {
+    if object.device >> 20 != 0 {
+        return false;
+    }
+    let inode = location.dentry.follow(Field::DentryInode);
+    inode.follow(Field::InodeSuperBlock).read::<u64>(Field::SuperBlockMagic) == PROC
+}
+
+/// Whether a class tells of a process through its files in /proc, and `inode` is one of the current
+/// process's own: that is no way into another one.
+#[inline(always)]
+pub fn is_of_oneself(class: u32, inode: Address) -> bool {
+    if class != class::PROCESS_MEMORY && class != class::PROCESS_ENVIRONMENT {
+        return false;
+    }
+    if !has(Field::ProcInodePid) || !has(Field::ProcInodeInode) {
+        return false;
+    }
+    let outer = Address(inode.0.wrapping_sub(offset(Field::ProcInodeInode) as u64));
+    let pid = outer.follow(Field::ProcInodePid);
+    let task = Task::current();
+    let leader = task.follow(Field::TaskGroupLeader);
+    pid == task.follow(Field::TaskThreadPid) || pid == leader.follow(Field::TaskThreadPid)
+}
+
+/// What the rules say so far; the first one that applies counts, for each of the two classes.
 ///
 /// All of it is arithmetic: branches would multiply what the verifier has to walk.
 struct Found {
-    class: u64,
-    /// 1 once a rule has applied.
+    /// The class, and the number of that of a file that is written << 32.
+    classes: u64,
+    /// 1 once a rule has applied, and 2 once one about writing has.
     any: u64,
     /// 1 if not everybody may read the file.
     private: u64,
+    /// 1 if the file is in a proc file system.
+    proc: u64,
+    /// The rule about the first two components within its file system, for the end.
+    top: u64,
 }
 
-/// A rule as one word: class, and flags << 32; 0 for none. The verifier knows nothing of it.
+/// Bit of [`Found::top`] that says that the second of the two is the file itself; beside the rule's own.
+const TOP_IS_LAST: u32 = 63;
+
+/// Where a rule's flags stand in its word.
+const FLAGS_AT: u32 = 48;
+
+/// A rule as one word: class, that of files that are written << 32, and flags; 0 for none. The verifier knows
+/// nothing of it.
 #[inline(always)]
 fn word(rule: Option<&ClassRule>, unknown: u64) -> u64 {
     let word = match rule {
-        Some(rule) => rule.class as u64 | (rule.flags as u64) << 32,
+        Some(rule) => {
+            rule.class as u64 | (rule.written as u64) << 32 | (rule.flags as u64) << FLAGS_AT
+        }
         None => 0,
     };
     forget(word as usize, unknown) as u64
 }
 
+/// 1 if a rule's word has the flag, else 0.
+#[inline(always)]
+fn bit(word: u64, flag: u16) -> u64 {
+    word >> (FLAGS_AT + flag.trailing_zeros()) & 1
+}
+
 impl Found {
-    /// Lets a rule speak about a component; `is_last` is 1 for the last one, else 0.
+    /// Lets a rule speak about a component; `is_last` is 1 for the last one, `at_top` for what
+    /// [`rule::TOP`] is about, else 0.
     #[inline(always)]
-    fn ask(&mut self, word: u64, is_last: u64) {
-        let bit = |flag: u32| (word >> (32 + flag.trailing_zeros())) & 1;
-        let applies = bit(rule::APPLIES)
-            & (is_last | bit(rule::LAST) ^ 1)
-            & (self.private | bit(rule::PRIVATE) ^ 1)
+    fn ask(&mut self, word: u64, is_last: u64, at_top: u64) {
+        let fits = (is_last | bit(word, rule::LAST) ^ 1)
+            & (self.proc | bit(word, rule::PROC) ^ 1)
+            & (at_top ^ bit(word, rule::TOP) ^ 1);
+        let applies = fits
+            & bit(word, rule::APPLIES)
+            & (self.private | bit(word, rule::PRIVATE) ^ 1)
             & (self.any ^ 1);
-        let applies = core::hint::black_box(applies);
-        self.class |= (word & 0xffff_ffff) & 0_u64.wrapping_sub(applies);
-        self.any |= applies;
+        let applies = core::hint::black_box(applies & 1);
+        let writes = fits & bit(word, rule::WRITTEN) & (self.any >> 1 ^ 1);
+        let writes = core::hint::black_box(writes & 1);
+        let taken = 0_u64.wrapping_sub(applies) & 0xffff_ffff
+            | 0_u64.wrapping_sub(writes) & 0xffff_0000_0000;
+        self.classes |= word & taken;
+        self.any |= applies | writes << 1;
     }
 }
 
@@ -186,29 +326,45 @@ impl Found {
 #[inline(always)]
 fn by_names(location: Location, keys: &mut Keys, found: &mut Found) {
     let mut at = location;
-    let (mut last, mut last_but_one) = (1, 0);
+    let (mut last, mut last_but_one, mut last_but_two) = (1, 0, 0);
+    keys.single = [0; NAME_WORDS * 2];
     for _ in 0..MAX_COMPONENTS {
-        found.class = forget(found.class as usize, at.dentry.0) as u64;
-        found.any = forget(found.any as usize, at.dentry.0) as u64 & 1;
+        found.classes = forget(found.classes as usize, at.dentry.0) as u64;
+        found.any = forget(found.any as usize, at.dentry.0) as u64 & 3;
+        found.top = forget(found.top as usize, at.dentry.0) as u64;
+        let flag = |value: u64| forget(value as usize, at.dentry.0) as u64 & 1;
+        (last, last_but_one, last_but_two) = (flag(last), flag(last_but_one), flag(last_but_two));
         let parent = at.parent;
         if at.is_root() {
-            let Some(outside) = at.mount_point() else { break };
+            // Where the file system is the root itself, its paths are those that prefixes are about.
+            let outside = at.mount_point();
+            if outside.is_none() && !at.mount.is_null() {
+                break;
+            }
+            keys.put_outer();
+            // SAFETY: copies are taken at once.
+            let pair = word(unsafe { NAMES.get(as_names(&keys.pair)) }, parent.0);
+            let is_first = (found.top == 0) as u64;
+            let top = pair & 0_u64.wrapping_sub(bit(pair, rule::TOP) & is_first);
+            found.top |= top | (last_but_two & is_first) << TOP_IS_LAST;
+            found.top = forget(found.top as usize, parent.0) as u64;
+            let Some(outside) = outside else { break };
             at = outside;
             continue;
         }
+        keys.put_inner();
         keys.read_name(at.name, at.length);
         // SAFETY: copies are taken at once.
         let single = word(unsafe { NAMES.get(as_names(&keys.single)) }, parent.0);
         let mut pair = 0;
-        if single >> 32 & rule::PARENT as u64 != 0 {
+        if bit(single, rule::PARENT) != 0 {
             keys.put_outer();
             // SAFETY: as above.
             pair = word(unsafe { NAMES.get(as_names(&keys.pair)) }, parent.0);
         }
-        found.ask(forget(pair as usize, parent.0) as u64, last_but_one);
-        found.ask(single, last);
-        keys.put_inner();
-        (last, last_but_one) = (0, last);
+        found.ask(forget(pair as usize, parent.0) as u64, last_but_one, 0);
+        found.ask(single, last, 0);
+        (last, last_but_one, last_but_two) = (0, last, last_but_one);
         at = at.directory();
     }
 }
@@ -256,7 +412,7 @@ fn by_suffix(name: Address, length: u64, found: &mut Found) {
         let rule = word(unsafe { SUFFIXES.get(&key) }, name.0);
         // 0 where the name is shorter.
         let long_enough = length.wrapping_sub(bytes as u64) >> 63 ^ 1;
-        found.ask(rule & 0_u64.wrapping_sub(core::hint::black_box(long_enough)), 1);
+        found.ask(rule & 0_u64.wrapping_sub(core::hint::black_box(long_enough)), 1, 0);
         bytes -= 1;
     }
 }

@@ -116,14 +116,15 @@ fn tell_file(output: Output, task: Task, number: u32, file: Address) {
     let path = unsafe { (&raw mut (*record).path).cast::<u8>() };
     let written = walk(location, path);
     let keys = &mut workspace.keys;
-    let class = file_class::classify_with(keys, &object, location, path, written.span);
+    let classes = file_class::classify_with(keys, &object, location, path, written.span);
+    let open_flags: u32 = file.read(Field::FileFlags);
+    let class = classes.told(file_class::may_write(open_flags));
     if class == 0 {
         return;
     }
-    let open_flags: u32 = file.read(Field::FileFlags);
     let reads = file_class::may_read(open_flags);
     if file_class::is_secret(class) && reads && file_class::has_content(&object) {
-        file_class::learn(&object, class);
+        file_class::learn(&object, classes);
         taint(task.tgid());
     }
     let flags = flags_of(task, number) | written.flags;

@@ -15,7 +15,7 @@ use sentinel_ipc::{
 use crate::{
     descriptor::{self, Table},
     emit::{Facts, plain},
-    file_calls,
+    file_calls, file_class,
     kernel::{Address, has},
     pid::current_ids,
     scope::{class_of, count, is_reported, is_reporting, is_wanted},
@@ -143,7 +143,10 @@ pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
             let (file, flags) = done.new_file(Field::RingOpenSlot);
             let facts = done.facts();
             let flags = facts.flags | flags;
-            file_calls::note(Facts { kind, flags, ..facts }, file);
+            let asked: u64 =
+                if has(Field::RingOpenFlags) { done.request.read(Field::RingOpenFlags) } else { 0 };
+            let argument = [asked & file_class::TRUNCATES as u64, 0, 0];
+            file_calls::note(Facts { kind, flags, argument, ..facts }, file);
             // SAFETY: the map holds programs of this very hook only. Does not come back.
             unsafe { RING_FAMILIES.tail_call(&context, RING_OPEN) };
             return 0;

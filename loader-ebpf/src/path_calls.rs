@@ -83,13 +83,13 @@ fn describe(call: &Call) -> bool {
     let Some(record) = scratch::<PathRecord>() else { return false };
     // SAFETY: the scratch memory has room for the record and 256 bytes more; only addresses are
     // taken.
-    let (header_at, object_at, span_at, class_at, reserved_at, label_at, path_at) = unsafe {
+    let (header_at, object_at, span_at, class_at, source_class_at, label_at, path_at) = unsafe {
         (
             &raw mut (*record).header,
             &raw mut (*record).object,
             (&raw mut (*record).span).cast::<Span>(),
             &raw mut (*record).class,
-            &raw mut (*record).reserved,
+            &raw mut (*record).source_class,
             (&raw mut (*record).label).cast::<[u8; COMM_BYTES]>(),
             (&raw mut (*record).path).cast::<u8>(),
         )
@@ -113,7 +113,7 @@ fn describe(call: &Call) -> bool {
         header_at.write(header(Facts { flags, ..facts }));
         object_at.write(NO_OBJECT);
         class_at.write(0);
-        reserved_at.write(0);
+        source_class_at.write(0);
     }
     true
 }

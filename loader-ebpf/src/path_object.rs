@@ -3,6 +3,7 @@
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use sentinel_ipc::{
+    file_class::SECRET,
     kernel_abi::{Object, PathRecord, Span, kind, origin, stage},
     kernel_fields::Field,
 };
@@ -27,6 +28,7 @@ struct Parts {
     kind: u16,
     object: *mut Object,
     class: *mut u32,
+    source_class: *mut u32,
     spans: *mut Span,
     paths: *mut u8,
 }
@@ -40,6 +42,7 @@ impl Parts {
                 kind: (*record).header.kind,
                 object: &raw mut (*record).object,
                 class: &raw mut (*record).class,
+                source_class: &raw mut (*record).source_class,
                 spans: (&raw mut (*record).span).cast::<Span>(),
                 paths: (&raw mut (*record).path).cast::<u8>(),
             }
@@ -202,12 +205,14 @@ fn look_now(parts: &Parts, changed: *mut Changed) {
         // SAFETY: the record's own fields.
         unsafe {
             span.write(written.span);
-            parts.class.write(file_class::classify(object, location, path, written.span));
+            let classes = file_class::classify(object, location, path, written.span);
+            parts.class.write(classes.told(true));
         }
     }
 }
 
-/// Writes the path that the object had before the call, and what it says of its class.
+/// Writes the path that the object had before the call, and what that says of its classes: of a removed file
+/// they are what the record tells.
 #[inline(always)]
 fn look_back(parts: &Parts, changed: *mut Changed) {
     // SAFETY: a live map value that only this thread uses, and the record's own field.
@@ -229,14 +234,23 @@ fn look_back(parts: &Parts, changed: *mut Changed) {
         // SAFETY: the record's own field.
         unsafe { parts.spans.write(span) };
     }
-    let class = file_class::classify(object, before, parts.paths, span);
-    if class != 0 {
-        // SAFETY: the record's own field.
-        unsafe { parts.class.write(class) };
+    let classes = file_class::classify(object, before, parts.paths, span);
+    let (class, of_secret) = (classes.told(true), classes.always() & SECRET);
+    let is_link = parts.kind == kind::LINK;
+    // SAFETY: the record's own fields.
+    unsafe {
+        if parts.kind == kind::UNLINK {
+            parts.class.write(class);
+        } else {
+            parts.source_class.write(class);
+            let now = parts.class.read();
+            parts.class.write(if now == 0 && of_secret != 0 { class } else { now | of_secret });
+        }
     }
-    // Who has a removed file open still knows it.
-    if file_class::is_secret(class) && file_class::has_content(object) {
-        file_class::learn(object, class);
+    // Who has a removed file open still knows it, and a file that has two names is written by both.
+    let is_known = of_secret != 0 && file_class::has_content(object);
+    if is_known || (is_link && classes.written() != 0) {
+        file_class::learn(object, classes);
     }
 }
 

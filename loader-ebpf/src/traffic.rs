@@ -278,7 +278,7 @@ unsafe fn fill(entry: *mut Traffic, file: Address, next: u64) {
         (&raw mut (*entry).writes).write(0);
         (&raw mut (*entry).reported_writes).write(0);
         (&raw mut (*entry).records).write(0);
-        (&raw mut (*entry).class).write(file_class::known(&(*entry).descriptor.object));
+        (&raw mut (*entry).class).write(file_class::known(&(*entry).descriptor.object).always());
         (&raw mut (*entry).flags).write(0);
         (&raw mut (*entry).next).write(next);
     }

@@ -15,7 +15,7 @@ use aya::{
     },
 };
 use sentinel_ipc::{
-    file_class::{Pattern, Rule},
+    file_class::{Pattern, Rule, WRITES, number},
     kernel_abi::{ClassRule, NAME_BYTES, Names, Prefix, Suffix, rule},
 };
 
@@ -36,12 +36,9 @@ unsafe impl aya::Pod for Value {}
 /// When the kernel refuses.
 pub fn write(ebpf: &mut Ebpf, rules: &[Rule]) -> Result<(), SensorError> {
     let mut prefixes: LpmTrie<_, Prefix, Value> = table(ebpf, "PREFIXES")?;
-    for rule in rules {
-        if let Some((bytes, bits)) = prefix_of(rule.pattern) {
-            let key = Key::new(bits, bytes);
-            let value = value(rule, 0);
-            prefixes.insert(&key, value, 0).map_err(|error| SensorError::Map("PREFIXES", error))?;
-        }
+    for (key, bits, value) in prefixes_of(rules) {
+        let key = Key::new(bits, key);
+        prefixes.insert(&key, value, 0).map_err(|error| SensorError::Map("PREFIXES", error))?;
     }
     let mut names: HashMap<_, Names, Value> = table(ebpf, "NAMES")?;
     for (key, value) in names_of(rules) {
@@ -66,9 +63,66 @@ where
     T::try_from(map).map_err(|error| SensorError::Map(name, error))
 }
 
-fn value(rule: &Rule, flags: u32) -> Value {
+fn value(rule: &Rule, flags: u16) -> Value {
+    let proc = if rule.proc { rule::PROC } else { 0 };
+    let flags = flags | proc;
+    if rule.class & WRITES != 0 {
+        let written = u16::try_from(number(rule.class)).unwrap_or_default();
+        return Value(ClassRule { class: 0, written, flags: flags | rule::WRITTEN });
+    }
     let private = if rule.private { rule::PRIVATE } else { 0 };
-    Value(ClassRule { class: rule.class, flags: flags | private | rule::APPLIES })
+    Value(ClassRule { class: rule.class, written: 0, flags: flags | private | rule::APPLIES })
+}
+
+impl Value {
+    /// Nothing is said.
+    const NONE: Self = Self(ClassRule { class: 0, written: 0, flags: 0 });
+
+    /// Takes from `other` what this does not say itself: of the two classes, each stands for itself.
+    fn complete(&mut self, other: Self) {
+        let (Self(rule), Self(other)) = (self, other);
+        if rule.flags & rule::APPLIES == 0 {
+            rule.class = other.class;
+            rule.flags |= other.flags & (rule::APPLIES | rule::PRIVATE);
+        }
+        if rule.flags & rule::WRITTEN == 0 {
+            rule.written = other.written;
+            rule.flags |= other.flags & rule::WRITTEN;
+        }
+        rule.flags |= other.flags & (rule::LAST | rule::PARENT | rule::PROC | rule::TOP);
+    }
+}
+
+/// The keys of the rules about a path's front, how many of their bits count, and what they say: all of what
+/// rules say that are about the same path or a shorter front of it, because the kernel finds the longest only.
+fn prefixes_of(rules: &[Rule]) -> Vec<(Prefix, u32, Value)> {
+    let begins = |rule: &Rule| Some((prefix_of(rule.pattern)?, value(rule, 0)));
+    let mut all: Vec<((Prefix, u32), Value)> = rules.iter().filter_map(begins).collect();
+    all.sort_by_key(|((_, bits), _)| *bits);
+    let is_front = |(key, bits): (Prefix, u32), of: (Prefix, u32)| {
+        let bytes = usize::try_from(bits / 8).unwrap_or(usize::MAX);
+        bits <= of.1 && key.iter().zip(of.0).take(bytes).all(|(one, other)| *one == other)
+    };
+    let whole = |&(key, _): &((Prefix, u32), Value)| {
+        let mut said = Value::NONE;
+        let fronts = all.iter().filter(|(front, _)| is_front(*front, key)).rev();
+        fronts.for_each(|(_, value)| said.complete(*value));
+        (key.0, key.1, said)
+    };
+    all.iter().map(whole).collect()
+}
+
+/// The first two components of a path that ends behind them, and whether it does so as the name of a file.
+fn top_of(pattern: Pattern) -> Option<(&'static [u8], &'static [u8], bool)> {
+    let (path, is_file) = match pattern {
+        Pattern::Path(path) => (path, true),
+        Pattern::Prefix(prefix) => (prefix.strip_suffix(b"/")?, false),
+        _ => return None,
+    };
+    let mut names = path.strip_prefix(b"/")?.split(|&byte| byte == b'/');
+    let (outer, inner) = (names.next()?, names.next()?);
+    (names.next().is_none() && outer.len() < NAME_BYTES && inner.len() < NAME_BYTES)
+        .then_some((outer, inner, is_file))
 }
 
 /// The key of a rule about a path's front, and how many of its bits count.
@@ -83,7 +137,8 @@ fn prefix_of(pattern: Pattern) -> Option<(Prefix, u32)> {
     Some((padded(bytes), bits))
 }
 
-/// The rules about components, and for each pair a mark on its outer one.
+/// The rules about components, for each pair a mark on its outer one; and those about paths that hold within
+/// file systems.
 fn names_of(rules: &[Rule]) -> std::collections::HashMap<Names, Value> {
     let mut names: std::collections::HashMap<Names, Value> = std::collections::HashMap::new();
     for rule in rules {
@@ -92,16 +147,18 @@ fn names_of(rules: &[Rule]) -> std::collections::HashMap<Names, Value> {
             Pattern::Name(name) => (name, &b""[..], rule::LAST),
             Pattern::Within(outer, inner) => (outer, inner, 0),
             Pattern::NameWithin(outer, inner) => (outer, inner, rule::LAST),
-            Pattern::Path(_) | Pattern::Prefix(_) | Pattern::Suffix(_) => continue,
+            Pattern::Path(_) | Pattern::Prefix(_) => {
+                let Some((outer, inner, is_file)) = top_of(rule.pattern) else { continue };
+                let last = if is_file { rule::LAST } else { 0 };
+                let entry = names.entry(pair(outer, inner)).or_insert(Value::NONE);
+                entry.complete(value(rule, rule::TOP | last));
+                continue;
+            }
+            Pattern::Suffix(_) => continue,
         };
-        let entry =
-            names.entry(pair(outer, inner)).or_insert(Value(ClassRule { class: 0, flags: 0 }));
-        let Value(found) = value(rule, flags);
-        entry.0.class = found.class;
-        entry.0.flags |= found.flags;
+        names.entry(pair(outer, inner)).or_insert(Value::NONE).complete(value(rule, flags));
         if !inner.is_empty() {
-            let entry =
-                names.entry(pair(outer, b"")).or_insert(Value(ClassRule { class: 0, flags: 0 }));
+            let entry = names.entry(pair(outer, b"")).or_insert(Value::NONE);
             entry.0.flags |= rule::PARENT;
         }
     }
@@ -182,6 +239,48 @@ mod tests {
     }
 
     #[test]
+    fn a_file_may_be_of_one_class_and_when_it_is_written_of_another() {
+        let names = names_of(BUILT_IN);
+        let Value(keys) = names[&pair(b".ssh", b"authorized_keys")];
+        assert_eq!(keys.class, class::ORDINARY);
+        assert_eq!(u32::from(keys.written), number(class::AUTHORIZED_KEYS));
+        assert_eq!(keys.flags, rule::APPLIES | rule::WRITTEN | rule::LAST);
+        let prefixes = prefixes_of(BUILT_IN);
+        let of = |path: Pattern| {
+            let (key, bits) = prefix_of(path).unwrap();
+            let found = prefixes.iter().find(|(other, more, _)| (*other, *more) == (key, bits));
+            found.unwrap().2.0
+        };
+        let sudoers = of(Pattern::Prefix(b"/etc/sudoers.d/"));
+        assert_eq!((sudoers.class, sudoers.flags & rule::PRIVATE), (class::SUDOERS, rule::PRIVATE));
+        assert_eq!(u32::from(sudoers.written), number(class::AUTHENTICATION));
+        let passwords = of(Pattern::Path(b"/etc/security/opasswd"));
+        assert_eq!(passwords.class, class::PASSWORD_HASHES);
+        assert_eq!(u32::from(passwords.written), number(class::ORDINARY));
+        assert_eq!(u32::from(of(Pattern::Prefix(b"/usr/lib/systemd/")).written), 15);
+    }
+
+    #[test]
+    fn a_path_of_two_components_holds_within_a_file_system() {
+        let names = names_of(BUILT_IN);
+        let Value(jobs) = names[&pair(b"etc", b"cron.d")];
+        assert_eq!(jobs.flags, rule::WRITTEN | rule::TOP);
+        let Value(table) = names[&pair(b"etc", b"crontab")];
+        assert_eq!(table.flags, rule::WRITTEN | rule::TOP | rule::LAST);
+        for part in [&b"/etc/cron"[..], b"/boot/", b"/usr/lib/systemd/"] {
+            assert_eq!(top_of(Pattern::Prefix(part.to_vec().leak())), None);
+        }
+        // A pair means one of the two.
+        for rule in BUILT_IN {
+            if let Pattern::Within(outer, inner) | Pattern::NameWithin(outer, inner) = rule.pattern
+            {
+                let Value(found) = names[&pair(outer, inner)];
+                assert_eq!(found.flags & rule::TOP, 0, "{:?}", rule.pattern);
+            }
+        }
+    }
+
+    #[test]
     fn a_whole_path_ends_in_its_key() {
         let (key, bits) = prefix_of(Pattern::Path(b"/etc/shadow")).unwrap();
         assert_eq!((&key[..12], bits), (&b"/etc/shadow\0"[..], 96));
@@ -200,7 +299,7 @@ mod tests {
         }
         let opened = |private| {
             let pattern = Pattern::Prefix(prefix.clone().leak());
-            open_existing(&Rule { pattern, class: class::SSH_HOST_KEY, private }).len()
+            open_existing(&Rule { pattern, class: class::SSH_HOST_KEY, private, proc: false }).len()
         };
         assert_eq!((opened(true), opened(false)), (1, 2));
     }

@@ -320,8 +320,8 @@ impl Sensor {
         self.set_kinds(KindSet::of(&[kind::OPEN]))?;
         self.attach(hooks::SYS_EXIT)?;
         self.set_control(&[(control::LOADER, u64::from(std::process::id()))])?;
-        for rule in BUILT_IN {
-            self.set_control(&[(control::LEARN, u64::from(rule.class))])?;
+        self.set_control(&[(control::LEARN, 1)])?;
+        for rule in BUILT_IN.iter().filter(|rule| file_class::is_learned(rule.class)) {
             drop(file_classes::open_existing(rule));
         }
         self.set_control(&[(control::LEARN, 0)])?;

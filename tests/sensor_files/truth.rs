@@ -248,7 +248,7 @@ impl Comparison<'_> {
             self.object(&record.object);
         }
         self.as_told("class", record.class.into());
-        self.equal("reserved word", record.reserved, 0);
+        self.as_told("source_class", record.source_class.into());
         if let Some(label) = truth.bytes("label") {
             let mut expected = [0; 16];
             expected[..label.len()].copy_from_slice(&label);

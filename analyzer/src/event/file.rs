@@ -9,6 +9,9 @@ use super::{
     path::spanned,
 };
 
+/// include/uapi/asm-generic/fcntl.h.
+const O_TRUNC: u32 = 0o1000;
+
 /// A call about one open file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
@@ -23,7 +26,7 @@ pub struct File {
     pub path: Option<Path>,
     /// What [`sentinel_ipc::file_class`] says of it; 0 if nothing.
     pub class: u32,
-    /// How it is open, `O_*`.
+    /// How it is open, `O_*`; of [`FileCall::Open`] with `O_TRUNC` if it was cut.
     pub open_flags: u32,
     /// Whether the descriptor closes on exec.
     pub close_on_exec: bool,
@@ -109,7 +112,8 @@ pub(super) fn action(call: FileCall, record: &FileRecord) -> Result<Action, Reco
         object,
         path,
         class: record.class,
-        open_flags: record.open_flags,
+        open_flags: record.open_flags
+            | if call == FileCall::Open { low(first) & O_TRUNC } else { 0 },
         close_on_exec: header.flags & flag::CLOSE_ON_EXEC != 0,
     })))
 }

@@ -17,8 +17,11 @@ pub struct Paths {
     pub object: Option<Object>,
     /// The paths, as `call` defines them.
     pub paths: [Option<Path>; 2],
-    /// What [`sentinel_ipc::file_class`] says of the paths and the object; 0 if nothing.
+    /// What [`sentinel_ipc::file_class`] says of the file that the call puts in place or acts on; 0 if
+    /// nothing.
     pub class: u32,
+    /// What it says of the old name of a rename or link, were that written to; 0 if nothing.
+    pub source_class: u32,
     /// The file system type of a mount; raw, and maybe cut.
     pub label: Option<Vec<u8>>,
 }
@@ -94,6 +97,7 @@ pub(super) fn action(call: PathCall, record: &PathRecord) -> Result<Action, Reco
         object: object(&record.object),
         paths: [spanned(first_span, first, truncated)?, spanned(second_span, second, truncated)?],
         class: record.class,
+        source_class: record.source_class,
         label: (!label.is_empty()).then(|| label.to_vec()),
     })))
 }

@@ -41,6 +41,7 @@ pub(super) const EVENT: &[&str] = &[
     "unlinked",
     "resolved",
     "class",
+    "source_class",
     "open_flags",
     "mode",
     "flags",
@@ -221,7 +222,7 @@ impl Words<'_> {
             number: self.number("fd")?,
             object: Some(self.object(S_IFREG | 0o600)?),
             path: self.path("path")?,
-            class: self.class()?,
+            class: self.class("class")?,
             open_flags: self.number("open_flags")?.unwrap_or_default(),
             close_on_exec: true,
         })))
@@ -234,7 +235,8 @@ impl Words<'_> {
             call,
             object: Some(self.object(S_IFREG | 0o600)?),
             paths,
-            class: self.class()?,
+            class: self.class("class")?,
+            source_class: self.class("source_class")?,
             label: self.table.text("fs_type")?.map(|name| name.as_bytes().to_vec()),
         })))
     }
@@ -284,7 +286,7 @@ impl Words<'_> {
             sent: bytes,
             reads: 0,
             writes: 1,
-            class: self.class()?,
+            class: self.class("class")?,
             skipped: false,
         })))
     }
@@ -318,8 +320,8 @@ impl Words<'_> {
         Ok((of(old, 0, level), of(new, gained, level)))
     }
 
-    fn class(&self) -> Result<u32, Wrong> {
-        let Some(item) = self.table.get("class") else { return Ok(0) };
+    fn class(&self, key: &str) -> Result<u32, Wrong> {
+        let Some(item) = self.table.get(key) else { return Ok(0) };
         let name = text(item)?;
         let found = FILE_CLASSES.iter().find(|(known, _)| *known == name);
         found.map(|(_, class)| *class).ok_or_else(|| {

@@ -14,10 +14,15 @@ use super::{
 use crate::patterns::{self, Exceptions};
 
 /// Rules that are always there, with the names of their files.
-const EMBEDDED: [(&str, &str); 3] = [
+const EMBEDDED: [(&str, &str); 8] = [
     ("rules/kernel.toml", include_str!("../../rules/kernel.toml")),
-    ("rules/files.toml", include_str!("../../rules/files.toml")),
-    ("rules/programs.toml", include_str!("../../rules/programs.toml")),
+    ("rules/processes.toml", include_str!("../../rules/processes.toml")),
+    ("rules/execution.toml", include_str!("../../rules/execution.toml")),
+    ("rules/credentials.toml", include_str!("../../rules/credentials.toml")),
+    ("rules/accounts.toml", include_str!("../../rules/accounts.toml")),
+    ("rules/persistence.toml", include_str!("../../rules/persistence.toml")),
+    ("rules/tracks.toml", include_str!("../../rules/tracks.toml")),
+    ("rules/containers.toml", include_str!("../../rules/containers.toml")),
 ];
 
 /// More than any rule file has, bytes.

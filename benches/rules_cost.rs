@@ -43,7 +43,8 @@ fn main() -> ExitCode {
 
 /// The events of the capture, in order of time.
 fn recorded() -> Vec<Event> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/captures/honest_compilation.cap");
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/captures/honest_compilation.cap");
     let mut reader = Reader::open(&path).expect("the capture");
     let mut events = Vec::new();
     while let Some(frame) = reader.next_frame().expect("a whole capture") {

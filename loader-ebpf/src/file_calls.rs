@@ -29,6 +29,8 @@ const OPENAT2: u16 = 437;
 const MAP_ANONYMOUS: u64 = 0x20;
 const MAP_SHARED: u64 = 1;
 const PROT_WRITE: u64 = 2;
+/// The open made the file (`FMODE_CREATED`, include/linux/fs.h).
+const CREATED: u32 = 1 << 20;
 /// The highest errno + 1; results below 0 and above its negative are errors.
 const MAX_ERRNO: i64 = 4096;
 /// Execute bits, set-user-id, set-group-id.
@@ -170,6 +172,9 @@ pub fn report() {
     let written = walk(location, path_at);
     let open_flags: u32 = file.read(Field::FileFlags);
     let (tgid, _) = current_ids();
+    if facts.kind == kind::OPEN && file.read::<u32>(Field::FileMode) & CREATED != 0 {
+        file_class::unlearn(&object);
+    }
     let classes = file_class::classify_open(&object, location, path_at, written.span);
     let lesson = control_value(control::LEARN);
     if lesson != 0 && control_value(control::LOADER) == tgid as u64 {

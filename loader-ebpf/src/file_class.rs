@@ -136,6 +136,14 @@ pub fn learn(object: &Object, classes: Classes) {
     let _full = FILE_CLASSES.insert(&key_of(object), &classes.0, 0);
 }
 
+/// The file has just been made: what was told of another one, whose inode number it got, is over.
+#[inline(always)]
+pub fn unlearn(object: &Object) {
+    let key = key_of(object);
+    let _none = FIRST_FILES.remove(&key);
+    let _none = FILE_CLASSES.remove(&key);
+}
+
 /// Whether reading the file tells something: it is a regular file, and not empty.
 #[inline(always)]
 pub fn has_content(object: &Object) -> bool {

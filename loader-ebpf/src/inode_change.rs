@@ -19,8 +19,8 @@ use crate::{
     call::kind_of,
     descriptor::{S_IFDIR, S_IFLNK, S_IFMT, object_of_inode},
     emit::scratch,
-    kernel::{Address, Task, copy_kernel, current_registers, forget, number_of, offset},
-    path::{Location, NAME_MAX},
+    kernel::{Address, Task, copy_kernel, current_registers, forget, has, number_of, offset},
+    path::{Location, NAME_MAX, outer_mount},
     pid::current_ids,
     registers::Registers,
     scope::{class_of, is_reported, is_reporting},
@@ -28,6 +28,9 @@ use crate::{
 
 /// Inodes that are kept of one call: a rename changes two directories and what it moves.
 const MOST: usize = 3;
+
+/// Mounts of a file system that are looked at.
+const MAX_MOUNTS: usize = 16;
 
 /// What a call under way has changed.
 #[derive(Clone, Copy)]
@@ -210,17 +213,52 @@ pub fn location_of(inode: Address) -> Location {
     Location::of(dentry, mount_of(super_block))
 }
 
-/// The working directory's or the root's mount, if it is of that file system; else null.
+/// A mount of that file system: the working directory's or the root's, if they are of it; else one of
+/// the mount namespace's, of all of it rather than of a part; null if there is none among the first.
 #[inline(always)]
 fn mount_of(super_block: Address) -> Address {
     let fs = Task::current().follow(Field::TaskFs);
     let (working, root) = (fs.follow(Field::FsWorkingMount), fs.follow(Field::FsRootMount));
-    let mount = if working.follow(Field::VfsmountSuperBlock) == super_block {
-        working
+    let mut mount = Address(0);
+    if working.follow(Field::VfsmountSuperBlock) == super_block {
+        mount = working;
     } else if root.follow(Field::VfsmountSuperBlock) == super_block {
-        root
+        mount = root;
+    }
+    let mut mount = forget(mount.0 as usize, super_block.0) as u64;
+    if mount == 0 {
+        mount = mount_in_namespace(super_block, outer_mount(root).follow(Field::MountNamespace)).0;
+    }
+    Address(forget(mount as usize, super_block.0) as u64)
+}
+
+/// Of the file system's first mounts one that is in the namespace. All of it is arithmetic: branches
+/// would multiply what the verifier has to walk.
+#[inline(always)]
+fn mount_in_namespace(super_block: Address, namespace: Address) -> Address {
+    let whole = super_block.follow(Field::SuperBlockRoot);
+    let is_list = !has(Field::MountNextOfSuperBlock);
+    let (link, back) = if is_list {
+        (Field::MountInstance, offset(Field::MountInstance) as u64)
     } else {
-        Address(0)
+        (Field::MountNextOfSuperBlock, 0)
     };
-    Address(forget(mount.0 as usize, super_block.0) as u64)
+    let mut at = super_block.follow(Field::SuperBlockMounts);
+    let mut found = 0_u64;
+    let mut index = 0;
+    while index < MAX_MOUNTS {
+        let outer = Address(forget(at.0.wrapping_sub(back) as usize, super_block.0) as u64);
+        let mount = Address(outer.0.wrapping_add(offset(Field::MountVfsmount) as u64));
+        let is_here = (outer.follow(Field::MountNamespace) == namespace) as u64;
+        let is_of_it = (mount.follow(Field::VfsmountSuperBlock) == super_block) as u64;
+        let is_whole = (mount.follow(Field::VfsmountRoot) == whole) as u64;
+        let is_better =
+            core::hint::black_box(is_here & is_of_it & (is_whole | (found == 0) as u64));
+        let take = 0_u64.wrapping_sub(is_better & 1);
+        found = (mount.0 & take) | (found & !take);
+        found = forget(found as usize, super_block.0) as u64;
+        at = outer.follow(link);
+        index += 1;
+    }
+    Address(found)
 }

@@ -143,8 +143,11 @@ fn find(parts: &Parts, changed: *mut Changed) -> bool {
     } else if is_new && !is_only_one {
         inode = Address(0);
         // A loop, so that the object holds the comparison once. On overlayfs the last is the one
-        // that descriptors tell.
-        let mut candidates = [first, next, last];
+        // that descriptors tell; where there are two the third is the first.
+        let mut candidates = [last, first, next];
+        if last != first {
+            candidates = [first, next, last];
+        }
         for _ in 0..3 {
             let [a, b, c] = candidates;
             let named = forget(is_named(a, said, span) as usize, a.0) & 1;

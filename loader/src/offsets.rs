@@ -24,6 +24,9 @@ const OPTIONAL: &[(&str, &str)] = &[
     ("io_accept", "file_slot"),
     ("io_socket", "file_slot"),
     ("io_close", "fd"),
+    // One of the two is there.
+    ("mount", "mnt_next_for_sb"),
+    ("mount", "mnt_instance"),
     // Where unix sockets are a module.
     ("unix_sock", "peer"),
 ];

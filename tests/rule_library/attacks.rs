@@ -35,7 +35,7 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
         "secrets_gathered",
         &[
             "umask 077; for n in 1 2 3 4 5 6 7 8 9; do echo x >/etc/$n.pem; done; cat /etc/?.pem >/dev/null",
-            "umask 077; mkdir /srv2 2>/dev/null; for n in 1 2 3 4 5 6 7 8 9; do mkdir -p /home/$n; echo x >/home/$n/.env; done; cat /home/?/.env >/dev/null",
+            "umask 077; for n in 1 2 3 4 5 6 7 8 9; do mkdir -p /home/$n; echo x >/home/$n/.env; done; cat /home/?/.env >/dev/null",
             "umask 077; for n in 1 2 3 4 5 6 7 8 9; do mkdir -p /home/$n/.ssh; echo x >/home/$n/.ssh/id_rsa; done; tar cf $top/all.tar /home/?/.ssh 2>/dev/null",
             "umask 077; for n in 1 2 3 4 5 6 7 8 9; do mkdir -p /home/$n; echo x >/home/$n/.netrc; done; grep -r x /home --include=.netrc >/dev/null",
         ],
@@ -43,19 +43,10 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
     (
         "process_environment_read",
         &[
-            "cat /proc/1/environ >/dev/null",
+            "sleep 5 & sleep 0.1; cat /proc/$!/environ >/dev/null; kill $!",
             "sleep 5 & tr '\\0' '\\n' </proc/$!/environ >/dev/null; kill $!",
-            "mkdir $top/p; mount -t proc p $top/p; cat $top/p/1/environ >/dev/null",
-            "perl -e 'open F,\"</proc/1/environ\"; print <F>' >/dev/null",
-        ],
-    ),
-    (
-        "kernel_memory_opened",
-        &[
-            "head -c 16 /proc/kcore >/dev/null",
-            "mount --bind /proc $top/etc.work 2>/dev/null || true; dd if=/proc/kcore of=/dev/null bs=16 count=1 2>/dev/null",
-            "mknod $top/harmless c 1 1; exec 3<$top/harmless",
-            "mknod /root/m c 1 1; perl -e 'open F,\"</root/m\"'",
+            "mkdir $top/p; mount -t proc p $top/p; sleep 5 & sleep 0.1; cat $top/p/$!/environ >/dev/null; kill $!",
+            "sleep 5 & sleep 0.1; perl -e 'open F,\"<\",\"/proc/$ARGV[0]/environ\"; print <F>' $! >/dev/null; kill $!",
         ],
     ),
     (
@@ -198,7 +189,7 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
     (
         "log_moved_away",
         &[
-            "echo x >>/var/log/auth.log; mv /var/log/auth.log $top/x",
+            "echo x >>/var/log/auth.log; mv /var/log/auth.log /var/log/x",
             "echo x >>/var/log/wtmp; perl -e 'rename \"/var/log/wtmp\",\"/var/log/harmless\"'",
         ],
     ),
@@ -298,8 +289,8 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
     (
         "foreign_process_traced",
         &[
-            "sleep 5 & perl -e 'syscall(101,16,shift,0,0)' $!; kill -9 $!",
-            "sleep 5 & perl -e 'syscall(101,0x4206,shift,0,0)' $!; kill -9 $!",
+            "sleep 5 & perl -e 'syscall(101,16,shift()+0,0,0)' $!; kill -9 $!",
+            "sleep 5 & perl -e 'syscall(101,0x4206,shift()+0,0,0)' $!; kill -9 $!",
             "sleep 5 & cp /usr/bin/strace $top/x; timeout 1 $top/x -qq -p $! 2>/dev/null || true; kill $!",
             "sleep 5 & cp /usr/bin/gdb $top/x; timeout 20 $top/x -nx -batch -p $! >/dev/null 2>&1 || true; kill $!",
         ],
@@ -307,19 +298,19 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
     (
         "foreign_code_injected",
         &[
-            "sleep 5 & perl -e '$p=shift; syscall(101,16,$p,0,0); select undef,undef,undef,0.1; $b=\"\\0\"x512; syscall(101,12,$p,0,$b); syscall(101,13,$p,0,$b)' $!; kill -9 $!",
+            "sleep 5 & perl -e '$p=shift()+0; syscall(101,16,$p,0,0); select undef,undef,undef,0.1; $b=\"\\0\"x512; syscall(101,12,$p,0,$b); syscall(101,13,$p,0,$b)' $!; kill -9 $!",
         ],
     ),
     (
         "foreign_memory_read",
         &[
-            "sleep 5 & p=$!; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
+            "sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
         ],
     ),
     (
         "foreign_memory_written",
         &[
-            "sleep 5 & p=$!; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
+            "sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
         ],
     ),
     (
@@ -337,13 +328,17 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
             "sleep 5 & exec 3</proc/$!/mem; kill $!",
             "sleep 5 & perl -e 'open F,\"<\",\"/proc/$ARGV[0]/mem\"' $!; kill $!",
             "sleep 5 & mkdir $top/p; mount -t proc p $top/p; exec 3<$top/p/$!/mem; kill $!",
-            "exec 3</proc/1/mem",
+            "sleep 5 & exec 3</proc/$!/task/$!/mem; kill $!",
         ],
     ),
+    ("userfaultfd_opened", &["setpriv --reuid=1000 --clear-groups perl -e 'syscall(323,1)'"]),
     (
-        "userfaultfd_opened",
+        "rootkit_module_load",
         &[
-            "setpriv --reuid=1000 --clear-groups perl -e 'syscall(323,1)'",
+            "cp /usr/bin/true $top/x.ko; perl -e 'open F,\"<$ARGV[0]\"; $n=\"\"; syscall(313,fileno(F),$n,0)' $top/x.ko",
+            "perl -e '$b=\"x\"x64; $n=\"\"; syscall(175,$b,64,$n)'",
+            "perl -e '$n=\"x\"; $f=syscall(319,$n,0); $p=\"\"; syscall(313,$f,$p,0)'",
+            "mkdir -p /usr/lib/modules/x; cp /usr/bin/true /usr/lib/modules/x/y.ko; cp /usr/bin/perl $top/modprobe; exec -a modprobe $top/modprobe -e 'open F,\"</usr/lib/modules/x/y.ko\"; $n=\"\"; syscall(313,fileno(F),$n,0)'",
         ],
     ),
     (
@@ -371,10 +366,6 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "sysrq_triggered",
-        &["exec 3>/proc/sysrq-trigger", "perl -e 'open F,\">>/proc/sysrq-trigger\"'"],
-    ),
-    (
         "packet_socket",
         &[
             "perl -e 'use Socket; socket(S,17,3,0x0300) or die'",
@@ -391,16 +382,14 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
     ),
     (
         "cgroup_hierarchy_mounted",
-        &[
-            "mkdir $top/c; mount -t cgroup -o none,name=sentinel_test2 c $top/c; umount $top/c",
-        ],
+        &["mkdir $top/c; mount -t cgroup -o none,name=sentinel_test2 c $top/c; umount $top/c"],
     ),
     (
         "namespace_joined",
         &[
-            "nsenter -t 1 -m true",
-            "nsenter --net=/proc/1/ns/net true",
-            "perl -e 'open F,\"</proc/1/ns/uts\"; syscall(308,fileno(F),0)==0 or die'",
+            "unshare -m sleep 5 & sleep 0.3; nsenter -t $! -m true; kill $!",
+            "unshare -n sleep 5 & sleep 0.3; nsenter --net=/proc/$!/ns/net true; kill $!",
+            "unshare -u sleep 5 & sleep 0.3; perl -e 'open F,\"<\",\"/proc/$ARGV[0]/ns/uts\"; syscall(308,fileno(F),0)==0 or die' $!; kill $!",
             "unshare -n sleep 5 & sleep 0.3; nsenter -t $! -n true; kill $!",
         ],
     ),

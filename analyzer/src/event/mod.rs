@@ -15,6 +15,7 @@ mod fixture;
 mod naming;
 mod object;
 mod path;
+mod path_class;
 mod process;
 mod record;
 mod running;

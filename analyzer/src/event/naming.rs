@@ -5,7 +5,8 @@ use sentinel_ipc::kernel_abi::{PathRecord, flag};
 use super::{
     Action, Object, Path, RecordError,
     object::object,
-    path::{spanned, until_nul},
+    path::{Origin, spanned, until_nul},
+    path_class,
 };
 
 /// A call about names of files.
@@ -92,14 +93,27 @@ pub(super) fn action(call: PathCall, record: &PathRecord) -> Result<Action, Reco
     let truncated = record.header.flags & flag::TRUNCATED != 0;
     let ([first_span, second_span], [first, second]) = (&record.span, &record.path);
     let label = until_nul(&record.label);
+    let paths = [spanned(first_span, first, truncated)?, spanned(second_span, second, truncated)?];
+    let [first, second] = paths.each_ref().map(Option::as_ref);
+    let is_between =
+        matches!(call, PathCall::Rename { .. } | PathCall::Link { .. } | PathCall::Symlink);
+    let moves = matches!(call, PathCall::Rename { .. } | PathCall::Link { .. });
     Ok(Action::Paths(Box::new(Paths {
         call,
         object: object(&record.object),
-        paths: [spanned(first_span, first, truncated)?, spanned(second_span, second, truncated)?],
-        class: record.class,
-        source_class: record.source_class,
+        class: class(record.class, if is_between { second } else { first }),
+        source_class: class(record.source_class, first.filter(|_| moves)),
+        paths,
         label: (!label.is_empty()).then(|| label.to_vec()),
     })))
+}
+
+/// What the kernel says, and where it does not know the file, what its path says.
+fn class(told: u32, path: Option<&Path>) -> u32 {
+    match path {
+        Some(path) if told == 0 && path.origin == Origin::Given => path_class::of(&path.bytes),
+        _ => told,
+    }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
 pub use trail::{Through, Trail};
 
 use crate::{
-    event::{Action, Event, FileCall, ObjectId, ProcessId, Traffic, TrafficReport},
+    event::{Action, DescriptorCall, Event, FileCall, ObjectId, ProcessId, Traffic, TrafficReport},
     process_table::ProcessTable,
 };
 use reach::{Links, MIN_TOLD};
@@ -162,6 +162,9 @@ impl Lineage {
             Action::Exec(_) | Action::Running(_) | Action::Held { .. } => {
                 self.met(process, now, processes);
             }
+            Action::Descriptor {
+                call: DescriptorCall::Pipe | DescriptorCall::Socketpair, ..
+            } if self.links.is_half() => {}
             // Of a close: one end less, and the other is meant.
             Action::Descriptor { .. } | Action::Close { .. } if !event.private_descriptors => {
                 self.met(process, now, processes);

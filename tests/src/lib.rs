@@ -6,6 +6,7 @@
 pub mod bed;
 pub mod container;
 pub mod nspawn;
+pub mod outside;
 pub mod peer;
 pub mod programs;
 pub mod rig;

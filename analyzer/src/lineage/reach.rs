@@ -43,7 +43,7 @@ pub(super) struct Links {
     /// The same ends, in the order in which they came.
     order: BTreeMap<u64, ObjectId>,
     next: u64,
-    /// First end of a pair whose other one is told next, by the thread that makes it.
+    /// First end of a pair or pipe whose other one is told next, by the thread that makes it.
     half: Option<(u32, ObjectId)>,
     /// Memfds, which are no pipes or sockets, so that descriptor tables do not know them.
     memories: HashMap<ProcessId, Vec<Memory>>,
@@ -61,6 +61,10 @@ impl Links {
                     }
                     _ => self.half = Some((event.tid, id)),
                 }
+            }
+            Action::Descriptor { call: DescriptorCall::Pipe, descriptor, .. } => {
+                let half = descriptor.map(|end| (event.tid, end.object.id));
+                self.half = if self.half == half { None } else { half };
             }
             Action::Descriptor {
                 call: DescriptorCall::Received,
@@ -92,6 +96,11 @@ impl Links {
             }
             _ => {}
         }
+    }
+
+    /// Whether the other end of a new pair or pipe is still to be told.
+    pub(super) fn is_half(&self) -> bool {
+        self.half.is_some()
     }
 
     fn pair(&mut self, one: ObjectId, other: ObjectId) {

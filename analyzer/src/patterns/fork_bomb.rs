@@ -182,7 +182,7 @@ impl ForkBomb {
             self.dissolve(left);
         }
         if let Some(clan) = self.clans.get_mut(&member.clan) {
-            clan.leave(id);
+            clan.leave(id, member.generation);
         }
         self.dissolve(member.clan);
     }

@@ -1,7 +1,7 @@
 //! Rights in the initial user namespace that a process had no way to (MITRE T1548.001).
 //!
-//! - A process with no uid 0 among its own (real, effective, saved) and no capability starts a program
-//!   and has rights then, by a setuid bit or file capabilities, and the program is none that is installed
+//! - A process with no uid 0 among its own (real, effective, saved) and no capability that would outlive
+//!   an exec starts a program and has rights then, by a setuid bit or file capabilities, and the program is none that is installed
 //!   for that ([`allowed`]): critical. A helper in a system directory that is not on the list is high: a
 //!   package may have brought it.
 //! - Such a process has rights without having started a program: no call gives them, so the kernel was
@@ -129,7 +129,7 @@ impl PrivilegeEscalation {
         let Some(process) = processes.get(event.process) else { return };
         let step = exec_step(event, process);
         if let (Some(before), Some(after)) = (before, exec.after)
-            && has_gained(&before, &after)
+            && has_gained(&outliving_exec(before), &after)
             && let Some(severity) = gained_by_program(exec, process, &after)
         {
             let what = format!(
@@ -242,6 +242,12 @@ fn is_without_rights(credentials: &Credentials) -> bool {
     [user.real, user.effective, user.saved].iter().all(|&uid| uid != 0)
         && credentials.permitted == 0
         && credentials.effective == 0
+}
+
+/// What is left of rights when an ordinary program is started: other capabilities than ambient ones are
+/// kept only on the way from root to a user (setpriv, `PR_SET_KEEPCAPS`), and a file gives its own.
+fn outliving_exec(of: Credentials) -> Credentials {
+    Credentials { permitted: of.ambient, effective: of.ambient, ..of }
 }
 
 /// Whether a process without rights has some now, in the initial user namespace.

@@ -102,7 +102,7 @@ fn a_pipe_carries_it_on_and_the_shell_between_has_nothing_of_it() {
     assert_eq!(story.found(RULE), [(12, Severity::Critical)]);
     let details: Vec<&str> =
         story.alerts[0].steps.iter().map(|step| step.detail.as_str()).collect();
-    assert!(details.iter().any(|one| *one == "had data of pid 11 through a pipe"), "{details:?}");
+    assert!(details.contains(&"had data of pid 11 through a pipe"), "{details:?}");
     story.connects(10, AWAY).sends(10);
     assert_eq!(story.found(RULE).len(), 1);
 }

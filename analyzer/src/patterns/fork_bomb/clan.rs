@@ -9,6 +9,11 @@ use crate::event::ProcessId;
 /// spreads. Shells nest a few subshells, daemons fork twice or three times before their workers.
 const GENERATIONS: u32 = 6;
 const SPREADING: usize = 64;
+/// Or: members that live in the third generation or further down, and in all, when the founder is so fast
+/// that its children's turn comes late.
+const FAR: u32 = 3;
+const FAR_DOWN: usize = 48;
+const SPREADING_FAST: usize = 96;
 /// The same of a clan whose members run another program in between: deeper than recursive makes.
 const GENERATIONS_ALTERNATING: u32 = 12;
 const SPREADING_ALTERNATING: usize = 96;
@@ -68,6 +73,8 @@ pub(super) struct Clan {
     pub(super) begun: Option<u64>,
     /// By start, so that the oldest is the first.
     living: BTreeSet<(u64, u32)>,
+    /// Of these, in generation [`FAR`] or further down.
+    far_down: usize,
     /// Former members that run other programs and live.
     outside: usize,
     /// Growth is counted from the first of these.
@@ -91,6 +98,7 @@ impl Clan {
             deepest: 0,
             begun: None,
             living: BTreeSet::from([(founder.start_time, founder.tgid)]),
+            far_down: 0,
             outside: 0,
             marks: [Mark::default(); 2],
         }
@@ -104,12 +112,16 @@ impl Clan {
         self.deepest = self.deepest.max(generation);
         let [_, last] = &mut self.marks;
         last.highest = last.highest.max(generation);
-        self.living.insert((member.start_time, member.tgid));
+        if self.living.insert((member.start_time, member.tgid)) && generation >= FAR {
+            self.far_down += 1;
+        }
     }
 
-    /// A member has ended, or runs another program.
-    pub(super) fn leave(&mut self, member: ProcessId) {
-        self.living.remove(&(member.start_time, member.tgid));
+    /// A member of `generation` has ended, or runs another program.
+    pub(super) fn leave(&mut self, member: ProcessId, generation: u32) {
+        if self.living.remove(&(member.start_time, member.tgid)) && generation >= FAR {
+            self.far_down = self.far_down.saturating_sub(1);
+        }
     }
 
     /// A member begins to run another program.
@@ -150,7 +162,8 @@ impl Clan {
         } else {
             (GENERATIONS, SPREADING)
         };
-        if since.highest.max(last.highest) >= generations && grown >= spreading {
+        let is_fast = !self.alternates && self.far_down >= FAR_DOWN && grown >= SPREADING_FAST;
+        if since.highest.max(last.highest) >= generations && grown >= spreading || is_fast {
             Some(Alarm::Spreads)
         } else if self.deepest.saturating_sub(since.deepest) >= CHAIN {
             Some(Alarm::IsChain)

@@ -33,6 +33,24 @@ fn every_process_forking_on_is_a_bomb_named_by_its_root_and_told_once() {
 }
 
 #[test]
+fn a_founder_that_is_faster_than_its_children_does_not_hide_a_bomb() {
+    // Five generations only, when a hundred live: as measured on two processors.
+    let mut story = begun("/home/u/bomb");
+    let mut next = 100;
+    let mut generation = vec![10];
+    for width in [4, 20, 31, 28, 14] {
+        let parents = generation;
+        generation = Vec::new();
+        for child in 0..width {
+            story.fork(parents[child % parents.len()], next);
+            generation.push(next);
+            next += 1;
+        }
+    }
+    assert_eq!(story.found(RULE), [(10, Severity::Critical)]);
+}
+
+#[test]
 fn parents_that_end_do_not_hide_a_bomb() {
     // `:(){ :|:& };:`: each generation begins two of the next and ends.
     let mut story = begun("/usr/bin/bash");

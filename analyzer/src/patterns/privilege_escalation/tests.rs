@@ -78,9 +78,13 @@ fn what_a_user_namespace_gives_is_nothing() {
 
 #[test]
 fn who_had_a_right_before_has_gained_nothing() {
-    for before in [user(1000, 1000, 0, 0), user(0, 1000, 1000, 0), user(1000, 1000, 1000, 1)] {
+    let ambient = Credentials { ambient: 1, ..user(1000, 1000, 1000, 1) };
+    for before in [user(1000, 1000, 0, 0), user(0, 1000, 1000, 0), ambient] {
         assert_eq!(start(Started::at("/tmp/x"), before, raised()).found(RULE), []);
     }
+    // On its way to a user (setpriv): none of that outlives the exec.
+    let kept = user(1000, 1000, 1000, u64::MAX);
+    assert_eq!(start(Started::at("/tmp/x"), kept, raised()).found(RULE).len(), 1);
 }
 
 #[test]

@@ -419,7 +419,7 @@ impl Allowed {
         let Some(image) = &process.image else { return false };
         identity::is_trusted_as(process, self.exe.as_bytes())
             && self.script.as_ref().is_none_or(|script| {
-                image.identity.script().is_some_and(|runs| runs == script.as_bytes())
+                image.identity.sound_script().is_some_and(|runs| runs == script.as_bytes())
             })
             && self.argv.as_ref().is_none_or(|argv| argv.matches(image.command_line.as_bytes()))
             && self.parent.as_ref().is_none_or(|path| {

@@ -10,7 +10,7 @@ use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
 use crate::{
     descriptor_table::{DescriptorTable, Objects},
     escape::{command_line, escape},
-    event::{Action, Event, Exec, ProcessId, Running, Trust},
+    event::{Action, Event, Exec, FileCall, ProcessId, Running, Trust},
     program::{KnownPrograms, Program},
     rules::identity::Identity,
 };
@@ -33,6 +33,7 @@ pub const NEEDS: KindSet = KindSet::of(&[
     kind::CGROUP_MOVED,
     kind::PTRACE,
     kind::PROCESS_MEMORY,
+    kind::SCRIPT,
 ]);
 
 /// Generations of ancestors that are kept.
@@ -230,6 +231,11 @@ impl ProcessTable {
             Action::ProcessMemory { write: true, target } if event.errno().is_none() => {
                 if let Some(target) = target.process.filter(|target| *target != event.process) {
                     self.written(target);
+                }
+            }
+            Action::File(file) if matches!(file.call, FileCall::Script { .. }) => {
+                if let Some(image) = &process.image {
+                    image.identity.opened(file);
                 }
             }
             _ if event.private_descriptors => {}

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::kind_set::KindSet;
 
 /// Raised whenever a message or record changes; both ends must have the same.
-pub const PROTOCOL_VERSION: u16 = 5;
+pub const PROTOCOL_VERSION: u16 = 6;
 /// Bytes of the reason in a kill request, at most; more are refused.
 pub const MAX_REASON_BYTES: usize = 256;
 /// Bytes of the longest frame; longer ones are refused unread.

@@ -130,7 +130,7 @@ shared_layout! {
         length: u16,
         /// One of the values in [`origin`].
         origin: u16,
-        /// Always 0.
+        /// Of [`kind::SCRIPT`] bits in [`trust`]; else 0.
         reserved: u16,
     }
 
@@ -522,6 +522,9 @@ pub mod kind {
     pub const FTRUNCATE: u16 = 0x25;
     /// [`super::FileRecord`]: finit_module(2), failed ones too; `argument` is descriptor and flags.
     pub const LOAD_MODULE_FILE: u16 = 0x26;
+    /// [`super::FileRecord`]: an interpreter opened the script that it was started for; `argument[0]` is the
+    /// descriptor, the span's last word the bits in [`super::trust`] for the script's path.
+    pub const SCRIPT: u16 = 0x27;
 
     /// Only in the syscall table: read and its kin; becomes [`TRAFFIC`].
     pub const READ: u16 = 0x30;
@@ -614,6 +617,7 @@ pub mod kind {
     pub const URGENT: [u64; 2] = split(&[
         FORK,
         EXEC,
+        SCRIPT,
         CONNECT,
         CANARY,
         LOAD_MODULE_FILE,
@@ -671,6 +675,7 @@ pub const fn record_bytes(kind: u16) -> Option<usize> {
         | kind::MAP
         | kind::FCHMOD
         | kind::FTRUNCATE
+        | kind::SCRIPT
         | kind::LOAD_MODULE_FILE => size_of::<FileRecord>(),
         kind::SENT | kind::TRAFFIC => size_of::<TrafficRecord>(),
         kind::RENAME..=kind::CHROOT => size_of::<PathRecord>(),
@@ -709,8 +714,10 @@ pub mod stage {
     pub const AFTER: u32 = FAMILIES + 4;
     /// Its path before the call.
     pub const BEFORE: u32 = FAMILIES + 5;
+    /// The script that an interpreter opened.
+    pub const SCRIPT: u32 = FAMILIES + 6;
     /// How many places there are.
-    pub const COUNT: u32 = FAMILIES + 6;
+    pub const COUNT: u32 = FAMILIES + 7;
 }
 
 /// Values of [`Span::origin`].
@@ -839,6 +846,8 @@ pub mod class {
     pub const TAINTED: u8 = 8;
     /// Inside the part of the scope that the analyzer selected.
     pub const SELECTED: u8 = 16;
+    /// It was started for a script that it has not opened yet.
+    pub const AWAITS_SCRIPT: u8 = 32;
 }
 
 /// Bits of [`ClassRule::flags`].

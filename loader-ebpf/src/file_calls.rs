@@ -19,6 +19,7 @@ use crate::{
     path::{Location, walk},
     pid::current_ids,
     scope::{control_value, count, is_wanted, is_wanted_class, taint},
+    script,
     syscall::{FAMILIES, pass_on_canary},
 };
 
@@ -68,8 +69,12 @@ pub fn file_calls(context: BtfTracePointContext) -> i32 {
 
 /// Runs in the place of `sys_exit`, behind [`file_calls`].
 #[btf_tracepoint(function = "sys_exit")]
-pub fn file_object(_: BtfTracePointContext) -> i32 {
+pub fn file_object(context: BtfTracePointContext) -> i32 {
     report();
+    if script::is_awaited() {
+        // SAFETY: as in `syscall`. Does not come back.
+        unsafe { FAMILIES.tail_call(&context, stage::SCRIPT) };
+    }
     0
 }
 
@@ -96,13 +101,19 @@ fn asked_flags(call: &Call) -> u64 {
 /// What [`report`] is to report. Handed on in memory, so that it is verified once, not once for
 /// each kind of call.
 #[repr(C)]
-struct Noted {
-    facts: Facts,
-    file: Address,
+pub struct Noted {
+    pub facts: Facts,
+    pub file: Address,
 }
 
 #[map]
 static NOTED: PerCpuArray<Noted> = PerCpuArray::with_max_entries(1, 0);
+
+/// What was noted last on this CPU.
+#[inline(always)]
+pub fn noted() -> Option<*const Noted> {
+    NOTED.get_ptr(0)
+}
 
 /// Notes an event about `file`, which may be null.
 #[inline(always)]

@@ -270,7 +270,7 @@ fn is_named(inode: Address, path: Address, span: Span) -> bool {
 /// Whether a path's last component is the name of `length` bytes at `name`; of a long one 64 bytes
 /// are compared.
 #[inline(always)]
-fn ends_in(path: Address, span: Span, length: u32, name: Address) -> bool {
+pub fn ends_in(path: Address, span: Span, length: u32, name: Address) -> bool {
     let begin = path.0.wrapping_add(span.start as u64);
     let mut in_path = span.length as u64;
     let mut slashes = 0;

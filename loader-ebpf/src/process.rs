@@ -27,7 +27,7 @@ use crate::{
     scope::{
         cgroup_id, class_of, count, is_in_scope, is_reported, is_reporting, membership, set_class,
     },
-    traffic, trust,
+    script, traffic, trust,
 };
 
 /// What a child has from its parent.
@@ -139,6 +139,7 @@ fn fill_exec(record: *mut ExecRecord, binprm: Address, old_tid: u32, tgid: u32) 
     let given_length = copy_kernel_string(given, GIVEN_BYTES as u32, filename) as u16;
     let is_script = binprm.follow(Field::BinprmInterpreter) != filename;
     let long_name = given_length as usize >= GIVEN_BYTES - 1;
+    script::begin(tgid, is_script, given, given_length as u32);
     let flags = written.flags
         | argv_flags
         | if is_script { flag::SCRIPT } else { 0 }

@@ -182,7 +182,7 @@ fn leads_to(of: u16) -> &'static [u16] {
         CLOSE => &[CLOSE, TRAFFIC],
         DUP => &[DUP, TRAFFIC],
         CONNECT => &[CONNECT, TRAFFIC],
-        OPEN => &[OPEN, OPEN_ANY],
+        OPEN => &[OPEN, OPEN_ANY, SCRIPT],
         READ | WRITE | SENDTO | SENDMSG | SENDMMSG | SENDFILE | SPLICE | TEE | SUBMIT => {
             &[SENT, TRAFFIC]
         }

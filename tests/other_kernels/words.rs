@@ -216,11 +216,14 @@ impl<'a> Words<'a> {
     }
 
     fn paths(&mut self, paths: &Paths) -> String {
-        let Paths { call, object, paths: [one, other], class, label } = paths;
+        let Paths { call, object, paths: [one, other], class, source_class, label } = paths;
         let label = label.as_ref().map(|label| self.text(label));
         let (one, other) = (self.name(*call, one.as_ref()), self.name(*call, other.as_ref()));
         let object = if self.knows_object(*call) {
-            format!("class {class:#x}, {}", self.object(object.as_ref()))
+            format!(
+                "class {class:#x}, of the old name {source_class:#x}, {}",
+                self.object(object.as_ref())
+            )
         } else {
             "object not told".to_owned()
         };

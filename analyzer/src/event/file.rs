@@ -3,7 +3,7 @@
 use sentinel_ipc::kernel_abi::{FileRecord, flag};
 
 use super::{
-    Action, Object, Path, RecordError,
+    Action, Object, Path, RecordError, Trust,
     argument::{low, number},
     object::object,
     path::spanned,
@@ -61,6 +61,11 @@ pub enum FileCall {
         /// Bytes.
         length: u64,
     },
+    /// An interpreter opened the script that it was started for.
+    Script {
+        /// What speaks for its being what root installed at its path.
+        trust: Trust,
+    },
     /// finit_module(2), failed ones too.
     LoadModule {
         /// `MODULE_INIT_*`.
@@ -90,6 +95,11 @@ impl FileCall {
     }
 }
 
+/// A [`FileRecord`] about a script that was opened.
+pub(super) fn script(record: &FileRecord) -> Result<Action, RecordError> {
+    action(FileCall::Script { trust: Trust::of(record.span.reserved) }, record)
+}
+
 /// A [`FileRecord`] that is about `call`.
 pub(super) fn action(call: FileCall, record: &FileRecord) -> Result<Action, RecordError> {
     let header = &record.header;
@@ -103,6 +113,7 @@ pub(super) fn action(call: FileCall, record: &FileRecord) -> Result<Action, Reco
         | FileCall::Map { .. }
         | FileCall::Fchmod { .. }
         | FileCall::Ftruncate { .. }
+        | FileCall::Script { .. }
         | FileCall::LoadModule { .. } => number(first),
     };
     let path = spanned(&record.span, &record.path, header.flags & flag::TRUNCATED != 0)?;

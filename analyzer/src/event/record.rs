@@ -141,6 +141,7 @@ fn longer<'a>(header: &RecordHeader, bytes: &'a [u8]) -> Result<(Action, &'a [u8
         kind::MAP => on_file(FileCall::map(argument)),
         kind::FCHMOD => on_file(FileCall::fchmod(argument)),
         kind::FTRUNCATE => on_file(FileCall::ftruncate(argument)),
+        kind::SCRIPT => as_type(bytes, file::script),
         kind::LOAD_MODULE_FILE => on_file(FileCall::load_module(argument)),
         kind::SENT => on_traffic(traffic::sent),
         kind::TRAFFIC => on_traffic(traffic::totals),

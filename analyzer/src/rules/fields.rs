@@ -203,7 +203,7 @@ pub static FIELDS: &[Field] = &[
     field("io_uring", FieldType::Flag, Kinds::ALL, "whether an io_uring did it", |seen| flag(seen.event.io_uring)),
     field("exe", FieldType::Text, Kinds::ALL, "kernel-resolved path of the process's program; of exec, of the new one", |seen| text(identity(seen)?.path())),
     field("parent_exe", FieldType::Text, Kinds::ALL, "kernel-resolved path of what the parent ran at the fork", |seen| text(parent(seen)?.identity.path())),
-    field("script", FieldType::Text, Kinds::ALL, "path of the script that the program was started for, as it was given", |seen| text(identity(seen)?.script()?)),
+    field("script", FieldType::Text, Kinds::ALL, "kernel-resolved path of the script that the program was started for, once it has opened it", |seen| text(identity(seen)?.script()?)),
     field("cmdline", FieldType::Text, Kinds::ALL, "arguments of the process on one line, escaped; anyone can choose them", |seen| text(image(seen)?.command_line.as_bytes())),
     field("comm", FieldType::Text, Kinds::ALL, "for display only: anyone can set it; no ground to trust a process", |seen| text(image(seen)?.comm.as_bytes())),
     field("unit", FieldType::Text, Kinds::ALL, "systemd unit of the process", |seen| text(place(seen)?.unit.as_ref()?.as_bytes())),

@@ -1,39 +1,76 @@
 //! Executable identity, as far as rules may trust it: which program a process runs, by the kernel's
 //! word, and whether anything else was put into it. Never `comm`, never argv[0].
 
+use std::cell::OnceCell;
+
 use sentinel_ipc::kernel_abi::ENVIRONMENT;
 
-use crate::{event::Exec, process_table::Process};
+use crate::{
+    event::{Exec, File, FileCall},
+    process_table::Process,
+};
 
 /// Variables through which the dynamic loader runs other code than the program's (ld.so(8)).
 const PRELOADING: [&[u8]; 3] = [b"LD_PRELOAD", b"LD_AUDIT", b"LD_LIBRARY_PATH"];
 
 const _: () = assert!(ENVIRONMENT.len() >= PRELOADING.len(), "exec records carry them");
 
+/// Directories that are links into /usr on most systems.
+const MERGED: [&[u8]; 4] = [b"/bin/", b"/sbin/", b"/lib/", b"/lib64/"];
+
 /// What a process runs, raw; kept from its exec.
 #[derive(Debug, Default)]
 pub struct Identity {
     path: Box<[u8]>,
-    script: Option<Box<[u8]>>,
     /// Whether only root can have put a program there; see [`Exec::identity`].
     is_of_root: bool,
     is_preloaded: bool,
+    /// Whether any variable is set that makes a program run other code.
+    is_directed: bool,
+    /// The path of the script that was asked for.
+    asked: Option<Box<[u8]>>,
+    script: OnceCell<Script>,
+}
+
+/// A script that was opened.
+#[derive(Debug)]
+struct Script {
+    path: Box<[u8]>,
+    is_of_root: bool,
 }
 
 impl Identity {
     /// Of the program that `exec` started.
     pub fn of(exec: &Exec) -> Self {
         let is_preloading = |name: &[u8]| PRELOADING.contains(&name);
+        let given = exec.given.as_ref().filter(|given| exec.script && !given.truncated);
+        let argument = exec.arguments.get(1).filter(|argument| argument.starts_with(b"/"));
+        let asked = given.map(|given| &given.bytes).or(argument.filter(|_| !exec.script));
         Self {
             path: exec.path_bytes().into(),
-            script: exec
-                .given
-                .as_ref()
-                .filter(|_| exec.script)
-                .map(|given| given.bytes.as_slice().into()),
             is_of_root: exec.identity().is_some() && !exec.is_unlinked(),
             is_preloaded: exec.environment.iter().any(|(name, _)| is_preloading(name)),
+            is_directed: !exec.environment.is_empty() || exec.environment_truncated,
+            asked: asked.map(|path| path.as_slice().into()),
+            script: OnceCell::new(),
         }
+    }
+
+    /// The interpreter has opened `file` as its script; only the first time counts.
+    pub fn opened(&self, file: &File) {
+        let FileCall::Script { trust } = file.call else { return };
+        let Some(path) = &file.path else { return };
+        let is_there = file.object.is_some_and(|object| object.links > 0);
+        let is_of_root = trust.is_whole() && is_there && self.is_asked(&path.bytes);
+        let _known = self.script.set(Script { path: path.bytes.as_slice().into(), is_of_root });
+    }
+
+    /// Whether `path` is the one that was asked for. Another file of the same name may have been opened
+    /// before it.
+    fn is_asked(&self, path: &[u8]) -> bool {
+        let Some(asked) = &self.asked else { return false };
+        let is_merged = MERGED.iter().any(|front| asked.starts_with(front));
+        **asked == *path || (is_merged && path.strip_prefix(b"/usr") == Some(asked))
     }
 
     /// Kernel-resolved path of the executable; empty if it is not known.
@@ -41,9 +78,16 @@ impl Identity {
         &self.path
     }
 
-    /// Path of the script, as it was given to exec.
+    /// Kernel-resolved path of the script, once the interpreter has opened it.
     pub fn script(&self) -> Option<&[u8]> {
-        self.script.as_deref()
+        self.script.get().map(|script| &*script.path)
+    }
+
+    /// The same, if nobody but root can have chosen what the script is, and no variable has the interpreter
+    /// run something else.
+    pub fn sound_script(&self) -> Option<&[u8]> {
+        let script = self.script.get().filter(|script| script.is_of_root && !self.is_directed)?;
+        Some(&script.path)
     }
 
     /// Whether the dynamic loader was told to load other code.
@@ -67,4 +111,62 @@ pub fn trusted_path(process: &Process) -> Option<&[u8]> {
 /// Whether `process` runs the program at `path`, and nothing else ran in its place.
 pub fn is_trusted_as(process: &Process, path: &[u8]) -> bool {
     trusted_path(process) == Some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Object, Origin, Path, Trust};
+
+    fn path(bytes: &[u8]) -> Option<Path> {
+        Some(Path { bytes: bytes.to_vec(), origin: Origin::Kernel, truncated: false })
+    }
+
+    fn started(given: &[u8], environment: &[&[u8]]) -> Identity {
+        Identity::of(&Exec {
+            path: path(b"/usr/bin/python3"),
+            given: path(given),
+            script: true,
+            environment: environment.iter().map(|name| (name.to_vec(), Vec::new())).collect(),
+            ..Exec::default()
+        })
+    }
+
+    fn file(at: &[u8], trust: u16, links: u32) -> File {
+        File {
+            call: FileCall::Script { trust: Trust::of(trust) },
+            number: Some(3),
+            object: Some(Object { links, ..Object::default() }),
+            path: path(at),
+            class: 0,
+            open_flags: 0,
+            close_on_exec: false,
+        }
+    }
+
+    #[test]
+    fn a_script_is_the_file_that_was_opened_if_root_alone_can_have_put_it_there() {
+        let of = |given: &[u8], environment: &[&[u8]], opened: File| {
+            let identity = started(given, environment);
+            identity.opened(&opened);
+            identity.sound_script().map(<[u8]>::to_vec)
+        };
+        let tool = b"/usr/bin/tool";
+        assert_eq!(of(tool, &[], file(tool, 15, 1)), Some(tool.to_vec()));
+        assert_eq!(of(b"/bin/tool", &[], file(tool, 15, 1)), Some(tool.to_vec()));
+        assert_eq!(of(tool, &[], file(tool, 14, 1)), None);
+        assert_eq!(of(tool, &[], file(tool, 15, 0)), None);
+        assert_eq!(of(tool, &[b"BASH_ENV"], file(tool, 15, 1)), None);
+        assert_eq!(of(b"/tmp/tool", &[], file(tool, 15, 1)), None);
+        assert_eq!(of(b"tool", &[], file(tool, 15, 1)), None);
+    }
+
+    #[test]
+    fn an_interpreter_has_one_script() {
+        let identity = started(b"/usr/bin/tool", &[]);
+        assert_eq!(identity.script(), None);
+        identity.opened(&file(b"/tmp/tool", 0, 1));
+        identity.opened(&file(b"/usr/bin/tool", 15, 1));
+        assert_eq!((identity.script(), identity.sound_script()), (Some(&b"/tmp/tool"[..]), None));
+    }
 }

@@ -248,7 +248,7 @@ impl EventKind {
                 FileCall::Fchmod { .. } => Self::Fchmod,
                 FileCall::Ftruncate { .. } => Self::Ftruncate,
                 FileCall::LoadModule { .. } => Self::LoadModuleFile,
-                FileCall::Held => return None,
+                FileCall::Held | FileCall::Script { .. } => return None,
             },
             Action::Traffic(traffic) => match traffic.report {
                 TrafficReport::Sent { .. } => Self::Sent,

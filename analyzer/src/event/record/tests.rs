@@ -38,6 +38,7 @@ const KINDS: &[(u16, usize)] = &[
     (kind::MAP, 648),
     (kind::FCHMOD, 648),
     (kind::FTRUNCATE, 648),
+    (kind::SCRIPT, 648),
     (kind::LOAD_MODULE_FILE, 648),
     (kind::SENT, 208),
     (kind::TRAFFIC, 208),

@@ -177,6 +177,10 @@ impl Words<'_> {
             "bpf" => {
                 Action::Bpf { command: self.number("command")?.unwrap_or_default(), attributes: 0 }
             }
+            "script" => {
+                let bits = if self.flag("untrusted")? { 0 } else { u16::MAX };
+                self.file(FileCall::Script { trust: Trust::of(bits) })?
+            }
             "userfaultfd" => Action::Userfaultfd { flags: flags()? },
             other => {
                 let known = KINDS.iter().map(|entry| entry.name);

@@ -33,7 +33,7 @@ impl Allowed {
         let Some(image) = &process.image else { return false };
         is_trusted_as_one(process, &self.exe)
             && (self.script.is_empty()
-                || image.identity.script().is_some_and(|runs| is_one(runs, &self.script)))
+                || image.identity.sound_script().is_some_and(|runs| is_one(runs, &self.script)))
             && self.argv.as_ref().is_none_or(|argv| argv.matches(image.command_line.as_bytes()))
             && (self.parent.is_empty() || {
                 let parent = process.parent().and_then(|parent| processes.get(parent));

@@ -149,8 +149,10 @@ impl Read for Datagrams {
 }
 
 impl Write for Datagrams {
+    /// Byte by byte: a shell reads one at a time, and the rest of a datagram is lost.
     fn write(&mut self, from: &[u8]) -> std::io::Result<usize> {
-        self.0.send(from)
+        from.iter().try_for_each(|byte| self.0.send(&[*byte]).map(|_sent| ()))?;
+        Ok(from.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

@@ -87,7 +87,7 @@ impl OpenObject {
     }
 
     /// Whether it is one end of a pair that one process made.
-    pub fn is_of_pair(&self) -> bool {
+    fn is_of_pair(&self) -> bool {
         self.made.as_ref().is_some_and(|step| step.deed == Deed::Pair)
     }
 

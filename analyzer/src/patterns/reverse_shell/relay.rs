@@ -36,6 +36,14 @@ enum Side {
     Sink,
 }
 
+/// Which descriptors of others count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Numbers {
+    All,
+    /// 0, 1 and 2.
+    Standard,
+}
+
 /// A connection that reaches a shell through other processes.
 #[derive(Debug)]
 pub(super) struct Relay {
@@ -134,7 +142,7 @@ impl<'a> Search<'a> {
             if slot.object.is_terminal {
                 next.extend(self.master_of(shell, &slot.object));
             } else {
-                next.extend(self.holders(&slot.object, side));
+                next.extend(self.holders(&slot.object, side, Numbers::All));
             }
         }
         for _ in 0..HOPS {
@@ -155,12 +163,14 @@ impl<'a> Search<'a> {
                 let held = network.map(|(_, slot)| (process.id, Rc::clone(&slot.object)));
                 reached.connections.extend(held);
                 if reached.connections.len() == before {
-                    let passed = descriptors.iter().filter(|(number, slot)| {
-                        let is_unix = slot.object.is_unix();
-                        let is_own = *number <= 2 || slot.object.is_of_pair();
-                        side.fits_inside(*number) && (slot.object.is_pipe || (is_unix && is_own))
-                    });
-                    further.extend(passed.flat_map(|(_, slot)| self.holders(&slot.object, side)));
+                    for (number, slot) in descriptors.iter() {
+                        // What both have above 2, many may have: the pipe of make's jobs, a socket to a
+                        // name service.
+                        let numbers = if number <= 2 { Numbers::All } else { Numbers::Standard };
+                        if side.fits_inside(number) && !slot.object.is_terminal {
+                            further.extend(self.holders(&slot.object, side, numbers));
+                        }
+                    }
                 }
             }
             next = further;
@@ -169,14 +179,17 @@ impl<'a> Search<'a> {
     }
 
     /// Who holds the other end of a pipe or unix socket.
-    fn holders(&self, object: &OpenObject, side: Side) -> Vec<&'a Process> {
-        if object.is_pipe {
-            let holders = self.pipes.get(&object.id).into_iter().flatten();
-            holders.filter(|(_, number)| side.fits(*number)).map(|(process, _)| *process).collect()
+    fn holders(&self, object: &OpenObject, side: Side, numbers: Numbers) -> Vec<&'a Process> {
+        let holders = if object.is_pipe {
+            self.pipes.get(&object.id)
         } else {
-            let holders = object.peer().and_then(|peer| self.unix.get(&peer));
-            holders.into_iter().flatten().map(|(process, _)| *process).collect()
-        }
+            object.peer().and_then(|peer| self.unix.get(&peer))
+        };
+        let is_there = |number: u32| {
+            (!object.is_pipe || side.fits(number)) && (numbers == Numbers::All || number <= 2)
+        };
+        let holders = holders.into_iter().flatten().filter(|(_, number)| is_there(*number));
+        holders.map(|(process, _)| *process).collect()
     }
 
     /// The nearest living ancestor of `shell` that is not on `terminal` itself.
@@ -201,7 +214,7 @@ impl<'a> Search<'a> {
         };
         let parent = |id| self.processes.get(id).and_then(Process::parent);
         let is_sibling = |id: &ProcessId| parent(*id).is_some() && parent(*id) == process.parent();
-        self.holders(&output.object, Side::Sink).is_empty()
+        self.holders(&output.object, Side::Sink, Numbers::All).is_empty()
             && sources.visited.iter().any(|id| *id != process.id && is_sibling(id))
     }
 }

@@ -154,6 +154,19 @@ fn a_chain_of_relays_is_followed() {
 }
 
 #[test]
+fn a_pipe_that_many_have_leads_nowhere() {
+    // make's jobs: one of them holds a connection, another one started a shell.
+    let mut story = Story::default();
+    let stdio = [pipe(40), pipe(41), pipe(41)];
+    story.call(5, DescriptorCall::Pipe, Some(251), 250, pipe(90)).fork(5, 6).fork(5, 7);
+    story.exec(6, "ssh x", FILES()).connect(6, 1);
+    story.call(7, DescriptorCall::Pipe, Some(9), 8, pipe(40));
+    story.call(7, DescriptorCall::Pipe, Some(11), 10, pipe(41)).fork(7, 8).exec(8, "sh", stdio);
+    story.runs(8, 300, 10, stdio).runs(8, 300, 11, stdio).passes(2 * SECOND);
+    assert_eq!(story.found(), []);
+}
+
+#[test]
 fn a_terminal_leads_to_who_made_it() {
     let relayed = |relay: fn(&mut Story)| {
         let mut story = Story::default();

@@ -177,3 +177,24 @@ fn wrong_rules_start_nothing() {
     let unknown = run(&["replay", "/dev/null", "--disable-rules=reverse_shel"]);
     assert!(unknown.contains("did you mean `reverse_shell`?"), "{unknown}");
 }
+
+#[test]
+fn a_pattern_in_code_can_be_off_and_have_exceptions() {
+    let directory = tempfile::tempdir().unwrap();
+    let capture = concat!(env!("CARGO_MANIFEST_DIR"), "/captures/reverse_shell_of_bash.cap");
+    let alerts = |argument: &str| {
+        let rules = format!("--rules={}", directory.path().display());
+        let mut command = Command::new(program());
+        let output = command.args(["replay", capture, &rules, argument]).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout).matches("CRITICAL reverse_shell").count()
+    };
+    assert_eq!(alerts("--grimoire-debug"), 1);
+    assert_eq!(alerts("--disable-rules=reverse_shell"), 0);
+    let except = |exe: &str| {
+        let allow = format!("[[allow]]\nrule = \"reverse_shell\"\nexe = \"{exe}\"\n");
+        fs::write(directory.path().join("own.toml"), allow).unwrap();
+        alerts("--grimoire-debug")
+    };
+    assert_eq!((except("/usr/bin/bash"), except("/usr/bin/zsh")), (0, 1));
+}

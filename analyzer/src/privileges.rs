@@ -3,8 +3,8 @@
 use nix::libc;
 use sentinel_ipc::{
     confinement::{
-        Confined, ConfinementError, Directory, Limits, Signals, account, become_account, confined,
-        keep_capabilities, landlock_but, limit, no_new_privileges, try_to_regain,
+        Confined, ConfinementError, Directory, Limits, Rights, Signals, account, become_account,
+        confined, keep_capabilities, landlock_but, limit, no_new_privileges, try_to_regain,
     },
     seccomp::{AllowedCall, When, seccomp},
 };
@@ -56,8 +56,8 @@ pub const ALLOWED: &[AllowedCall] = &[
     AllowedCall::always(libc::SYS_clock_nanosleep, "waiting for the loader's end"),
 ];
 
-/// And once it has directories to open files in.
-pub const ALLOWED_WITH_DIRECTORIES: &[AllowedCall] = &[
+/// And once it has directories to read files in.
+pub const ALLOWED_TO_READ: &[AllowedCall] = &[
     AllowedCall {
         number: libc::SYS_openat,
         when: When::ArgumentHas(2, WAYS_TO_OPEN, libc::O_RDONLY.cast_unsigned()),
@@ -69,12 +69,14 @@ pub const ALLOWED_WITH_DIRECTORIES: &[AllowedCall] = &[
         when: When::ArgumentIs(3, &[libc::AT_EMPTY_PATH.cast_unsigned()]),
         reason: "that the rules' directory is one (opendir of glibc)",
     },
-    AllowedCall {
-        number: libc::SYS_openat,
-        when: When::ArgumentHas(2, WAYS_TO_OPEN, TO_APPEND),
-        reason: "logs after their rotation; never overwriting or emptying a file",
-    },
 ];
+
+/// And once it has directories to make files in.
+pub const ALLOWED_TO_APPEND: &[AllowedCall] = &[AllowedCall {
+    number: libc::SYS_openat,
+    when: When::ArgumentHas(2, WAYS_TO_OPEN, TO_APPEND),
+    reason: "logs after their rotation; never overwriting or emptying a file",
+}];
 
 /// What a file is opened for.
 const WAYS_TO_OPEN: u32 =
@@ -99,9 +101,14 @@ pub fn drop_privileges(directories: Vec<Directory>) -> Result<Confined, Confinem
     // Once with the kernel's own answers, and once with the filter's.
     try_to_regain()?;
     let confined = confined(account, sandbox)?;
-    let more = if directories.is_empty() { &[] } else { ALLOWED_WITH_DIRECTORIES };
+    let mut allowed = ALLOWED.to_vec();
+    for (rights, calls) in [(Rights::Read, ALLOWED_TO_READ), (Rights::Write, ALLOWED_TO_APPEND)] {
+        if directories.iter().any(|directory| directory.rights == rights) {
+            allowed.extend(calls);
+        }
+    }
     drop(directories);
-    seccomp(&[ALLOWED, more].concat())?;
+    seccomp(&allowed)?;
     try_to_regain()?;
     Ok(confined)
 }

@@ -2,6 +2,10 @@
 
 use sentinel_ipc::frame::KindSet;
 
+mod openings;
+
+pub use openings::Openings;
+
 use super::{
     kinds::{EventKind, KINDS, Kinds},
     rule::{Common, Relation, Rule},
@@ -30,8 +34,8 @@ pub struct CompiledRule {
 /// What an event of one kind may concern.
 #[derive(Debug, Default)]
 pub struct Dispatch {
-    /// Rules that it may begin, by their numbers.
-    pub first: Vec<usize>,
+    /// Rules that it may begin.
+    pub openings: Openings,
     /// Rule and step that anyone may take with it.
     pub by_anyone: Vec<(usize, usize)>,
     /// Whether it may concern a sequence whose last step the same process took.
@@ -106,7 +110,7 @@ impl Dispatch {
                 if step.event.kinds.has(kind) {
                     is_asked = true;
                     match place {
-                        0 => dispatch.first.push(number),
+                        0 => dispatch.openings.add(number, &step.event),
                         _ => dispatch.look_for(step.relation),
                     }
                 }

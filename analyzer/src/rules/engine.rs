@@ -44,6 +44,8 @@ pub struct Engine {
     /// Rules that were reported of a process, and when.
     reported: HashMap<ProcessId, Vec<(usize, u64)>>,
     pressure: Pressure,
+    /// Rules that the present event may begin; kept for its room.
+    openings: Vec<usize>,
     /// Until when something may have happened that was not seen, ns.
     unseen_until: u64,
 }
@@ -103,7 +105,8 @@ impl Engine {
             let rules = Rules { compiled: &self.compiled, unseen_until: self.unseen_until };
             go_on(rules, &mut self.sequences, dispatch, &seen, &mut progress);
         }
-        for &number in &dispatch.first {
+        dispatch.openings.find(&seen, &mut self.openings);
+        for &number in &self.openings {
             begin(&self.compiled, &mut self.sequences, number, &seen, &mut progress);
         }
         self.conclude(progress, &seen, verdicts);

@@ -37,6 +37,15 @@ impl fmt::Display for Glob {
 }
 
 impl Glob {
+    /// How all that matches begins.
+    pub fn beginning(&self) -> Vec<u8> {
+        let bytes = self.parts.iter().map_while(|part| match part {
+            Part::Byte(byte) => Some(*byte),
+            Part::One | Part::Run | Part::RunAcross => None,
+        });
+        bytes.collect()
+    }
+
     /// Reads a glob; `None` if it is longer than what can be matched in bounded time.
     pub fn new(text: &str) -> Option<Self> {
         let mut parts = Vec::new();

@@ -153,7 +153,8 @@ impl Analysis {
         self.credential_exfil.observe(event, &self.processes, &mut self.lineage, &mut verdicts);
         self.fork_bomb.observe(event, &self.processes, &mut verdicts);
         self.privilege_escalation.observe(event, &self.processes, &mut verdicts);
-        self.rules.observe(event, &self.processes, &self.cgroups, &mut verdicts);
+        let (processes, cgroups) = (&self.processes, &self.cgroups);
+        self.rules.observe(event, processes, cgroups, &mut self.lineage, &mut verdicts);
         self.conclude(verdicts, event.timestamp, alerts);
         if matches!(event.action, Action::Exit) {
             self.processes.forget(event.process);

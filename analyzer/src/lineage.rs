@@ -40,9 +40,9 @@ pub const NEEDS: KindSet = KindSet::of(&[
 /// Sources that are kept; the oldest makes room.
 const MAX_SOURCES: usize = 1024;
 /// Sources of one process that are kept; its oldest makes room.
-const MAX_OWN_SOURCES: usize = 8;
+const MAX_OWN_SOURCES: usize = 32;
 /// Sources that a carrier or an object is known to have data of.
-const MAX_CARRIED: usize = 32;
+const MAX_CARRIED: usize = 64;
 /// Carriers, and marked objects.
 const MAX_CARRIERS: usize = 16_384;
 /// Processes that are looked at in search of readers, in a second of events.

@@ -181,6 +181,22 @@ impl Story {
         self.happens(pid, Action::File(Box::new(file)))
     }
 
+    /// The interpreter opens its script, which nobody but root can have put there if it is in /usr.
+    pub(super) fn opens_script(&mut self, pid: u32, path: &str) -> &mut Self {
+        let trust = Trust::of(if path.starts_with("/usr/") { u16::MAX } else { 0 });
+        let bytes = path.as_bytes().to_vec();
+        let file = File {
+            call: FileCall::Script { trust },
+            number: Some(3),
+            object: Some(Object { links: 1, ..object(77, 0o100_755) }),
+            path: Some(Path { bytes, origin: Origin::Kernel, truncated: false }),
+            class: 0,
+            open_flags: 0,
+            close_on_exec: true,
+        };
+        self.file(pid, file)
+    }
+
     pub(super) fn file(&mut self, pid: u32, file: File) -> &mut Self {
         self.happens(pid, Action::File(Box::new(file)))
     }

@@ -47,7 +47,7 @@ enum Recorded {
 /// Something in a stream.
 #[derive(Debug)]
 enum Entry {
-    Event(Event),
+    Event(Box<Event>),
     /// By this time (CLOCK_BOOTTIME, ns) an event was lost.
     Loss(u64),
 }
@@ -89,7 +89,7 @@ fn entries(table: &Table<'_>) -> Result<Vec<Entry>, Wrong> {
         };
         entries.push(match table.text("event")? {
             Some("lost") => Entry::Loss(now),
-            _ => Entry::Event(Words { table }.event(now)?),
+            _ => Entry::Event(Box::new(Words { table }.event(now)?)),
         });
     }
     Ok(entries)

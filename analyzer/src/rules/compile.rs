@@ -120,7 +120,7 @@ impl Dispatch {
                     is_asked = true;
                     dispatch.look_for(absence.relation);
                 }
-                if is_asked && place > 0 && step.relation == Relation::Any {
+                if is_asked && place > 0 && step.relation.is_looked_for_everywhere() {
                     dispatch.by_anyone.push((number, place));
                 }
             }
@@ -133,7 +133,7 @@ impl Dispatch {
             Relation::SameProcess => self.own = true,
             Relation::Child => self.parent = true,
             Relation::Tree => (self.own, self.parent, self.ancestors) = (true, true, true),
-            Relation::Any => {}
+            Relation::Lineage | Relation::Any => {}
         }
     }
 }

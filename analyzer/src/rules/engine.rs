@@ -14,12 +14,13 @@ use super::{
     fields::Seen,
     kinds::EventKind,
     rule::Relation,
-    sequences::{Place, Sequences},
+    sequences::{Place, Sequence, Sequences},
 };
 use crate::{
     alert,
     cgroups::Cgroups,
     event::{Action, Event, ProcessId},
+    lineage::Lineage,
     patterns::{self, Finding, Verdicts},
     process_table::ProcessTable,
 };
@@ -87,12 +88,13 @@ impl Engine {
         self.sequences.evicted()
     }
 
-    /// Looks at an event that `processes` and `cgroups` have followed already.
+    /// Looks at an event that `processes`, `cgroups` and `lineage` have followed already.
     pub fn observe(
         &mut self,
         event: &Event,
         processes: &ProcessTable,
         cgroups: &Cgroups,
+        lineage: &mut Lineage,
         verdicts: &mut Verdicts,
     ) {
         let Some(kind) = EventKind::of(event) else { return };
@@ -102,13 +104,15 @@ impl Engine {
         let mut progress = Progress::default();
         if !self.sequences.is_empty() {
             self.sequences.expire(event.timestamp);
-            let rules = Rules { compiled: &self.compiled, unseen_until: self.unseen_until };
+            let rules =
+                Rules { compiled: &self.compiled, lineage, unseen_until: self.unseen_until };
             go_on(rules, &mut self.sequences, dispatch, &seen, &mut progress);
         }
         dispatch.openings.find(&seen, &mut self.openings);
         for &number in &self.openings {
             begin(&self.compiled, &mut self.sequences, number, &seen, &mut progress);
         }
+        self.mark(&progress, &seen, lineage);
         self.conclude(progress, &seen, verdicts);
         self.pressure.tell(event.timestamp, &self.sequences, verdicts);
         if kind == EventKind::Exit {
@@ -123,6 +127,21 @@ impl Engine {
         // An exit may have been lost.
         if self.reported.len() > processes.len() {
             self.reported.retain(|id, _| processes.get(*id).is_some());
+        }
+    }
+
+    /// Has the data followed of who took a step, if the next one is to be taken along with them.
+    fn mark(&self, progress: &Progress, seen: &Seen<'_>, lineage: &mut Lineage) {
+        let is_by_lineage = |sequence: &Sequence| {
+            let rule = self.compiled.rules().get(sequence.rule);
+            let step = rule.and_then(|rule| rule.rule.steps.get(sequence.step));
+            sequence.step > 0 && step.is_some_and(|step| step.relation == Relation::Lineage)
+        };
+        let waiting = progress.waiting.iter().map(|(_, sequence)| sequence);
+        let until = waiting.filter(|one| is_by_lineage(one)).map(|one| one.expires).max();
+        if let Some(until) = until {
+            let (process, now) = (seen.event.process, seen.event.timestamp);
+            lineage.mark(process, now, until, seen.processes);
         }
     }
 

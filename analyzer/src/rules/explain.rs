@@ -94,6 +94,7 @@ fn relation_in_words(relation: Relation) -> &'static str {
         Relation::SameProcess => "by the same process",
         Relation::Child => "by a child of that process",
         Relation::Tree => "by that process or a descendant",
+        Relation::Lineage => "by a process that data can have come to from that one",
         Relation::Any => "by any process",
     }
 }

@@ -1,6 +1,8 @@
 //! What the engine is held against: tries every choice of events for a rule's steps, and so is slow
 //! and plain. A rule has matched at an event when some choice that ends with it is right.
 
+use std::collections::HashMap;
+
 use proptest::{
     collection::vec,
     option,
@@ -22,6 +24,7 @@ use crate::{
         Action, Descriptor, DescriptorCall, Event, Exec, File, FileCall, Object, ObjectId,
         ProcessId,
     },
+    lineage::Lineage,
     patterns::Verdicts,
     process_table::ProcessTable,
 };
@@ -31,6 +34,8 @@ struct Fact {
     time: u64,
     process: ProcessId,
     ancestors: Vec<ProcessId>,
+    /// After which event each of the ancestors forked on the way here, nearest first.
+    forked: Vec<usize>,
     events: u64,
     steps: Vec<bool>,
     absences: Vec<bool>,
@@ -38,12 +43,16 @@ struct Fact {
 }
 
 impl Fact {
-    fn of(rule: &Rule, seen: &Seen<'_>) -> Self {
+    fn of(rule: &Rule, seen: &Seen<'_>, forks: &HashMap<ProcessId, usize>) -> Self {
         let steps = || rule.steps.iter();
+        let line: Vec<ProcessId> = std::iter::once(seen.event.process)
+            .chain(seen.process.unwrap().ancestors.iter().map(|one| one.id))
+            .collect();
         Self {
             time: seen.event.timestamp,
             process: seen.event.process,
-            ancestors: seen.process.unwrap().ancestors.iter().map(|one| one.id).collect(),
+            forked: line.iter().filter_map(|one| forks.get(one).copied()).collect(),
+            ancestors: line[1..].to_vec(),
             events: seen.process.unwrap().events,
             steps: steps().map(|step| step.event.matches(seen)).collect(),
             absences: steps()
@@ -53,8 +62,14 @@ impl Fact {
         }
     }
 
-    fn relates(&self, relation: Relation, previous: ProcessId) -> bool {
+    /// Whether who did this may take a step after `previous`, which was the event of that place.
+    fn relates(&self, relation: Relation, previous: ProcessId, place: usize) -> bool {
         match relation {
+            // Nothing but forks hands on data here.
+            Relation::Lineage => {
+                let above = self.ancestors.iter().position(|one| *one == previous);
+                self.process == previous || above.is_some_and(|above| self.forked[above] > place)
+            }
             Relation::SameProcess => self.process == previous,
             Relation::Child => self.ancestors.first() == Some(&previous),
             Relation::Tree => self.process == previous || self.ancestors.contains(&previous),
@@ -129,9 +144,9 @@ fn is_right(rule: &Rule, facts: &[Fact], chosen: &[Vec<usize>], part: &[usize]) 
     };
     let between = &facts[previous + 1..*part.last().unwrap()];
     let is_absent = step.without.as_ref().is_none_or(|absence| {
-        !between
-            .iter()
-            .any(|fact| fact.absences[number] && fact.relates(absence.relation, before.process))
+        !between.iter().any(|fact| {
+            fact.absences[number] && fact.relates(absence.relation, before.process, previous)
+        })
     });
     is_in_time
         && is_absent
@@ -141,20 +156,25 @@ fn is_right(rule: &Rule, facts: &[Fact], chosen: &[Vec<usize>], part: &[usize]) 
             .is_none_or(|distance| last.events.saturating_sub(before.events) <= distance)
         && part
             .iter()
-            .all(|one| facts[*one].relates(step.relation, before.process) && is_bound(&facts[*one]))
+            .map(|one| &facts[*one])
+            .all(|one| one.relates(step.relation, before.process, previous) && is_bound(one))
 }
 
 /// When the rule alerts, by the reference.
 fn by_reference(rule: &Rule, events: &[Event]) -> Vec<(usize, ProcessId)> {
     let (mut processes, cgroups) = (ProcessTable::default(), Cgroups::default());
     let mut facts = Vec::new();
+    let mut forks = HashMap::new();
     let mut alerts: Vec<(usize, ProcessId)> = Vec::new();
     for (place, event) in events.iter().enumerate() {
         processes.apply(event);
         let kind = EventKind::of(event).unwrap();
         let process = processes.get(event.process);
         let seen = Seen { event, kind, process, processes: &processes, cgroups: &cgroups };
-        facts.push(Fact::of(rule, &seen));
+        facts.push(Fact::of(rule, &seen, &forks));
+        if let Action::Fork { child, .. } = &event.action {
+            forks.insert(*child, place);
+        }
         let is_silent = alerts.iter().any(|(at, process)| {
             *process == event.process && event.timestamp - events[*at].timestamp < rule.window
         });
@@ -172,17 +192,19 @@ fn by_reference(rule: &Rule, events: &[Event]) -> Vec<(usize, ProcessId)> {
 fn by_engine(rule: Rule, events: &[Event]) -> Vec<(usize, ProcessId)> {
     let (mut processes, cgroups) = (ProcessTable::default(), Cgroups::default());
     let mut engine = Engine::new(Compiled::new(vec![rule]));
+    let mut lineage = Lineage::default();
     let mut alerts = Vec::new();
     for (place, event) in events.iter().enumerate() {
         processes.apply(event);
         let mut verdicts = Verdicts::default();
-        engine.observe(event, &processes, &cgroups, &mut verdicts);
+        lineage.observe(event, &processes);
+        engine.observe(event, &processes, &cgroups, &mut lineage, &mut verdicts);
         alerts.extend(verdicts.findings.iter().map(|finding| (place, finding.process)));
         if matches!(event.action, Action::Exit) {
             processes.forget(event.process);
         }
     }
-    assert_eq!(engine.evicted(), 0);
+    assert_eq!((engine.evicted(), lineage.lost()), (0, 0));
     alerts
 }
 
@@ -215,12 +237,14 @@ fn action(kind: &str, number: u32, inode: u64) -> Action {
     }
 }
 
-/// Three generations of processes and one beside them, then what they do, close together.
+/// Three generations of processes and one beside them, then what they do, close together; some have
+/// children still.
 pub(super) fn streams() -> impl Strategy<Value = Vec<Event>> {
     let kinds = prop_oneof![
-        16 => Just("open"), 16 => Just("connect"), 12 => Just("exec"), 1 => Just("exit")
+        16 => Just("open"), 16 => Just("connect"), 12 => Just("exec"), 1 => Just("exit"),
+        4 => Just("fork")
     ];
-    vec((0..4_u64, 1..5_u32, kinds, 3..5_u32, 0..3_u64), 1..20).prop_map(|words| {
+    vec((0..4_u64, 1..7_u32, kinds, 3..5_u32, 0..3_u64), 1..20).prop_map(|words| {
         let mut now = 100;
         let fork = |now, parent, child| {
             let (child_cgroup_id, shares_descriptors) = (1, false);
@@ -229,15 +253,21 @@ pub(super) fn streams() -> impl Strategy<Value = Vec<Event>> {
             Event::of(now, parent, action)
         };
         let mut events = vec![fork(100, 1, 2), fork(100, 2, 3), fork(100, 9, 4)];
-        let mut ended = Vec::new();
+        let (mut living, mut unborn) = (vec![1, 2, 3, 4], vec![6, 5]);
         for (later, process, kind, number, inode) in words {
             now += later;
-            if !ended.contains(&process) {
-                events.push(Event::of(now, id(process), action(kind, number, inode)));
+            if !living.contains(&process) {
+                continue;
             }
-            if kind == "exit" {
-                ended.push(process);
+            match (kind, unborn.last().copied()) {
+                ("fork", None) => {}
+                ("fork", Some(child)) => {
+                    events.push(fork(now, process, child));
+                    living.extend(unborn.pop());
+                }
+                _ => events.push(Event::of(now, id(process), action(kind, number, inode))),
             }
+            living.retain(|one| kind != "exit" || *one != process);
         }
         events
     })
@@ -260,7 +290,7 @@ pub(super) fn steps() -> impl Strategy<Value = Words> {
     (
         kinds(),
         option::weighted(0.2, 3..5_u32),
-        select(vec!["same_process", "same_process", "child", "tree", "any"]),
+        select(vec!["same_process", "same_process", "child", "tree", "lineage", "any"]),
         option::weighted(0.25, 1..8_u64),
         option::weighted(0.25, 1..5_u64),
         option::weighted(0.2, (1..4_u64, 1..8_u64)),

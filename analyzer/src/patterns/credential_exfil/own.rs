@@ -130,7 +130,7 @@ pub(super) fn is_servers(class: u32) -> bool {
 fn script_of(process: &Process) -> Option<&[u8]> {
     let identity = &process.image.as_ref()?.identity;
     identity.sound_path().filter(|_| !process.was_traced)?;
-    let script = identity.script()?;
+    let script = identity.sound_script()?;
     let mut names = DIRECTORIES.iter().filter_map(|one| script.strip_prefix(one.as_bytes()));
     names.next()
 }

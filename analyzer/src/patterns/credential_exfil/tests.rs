@@ -181,7 +181,7 @@ fn a_script_is_known_with_its_interpreter() {
     for (script, found) in [("/usr/bin/aws", 0), ("/home/u/aws", 1)] {
         let mut story = Story::default();
         let python = Started { script: Some(script), ..Started::at("/usr/bin/python3") };
-        story.exec(10, python);
+        story.exec(10, python).opens_script(10, script);
         story.opens(10, "/home/u/.aws/credentials", class::CLOUD_CREDENTIALS, KEY);
         story.connects(10, AWAY).sends(10);
         assert_eq!(story.found(RULE).len(), found, "{script}");

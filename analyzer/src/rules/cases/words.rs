@@ -19,6 +19,8 @@ use crate::{
     },
 };
 
+/// Where all processes run.
+const CGROUP: u64 = 1;
 const S_IFREG: u32 = 0o100_000;
 const S_IFSOCK: u32 = 0o140_000;
 const AF_INET: u32 = 2;
@@ -93,7 +95,7 @@ impl Words<'_> {
             tid: process.tgid,
             uid,
             euid: self.number("euid")?.unwrap_or(uid),
-            cgroup_id: 1,
+            cgroup_id: CGROUP,
             call: None,
             result,
             io_uring: false,
@@ -112,7 +114,7 @@ impl Words<'_> {
         Ok(match text(item)? {
             "fork" => Action::Fork {
                 child: id(self.number("child")?.unwrap_or(process.tgid.saturating_add(1))),
-                child_cgroup_id: 1,
+                child_cgroup_id: CGROUP,
                 parent: process,
                 shares_descriptors: false,
             },
@@ -181,6 +183,7 @@ impl Words<'_> {
                 let bits = if self.flag("untrusted")? { 0 } else { u16::MAX };
                 self.file(FileCall::Script { trust: Trust::of(bits) })?
             }
+            "cgroup" => Action::CgroupFound { id: CGROUP, path: self.path("path")? },
             "userfaultfd" => Action::Userfaultfd { flags: flags()? },
             other => {
                 let known = KINDS.iter().map(|entry| entry.name);

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::report::detail;
 use crate::{
     event::ProcessId,
+    lineage::Lineage,
     process_table::Process,
     rules::{
         compile::{Compiled, CompiledRule, Dispatch, Slot},
@@ -27,13 +28,15 @@ pub(super) struct Progress {
 pub(super) struct Rules<'a> {
     /// The rules.
     pub(super) compiled: &'a Compiled,
+    /// Who can have data of whom.
+    pub(super) lineage: &'a Lineage,
     /// Until when something may have happened that was not seen, ns.
     pub(super) unseen_until: u64,
 }
 
 /// Has sequences under way take their next step with the event, and ends those that it forbids.
 pub(super) fn go_on(
-    Rules { compiled, unseen_until }: Rules<'_>,
+    Rules { compiled, lineage, unseen_until }: Rules<'_>,
     sequences: &mut Sequences,
     dispatch: &Dispatch,
     seen: &Seen<'_>,
@@ -51,6 +54,8 @@ pub(super) fn go_on(
                 // What must not have happened may be among what was lost.
                 && (step.without.is_none() || sequence.previous > unseen_until)
                 && may_take(rule.window, step, slots, sequence, seen)
+                && (step.relation != Relation::Lineage
+                    || lineage.reaches(sequence.process, sequence.previous, seen.event.process))
                 && !rule.allows(seen)
                 && is_often_enough(step, sequence, seen.event.timestamp)
             {
@@ -157,7 +162,8 @@ pub(in crate::rules) fn relates(relation: Relation, previous: ProcessId, seen: &
                 process.ancestors.iter().any(|ancestor| ancestor.id == previous)
             })
         }
-        Relation::Any => true,
+        // Of lineage it is asked who has whose data.
+        Relation::Lineage | Relation::Any => true,
     }
 }
 
@@ -204,9 +210,10 @@ impl Progress {
         }
         let until = |limit: u64| now.saturating_add(limit);
         let whole = sequence.start.saturating_add(rule.window);
-        let place = match next.relation {
-            Relation::Any => Place::Step(sequence.rule, sequence.step + 1),
-            _ => Place::Process(process),
+        let place = if next.relation.is_looked_for_everywhere() {
+            Place::Step(sequence.rule, sequence.step + 1)
+        } else {
+            Place::Process(process)
         };
         let begun = Sequence::begun(sequence.rule, 0, process);
         let waiting = Sequence {

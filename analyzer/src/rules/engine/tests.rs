@@ -47,7 +47,8 @@ fn alerts(engine: &mut Engine, processes: &mut ProcessTable, event: &Event) -> u
 fn findings(engine: &mut Engine, processes: &mut ProcessTable, event: &Event) -> Vec<Finding> {
     let mut verdicts = Verdicts::default();
     processes.apply(event);
-    engine.observe(event, processes, &Cgroups::default(), &mut verdicts);
+    let lineage = &mut Lineage::default();
+    engine.observe(event, processes, &Cgroups::default(), lineage, &mut verdicts);
     verdicts.findings
 }
 
@@ -123,4 +124,46 @@ fn many_processes_that_begin_sequences_take_bounded_room() {
         processes.forget(ProcessId { tgid: pid, start_time: 1 });
     }
     assert_eq!((engine.under_way(), engine.evicted()), (MAX_IN_TOTAL, 1000));
+}
+
+/// The word of a shell that runs `cat secret | other`: who reads from the pipe may take the next step, who does not
+/// may not.
+#[test]
+fn a_step_by_lineage_is_taken_by_whoever_has_the_data() {
+    use crate::event::{Descriptor, DescriptorCall, Object, ObjectId};
+
+    let object = Object {
+        id: ObjectId { inode: 7, ..ObjectId::default() },
+        mode: 0o010_600,
+        ..Object::default()
+    };
+    let on = |now, pid, number, call| {
+        let descriptor = Some(Descriptor { object, socket: None });
+        let (number, from, close_on_exec) = (Some(number), Some(3), false);
+        let action = Action::Descriptor { call, number, from, descriptor, close_on_exec };
+        Event::of(now, ProcessId { tgid: pid, start_time: 1 }, action)
+    };
+    let stream = [
+        on(1, 1, 3, DescriptorCall::Pipe),
+        on(1, 1, 4, DescriptorCall::Pipe),
+        forks(1, 2),
+        forks(1, 3),
+        forks(1, 4),
+        on(2, 2, 1, DescriptorCall::Dup),
+        on(2, 3, 0, DescriptorCall::Dup),
+        made(3, 2, 1),
+        cut(4, 4, 1),
+        cut(5, 3, 1),
+        cut(6, 2, 1),
+    ];
+    let (mut engine, mut processes) = (engine("lineage"), ProcessTable::default());
+    let (mut lineage, mut found) = (Lineage::default(), Vec::new());
+    for event in &stream {
+        let mut verdicts = Verdicts::default();
+        processes.apply(event);
+        lineage.observe(event, &processes);
+        engine.observe(event, &processes, &Cgroups::default(), &mut lineage, &mut verdicts);
+        found.extend(verdicts.findings.iter().map(|finding| finding.process.tgid));
+    }
+    assert_eq!(found, [3, 2]);
 }

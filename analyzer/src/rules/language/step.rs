@@ -42,6 +42,11 @@ pub(super) fn parse(item: &Item<'_>, earlier: &[Step]) -> Result<Step, Wrong> {
         return Err(Wrong::new(item.span(), why));
     }
     let without = table.get("without").map(absence).transpose()?;
+    let by_lineage = without.as_ref().is_some_and(|one| one.relation == Relation::Lineage);
+    if let Some(item) = table.get("without").filter(|_| by_lineage) {
+        let why = "process = \"lineage\" is for steps, not for `without`";
+        return Err(Wrong::new(item.span(), why));
+    }
     let looks_everywhere = without.as_ref().is_some_and(|one| one.relation == Relation::Any);
     if let Some(item) =
         table.get("without").filter(|_| looks_everywhere && relation != Relation::Any)

@@ -16,6 +16,8 @@ pub enum Relation {
     Child,
     /// It or one that descends from it.
     Tree,
+    /// It, or one that data can have come to from it since then ([`crate::lineage`]).
+    Lineage,
     /// Anyone.
     Any,
 }
@@ -27,12 +29,19 @@ impl Relation {
             Self::SameProcess => "same_process",
             Self::Child => "child",
             Self::Tree => "tree",
+            Self::Lineage => "lineage",
             Self::Any => "any",
         }
     }
 
     /// Each of them.
-    pub const ALL: [Self; 4] = [Self::SameProcess, Self::Child, Self::Tree, Self::Any];
+    pub const ALL: [Self; 5] =
+        [Self::SameProcess, Self::Child, Self::Tree, Self::Lineage, Self::Any];
+
+    /// Whether those who may take the step are found by the step, not by who took the one before.
+    pub fn is_looked_for_everywhere(self) -> bool {
+        matches!(self, Self::Lineage | Self::Any)
+    }
 }
 
 /// What two steps have in common.

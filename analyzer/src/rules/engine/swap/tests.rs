@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     cgroups::Cgroups,
     event::{Action, Event, ProcessId},
+    lineage::Lineage,
     patterns::Verdicts,
     process_table::ProcessTable,
     rules::{
@@ -31,6 +32,7 @@ fn alerts(
 ) -> Vec<(usize, String, ProcessId)> {
     let (mut processes, cgroups) = (ProcessTable::default(), Cgroups::default());
     let mut engine = Engine::new(Compiled::new(first.unwrap_or_default()));
+    let mut lineage = Lineage::default();
     let mut second = second;
     let mut alerts = Vec::new();
     for (place, event) in events.iter().enumerate() {
@@ -41,7 +43,8 @@ fn alerts(
         }
         processes.apply(event);
         let mut verdicts = Verdicts::default();
-        engine.observe(event, &processes, &cgroups, &mut verdicts);
+        lineage.observe(event, &processes);
+        engine.observe(event, &processes, &cgroups, &mut lineage, &mut verdicts);
         let new = verdicts.findings.into_iter();
         alerts.extend(new.map(|one| (place, one.rule.name.into_owned(), one.process)));
         if matches!(event.action, Action::Exit) {

@@ -297,8 +297,8 @@ shared_layout! {
         target_start_time: u64,
         /// Its thread group id; 0 if it is not known.
         target_tgid: u32,
-        /// Always 0.
-        reserved: u32,
+        /// 1 if it is one of Sentinel's own, of which nothing else is told; else 0.
+        target_is_own: u32,
     }
 
     /// A thread's new name.

@@ -46,7 +46,7 @@ pub fn cgroup_attach_task(context: BtfTracePointContext) -> i32 {
             header: header(Facts { kind: kind::CGROUP_MOVED, argument, ..Facts::default() }),
             target_start_time: task.start_time(),
             target_tgid: tgid,
-            reserved: 0,
+            target_is_own: 0,
         };
         send(&raw const record, false);
     }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use sentinel_ipc::{
-    kernel_abi::{COMM_BYTES, NameRecord, TargetRecord, abi, kind},
+    kernel_abi::{COMM_BYTES, NameRecord, TargetRecord, abi, class, kind},
     kernel_fields::Field,
 };
 
@@ -12,7 +12,7 @@ use crate::{
     emit::{Facts, header, is_urgent, plain, send},
     facts,
     kernel::{Task, copy_kernel, read_user},
-    scope::{count, is_wanted},
+    scope::{class_of, count, is_wanted},
 };
 
 // prctl(2) operations (include/uapi/linux/prctl.h).
@@ -113,13 +113,15 @@ fn killed(call: &Call) -> (u64, u64) {
 fn target(facts: Facts, pid: u64) {
     count(|counters| counters.passed += 1);
     let pid = pid as u32;
-    // Numbers of an own pid namespace are not those by which facts are kept.
-    let start = if Task::current().has_own_pids() { 0 } else { facts::start_time_of(pid) };
+    // Numbers of an own pid namespace are not those by which facts and classes are kept.
+    let is_foreign = Task::current().has_own_pids();
+    let start = if is_foreign { 0 } else { facts::start_time_of(pid) };
+    let is_own = !is_foreign && pid != 0 && class_of(pid) & class::OWN != 0;
     let record = TargetRecord {
         header: header(facts),
         target_start_time: start,
         target_tgid: if start == 0 { 0 } else { pid },
-        reserved: 0,
+        target_is_own: is_own as u32,
     };
     send(&raw const record, is_urgent(facts.kind));
 }

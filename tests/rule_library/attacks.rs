@@ -417,6 +417,15 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "sentinel_signalled",
+        &[
+            "setpriv --reuid=65532 --clear-groups kill -9 $SENTINEL_LOADER || true",
+            "setpriv --reuid=65532 --clear-groups kill -STOP $SENTINEL_ENFORCER || true",
+            "setpriv --reuid=65532 --clear-groups perl -e 'kill TERM => $ENV{SENTINEL_ANALYZER}'",
+            "setpriv --reuid=65532 --clear-groups perl -e 'kill KILL => $ENV{SENTINEL_LOADER}'",
+        ],
+    ),
+    (
         "security_service_stopped",
         &[
             "cp /usr/bin/true /usr/bin/systemctl; /usr/bin/systemctl stop auditd",

@@ -31,6 +31,8 @@ pub struct Target {
     pub process: Option<ProcessId>,
     /// Whether the caller has another pid namespace than the loader.
     pub foreign_pids: bool,
+    /// Whether it is one of Sentinel's own processes, of which nothing else is known here.
+    pub is_sentinel: bool,
 }
 
 pub(super) fn fork(record: &ForkRecord) -> Action {
@@ -61,7 +63,7 @@ pub(super) fn pidfd_kill(header: &RecordHeader) -> Action {
     let [signal, pidfd, _] = header.argument;
     let addressee = Addressee::Pidfd(number(pidfd));
     let foreign_pids = header.flags & flag::FOREIGN_PIDS != 0;
-    let target = Target { addressee, process: None, foreign_pids };
+    let target = Target { addressee, process: None, foreign_pids, is_sentinel: false };
     Action::Kill { signal: signed(signal), target }
 }
 
@@ -70,6 +72,7 @@ fn target(record: &TargetRecord, pid: u64) -> Target {
         addressee: Addressee::Pid(signed(pid)),
         process: named(record),
         foreign_pids: record.header.flags & flag::FOREIGN_PIDS != 0,
+        is_sentinel: record.target_is_own != 0,
     }
 }
 
@@ -133,7 +136,8 @@ mod tests {
     }
 
     fn pid(pid: i32, process: Option<ProcessId>) -> Target {
-        Target { addressee: Addressee::Pid(pid), process, foreign_pids: false }
+        let (foreign_pids, is_sentinel) = (false, false);
+        Target { addressee: Addressee::Pid(pid), process, foreign_pids, is_sentinel }
     }
 
     const TWENTY: Option<ProcessId> = Some(ProcessId { tgid: 20, start_time: 30 });

@@ -144,11 +144,14 @@ const REQUESTS: FieldType = FieldType::Integer(&[
 const SIGNALS: FieldType = FieldType::Integer(&[
     ("hup", 1),
     ("int", 2),
+    ("quit", 3),
+    ("abrt", 6),
     ("kill", 9),
     ("segv", 11),
     ("term", 15),
     ("cont", 18),
     ("stop", 19),
+    ("tstp", 20),
 ]);
 /// include/uapi/linux/bpf.h.
 const BPF_COMMANDS: FieldType = FieldType::Integer(&[
@@ -249,6 +252,7 @@ pub static FIELDS: &[Field] = &[
     field("signal", SIGNALS, Kinds::of(&[E::Kill]), "the signal", |seen| match seen.event.action { Action::Kill { signal, .. } => integer(signal), _ => None }),
     field("target_exe", FieldType::Text, TARGETS, "kernel-resolved path of the target's program", |seen| text(target_process(seen)?.image.as_ref()?.identity.path())),
     field("target_is_descendant", FieldType::Flag, TARGETS, "whether the target is the process itself or descends from it", |seen| { let (target, own) = (target_process(seen)?, seen.event.process); flag(target.id == own || target.ancestors.iter().any(|above| above.id == own)) }),
+    field("target_is_sentinel", FieldType::Flag, TARGETS, "whether the target is one of Sentinel's own processes; not known of signals through a pidfd", |seen| flag(target_of(seen)?.is_sentinel)),
     field("command", BPF_COMMANDS, Kinds::of(&[E::Bpf]), "BPF_*", |seen| match seen.event.action { Action::Bpf { command, .. } => integer(command), _ => None }),
 
     field("old_euid", PLAIN, Kinds::of(&[E::Credentials, E::Exec]), "effective user id before", |seen| integer(credentials(seen)?.0?.user.effective)),
@@ -464,14 +468,20 @@ pub fn address(seen: &Seen<'_>) -> Option<IpAddr> {
     Some(socket(seen)?.remote?.ip())
 }
 
+fn target_of(seen: &Seen<'_>) -> Option<Target> {
+    match seen.event.action {
+        Action::Ptrace { target, .. }
+        | Action::ProcessMemory { target, .. }
+        | Action::Kill { target, .. } => Some(target),
+        _ => None,
+    }
+}
+
 /// The process that the event is about, beside who did it.
 pub fn target(seen: &Seen<'_>) -> Option<ProcessId> {
     match seen.event.action {
         Action::Fork { child, .. } => Some(child),
-        Action::Ptrace { target: Target { process, .. }, .. }
-        | Action::ProcessMemory { target: Target { process, .. }, .. }
-        | Action::Kill { target: Target { process, .. }, .. } => process,
-        _ => None,
+        _ => target_of(seen)?.process,
     }
 }
 

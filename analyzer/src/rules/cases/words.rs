@@ -57,6 +57,7 @@ pub(super) const EVENT: &[&str] = &[
     "port",
     "bytes",
     "target",
+    "target_is_sentinel",
     "request",
     "signal",
     "write",
@@ -301,7 +302,8 @@ impl Words<'_> {
     fn target(&self) -> Result<Target, Wrong> {
         let process = self.number("target")?.map(id);
         let pid = process.map_or(0, |process| i32::try_from(process.tgid).unwrap_or(0));
-        Ok(Target { addressee: Addressee::Pid(pid), process, foreign_pids: false })
+        let is_sentinel = self.flag("target_is_sentinel")?;
+        Ok(Target { addressee: Addressee::Pid(pid), process, foreign_pids: false, is_sentinel })
     }
 
     fn credentials(&self) -> Result<(Credentials, Credentials), Wrong> {

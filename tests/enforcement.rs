@@ -1,6 +1,7 @@
 //! The whole chain with enforcement: from the shell's exec to its end, and all that keeps it alive.
 
 use std::{
+    os::unix::process::ExitStatusExt,
     process::{Child, Command},
     time::Duration,
 };
@@ -38,7 +39,7 @@ fn the_shell_ends_and_its_neighbour_lives() {
 }
 
 #[test]
-fn a_shell_that_is_started_again_on_the_same_connection_ends_again() {
+fn a_shell_that_is_started_again_on_the_same_connection_ends_again_and_so_does_who_starts_it() {
     let Some(bed) = Bed::new() else { return };
     let sentinel = Sentinel::start(&bed, &["--grimoire-enforce"]);
     let peer = Peer::listen("127.0.0.1");
@@ -50,9 +51,10 @@ fn a_shell_that_is_started_again_on_the_same_connection_ends_again() {
         peer.address().port()
     );
     let status = bed.command("python3").args(["-c", &code]).status().unwrap();
-    assert!(status.success());
     let alerts = sentinel.stop().alerts;
-    assert_eq!(alerts.len(), 3, "{alerts:#?}");
+    assert_eq!(status.signal(), Some(9), "{status} {alerts:#?}");
+    let ended: Vec<&str> = alerts.iter().map(|alert| alert["comm"].as_str().unwrap()).collect();
+    assert_eq!(ended, ["sh", "python3", "sh"], "{alerts:#?}");
     assert!(alerts.iter().all(|alert| alert["action"] == "terminated"));
 }
 

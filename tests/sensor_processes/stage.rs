@@ -217,7 +217,7 @@ impl Stage {
     }
 
     pub fn target(&mut self, what: &str, record: &TargetRecord, process: Option<(u32, u64)>) {
-        self.same(&format!("{what}: reserved"), record.reserved, 0);
+        self.same(&format!("{what}: own"), record.target_is_own, 0);
         let Some((tgid, ticks)) = process else {
             let actual = (record.target_tgid, record.target_start_time);
             self.same(&format!("{what}: target"), actual, (0, 0));

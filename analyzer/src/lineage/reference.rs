@@ -36,13 +36,13 @@ fn descriptor(inode: u64) -> Descriptor {
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     inode: u64,
-    /// Who made it, and when.
-    made: Option<(u32, u64)>,
 }
 
 #[derive(Debug, Default)]
 struct Reference {
     tables: BTreeMap<u32, BTreeMap<u32, Slot>>,
+    /// Who made an object, and when; once for each end.
+    made: BTreeMap<u64, Vec<(u32, u64)>>,
     started: BTreeMap<u32, u64>,
     carried: BTreeMap<u32, BTreeSet<usize>>,
     marked: BTreeMap<u64, BTreeSet<usize>>,
@@ -69,7 +69,8 @@ impl Reference {
             return !self.tables[&pid].values().any(|other| other.inode == outlet(slot.inode));
         }
         let started = self.started.get(&pid).copied().unwrap_or(0);
-        let is_maker = slot.made.is_some_and(|(maker, at)| maker == pid && at > started);
+        let mut made = self.made.get(&slot.inode).into_iter().flatten();
+        let is_maker = made.any(|&(maker, at)| maker == pid && at > started);
         number == 0 || number > 2 && self.is_alone(pid, slot.inode) && !is_maker
     }
 
@@ -174,8 +175,10 @@ impl Pair {
                 let call = if is_pipe { DescriptorCall::Pipe } else { DescriptorCall::Socketpair };
                 let second = if is_pipe { first } else { first + 1 };
                 let free = (one..).find(|number| *number != other).unwrap();
-                reference.insert(free, Slot { inode: first, made: Some((pid, now + 1)) });
-                reference.insert(other, Slot { inode: second, made: Some((pid, now + 2)) });
+                reference.insert(free, Slot { inode: first });
+                reference.insert(other, Slot { inode: second });
+                self.reference.made.entry(first).or_default().push((pid, now + 1));
+                self.reference.made.entry(second).or_default().push((pid, now + 2));
                 self.call(pid, call, None, free, first);
                 // Not an event of its own to the reference: both ends are there at once.
                 self.call(pid, call, None, other, second);
@@ -189,7 +192,7 @@ impl Pair {
                 let all = self.reference.tables.values().flat_map(BTreeMap::values);
                 let Some(inode) = all.map(|slot| slot.inode).nth(one as usize) else { return };
                 let table = self.reference.tables.get_mut(&pid).unwrap();
-                table.insert(other, Slot { inode, made: None });
+                table.insert(other, Slot { inode });
                 self.call(pid, DescriptorCall::Received, None, other, inode);
             }
             "close" => {

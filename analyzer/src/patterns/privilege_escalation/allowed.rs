@@ -112,6 +112,8 @@ pub(super) const READERS: &[&str] = &[
     "/usr/libexec/polkit-agent-helper-1", "/usr/lib/polkit-1/polkit-agent-helper-1",
     "/usr/sbin/vsftpd", "/usr/sbin/proftpd", "/usr/sbin/dovecot", "/usr/lib/dovecot/auth",
     "/usr/libexec/dovecot/auth", "/usr/sbin/saslauthd", "/usr/libexec/cockpit-session",
+    // It asks for the password again when it locks a terminal.
+    "/usr/bin/screen",
 ];
 
 /// Whether the program at `path`, which root installed there, may give these rights.

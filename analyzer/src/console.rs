@@ -79,6 +79,20 @@ pub struct Summary {
     pub sequences: (usize, u64),
 }
 
+/// Rules that are told by their names where they are counted; `sentinel rules list` has the rest.
+const NAMED: usize = 4;
+
+/// How many rules there are, and what the first ones are called.
+pub fn loaded(rules: &[String]) -> String {
+    let (first, others) = rules.split_at(rules.len().min(NAMED));
+    let count = rules.len();
+    let named = first.join(", ");
+    match others.len() {
+        0 => format!("{count} loaded: {named}"),
+        others => format!("{count} loaded: {named} and {others} more (sentinel rules list)"),
+    }
+}
+
 impl Console {
     /// The console of this process.
     pub fn new() -> Self {
@@ -126,11 +140,7 @@ impl Console {
     pub fn banner(&mut self, banner: &Banner<'_>) -> io::Result<()> {
         let (bold, reset) = self.style(BOLD);
         self.line(&format!("{bold}Sentinel {}{reset}  {}", env!("CARGO_PKG_VERSION"), banner.mode));
-        self.line(&format!(
-            "  patterns  {} loaded: {}",
-            banner.patterns.len(),
-            banner.patterns.join(", ")
-        ));
+        self.line(&format!("  patterns  {}", loaded(banner.patterns)));
         self.line(&format!(
             "  sensor    {} hooks attached: {}",
             banner.hooks.len(),

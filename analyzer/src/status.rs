@@ -5,7 +5,10 @@ use std::fmt::Write;
 use sentinel_ipc::frame::{About, Counters};
 use serde::{Deserialize, Serialize};
 
-use crate::{alert::Alert, console::clock_time};
+use crate::{
+    alert::Alert,
+    console::{self, clock_time},
+};
 
 /// Of an alert's message, in brief.
 const MAX_MESSAGE_CHARS: usize = 300;
@@ -201,7 +204,7 @@ impl Status {
             line("sensor", &"NOTHING IS WATCHED: the loader is not there");
         }
         line("scope", &self.scope);
-        line("rules", &format_args!("{} loaded: {}", self.rules.len(), self.rules.join(", ")));
+        line("rules", &console::loaded(&self.rules));
         line("sensor", &format_args!("{} hooks: {}", self.hooks.len(), self.hooks.join(", ")));
         self.blind_to.iter().for_each(|what| line("blind to", what));
         let Events { seen, passed, dropped, dropped_urgent, processed, .. } = &self.events;

@@ -189,6 +189,8 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
     (
         "log_moved_away",
         &[
+            "echo x >>/var/log/secure; mv /var/log/secure /var/log/x",
+            "echo x >>/var/log/btmp; perl -e 'rename \"/var/log/btmp\",\"/var/log/x\"'",
             "echo x >>/var/log/auth.log; mv /var/log/auth.log /var/log/x",
             "echo x >>/var/log/wtmp; perl -e 'rename \"/var/log/wtmp\",\"/var/log/harmless\"'",
         ],
@@ -223,6 +225,8 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
     (
         "memory_file_run",
         &[
+            "python3 -c 'import os; f=os.memfd_create(\"x\",0); os.write(f,open(\"/usr/bin/true\",\"rb\").read()); os.execv(\"/proc/self/fd/%d\"%f,[\"true\"])'",
+            "python3 -c 'import os; f=os.memfd_create(\"\"); os.write(f,open(\"/usr/bin/dash\",\"rb\").read()); os.execve(f,[\"sh\",\"-c\",\"true\"],{})'",
             "perl -e 'my $n=\"x\"; my $f=syscall(319,$n,0); open O,\">&=\".$f; open I,\"</usr/bin/true\"; print O <I>; close I; exec {\"/proc/$$/fd/$f\"} \"x\"'",
             "perl -e 'my $n=\"\"; my $f=syscall(319,$n,0); open O,\">&=\".$f; open I,\"</usr/bin/dash\"; print O <I>; exec {\"/proc/self/fd/$f\"} \"[kworker]\", \"-c\", \"true\"'",
         ],
@@ -230,6 +234,8 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
     (
         "deleted_file_run",
         &[
+            "cp /usr/bin/true $top/x; cp /usr/bin/true $top/y; exec 3<$top/x; mv $top/y $top/x; /proc/self/fd/3",
+            "d=$(mktemp -d /dev/shm/x.XXXX); cp /usr/bin/true $d/x; exec 3<$d/x; rm -r $d; /proc/self/fd/3",
             "cp /usr/bin/true $top/x; exec 3<$top/x; rm $top/x; /proc/self/fd/3",
             "cp /usr/bin/dash $top/x; exec 3<$top/x; rm $top/x; /proc/self/fd/3 -c true",
         ],
@@ -264,6 +270,8 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
     (
         "user_namespace_made",
         &[
+            "setpriv --reuid=1000 --clear-groups perl -e 'syscall(272,0x10000000)==0 or die'",
+            "setpriv --reuid=1000 --clear-groups unshare -Urmn true",
             "setpriv --reuid=1000 --clear-groups unshare -U true",
             "setpriv --reuid=65532 --clear-groups unshare -Ur true",
         ],
@@ -298,18 +306,27 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
     (
         "foreign_code_injected",
         &[
+            "sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); perl -e '$p=$ARGV[0]+0; syscall(101,16,$p,0,0); select undef,undef,undef,0.1; syscall(101,5,$p,hex $ARGV[1],0)' $p $a; kill -9 $p",
+            "sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); perl -e '$p=$ARGV[0]+0; syscall(101,16,$p,0,0); select undef,undef,undef,0.1; syscall(101,4,$p,hex $ARGV[1],0)' $p $a; kill -9 $p",
+            "sleep 5 & perl -e '$p=shift()+0; syscall(101,0x4206,$p,0,0); syscall(101,0x4207,$p,0,0); select undef,undef,undef,0.1; $b=\"\\0\"x512; syscall(101,12,$p,0,$b); syscall(101,13,$p,0,$b)' $!; kill -9 $!",
             "sleep 5 & perl -e '$p=shift()+0; syscall(101,16,$p,0,0); select undef,undef,undef,0.1; $b=\"\\0\"x512; syscall(101,12,$p,0,$b); syscall(101,13,$p,0,$b)' $!; kill -9 $!",
         ],
     ),
     (
         "foreign_memory_read",
         &[
+            "cp /usr/bin/perl $top/gdb; sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); $top/gdb -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
+            "sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); (setsid perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a); kill $p",
+            "cp /usr/bin/perl /usr/bin/gdb; sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); /usr/bin/gdb -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
             "sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
         ],
     ),
     (
         "foreign_memory_written",
         &[
+            "cp /usr/bin/perl $top/gdb; sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); $top/gdb -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
+            "sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); (setsid perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a); kill $p",
+            "cp /usr/bin/perl /usr/bin/gdb; sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); /usr/bin/gdb -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
             "sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
         ],
     ),
@@ -331,7 +348,15 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
             "sleep 5 & exec 3</proc/$!/task/$!/mem; kill $!",
         ],
     ),
-    ("userfaultfd_opened", &["setpriv --reuid=1000 --clear-groups perl -e 'syscall(323,1)'"]),
+    (
+        "userfaultfd_opened",
+        &[
+            "setpriv --reuid=1000 --clear-groups perl -e 'syscall(323,0x80001)'",
+            "setpriv --reuid=65532 --clear-groups perl -e 'syscall(323,0x801)'",
+            "cp /usr/bin/perl $top/criu; chmod 755 $top $top/criu; setpriv --reuid=1000 --clear-groups $top/criu -e 'syscall(323,1)'",
+            "setpriv --reuid=1000 --clear-groups perl -e 'syscall(323,1)'",
+        ],
+    ),
     (
         "rootkit_module_load",
         &[
@@ -344,6 +369,9 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
     (
         "bpf_program_loaded",
         &[
+            "perl -e '$i=pack(\"Q2\",0xb7,0x95); $i=pack(\"CCsl CCsl\",0xb7,0,0,0,0x95,0,0,0); $l=\"GPL\\0\"; $a=pack(\"L L Q Q L L Q L L\",8,2,unpack(\"Q\",pack(\"P\",$i)),unpack(\"Q\",pack(\"P\",$l)),0,0,0,0,0).\"\\0\"x80; $r=syscall(321,5,$a,72); die $! if $r<0'",
+            "perl -e '$i=pack(\"Q2\",0xb7,0x95); $i=pack(\"CCsl CCsl\",0xb7,0,0,0,0x95,0,0,0); $l=\"GPL\\0\"; $a=pack(\"L L Q Q L L Q L L\",6,2,unpack(\"Q\",pack(\"P\",$i)),unpack(\"Q\",pack(\"P\",$l)),0,0,0,0,0).\"\\0\"x80; $r=syscall(321,5,$a,72); die $! if $r<0'",
+            "cp /usr/bin/perl $top/bpftool; $top/bpftool -e '$i=pack(\"Q2\",0xb7,0x95); $i=pack(\"CCsl CCsl\",0xb7,0,0,0,0x95,0,0,0); $l=\"GPL\\0\"; $a=pack(\"L L Q Q L L Q L L\",1,2,unpack(\"Q\",pack(\"P\",$i)),unpack(\"Q\",pack(\"P\",$l)),0,0,0,0,0).\"\\0\"x80; $r=syscall(321,5,$a,72); die $! if $r<0'",
             "perl -e '$i=pack(\"Q2\",0xb7,0x95); $i=pack(\"CCsl CCsl\",0xb7,0,0,0,0x95,0,0,0); $l=\"GPL\\0\"; $a=pack(\"L L Q Q L L Q L L\",1,2,unpack(\"Q\",pack(\"P\",$i)),unpack(\"Q\",pack(\"P\",$l)),0,0,0,0,0).\"\\0\"x80; $r=syscall(321,5,$a,72); die $! if $r<0'",
         ],
     ),
@@ -377,12 +405,20 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
     (
         "release_agent_write",
         &[
+            "mkdir $top/c; mount -t cgroup -o rdma c $top/c 2>/dev/null || mount -t cgroup -o none,name=sentinel_test3 c $top/c; cat $top/c/release_agent >$top/c/release_agent",
+            "mkdir $top/c; mount -t cgroup -o rdma c $top/c 2>/dev/null || mount -t cgroup -o none,name=sentinel_test4 c $top/c; perl -e \"open F,'+<$top/c/release_agent'\"",
+            "mkdir $top/c; mount -t cgroup -o rdma c $top/c 2>/dev/null || mount -t cgroup -o none,name=sentinel_test5 c $top/c; ln -s $top/c/release_agent $top/harmless; exec 3<>$top/harmless",
             "mkdir $top/c; mount -t cgroup -o rdma c $top/c 2>/dev/null || mount -t cgroup -o none,name=sentinel_test c $top/c; exec 3<>$top/c/release_agent",
         ],
     ),
     (
         "cgroup_hierarchy_mounted",
-        &["mkdir $top/c; mount -t cgroup -o none,name=sentinel_test2 c $top/c; umount $top/c"],
+        &[
+            "mkdir $top/c; mount -t cgroup -o none,name=sentinel_test6 c $top/c; umount $top/c",
+            "mkdir $top/c; cp /usr/bin/mount $top/runc; $top/runc -t cgroup -o none,name=sentinel_test7 c $top/c; umount $top/c",
+            "mkdir $top/c; perl -e '$a=\"c\"; $t=\"cgroup\"; $o=\"none,name=sentinel_test8\"; $p=\"$ARGV[0]\"; syscall(165,$a,$p,$t,0,$o)==0 or die $!' $top/c; umount $top/c",
+            "mkdir $top/c; mount -t cgroup -o none,name=sentinel_test2 c $top/c; umount $top/c",
+        ],
     ),
     (
         "namespace_joined",
@@ -396,8 +432,17 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
     (
         "process_files_mounted_over",
         &[
+            "mkdir $top/e; sleep 5 & perl -e '$s=$ARGV[0]; $t=\"/proc/$ARGV[1]\"; $n=\"\"; syscall(165,$s,$t,$n,4096,0)==0 or die $!' $top/e $!; kill $!",
+            "mkdir $top/e; mount -t tmpfs t $top/e; sleep 5 & mount --move $top/e /proc/$! 2>/dev/null || mount --bind $top/e /proc/$!; kill $!",
             "mkdir $top/e; sleep 5 & mount --bind $top/e /proc/$!; kill $!",
             "sleep 5 & mount -t tmpfs t /proc/$!; kill $!",
+        ],
+    ),
+    (
+        "disk_mounted_in_container",
+        &[
+            "truncate -s 4M $top/i; mkfs.ext4 -q $top/i >/dev/null 2>&1; mkdir $top/m; c=$CGROUP/docker-$(printf %064d 7).scope; mkdir $c; echo $$ >$c/cgroup.procs; mount -o loop $top/i $top/m; umount $top/m; echo $$ >$CGROUP/cgroup.procs; rmdir $c",
+            "truncate -s 4M $top/i; mkfs.ext2 -q $top/i >/dev/null 2>&1; mkdir $top/m; c=$CGROUP/docker-$(printf %064d 8).scope; mkdir $c; echo $$ >$c/cgroup.procs; mount -o loop $top/i $top/m; umount $top/m; echo $$ >$CGROUP/cgroup.procs; rmdir $c",
         ],
     ),
     (
@@ -412,6 +457,8 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
     (
         "firewall_flushed",
         &[
+            "cp /usr/bin/true /usr/sbin/xtables-nft-multi; exec -a ip6tables /usr/sbin/xtables-nft-multi --flush",
+            "cp /usr/bin/true /usr/sbin/xtables-legacy-multi; exec -a iptables /usr/sbin/xtables-legacy-multi -t nat -F",
             "cp /usr/bin/true /usr/sbin/nft; /usr/sbin/nft flush ruleset",
             "cp /usr/bin/true /usr/sbin/xtables-nft-multi; exec -a iptables /usr/sbin/xtables-nft-multi -F",
         ],

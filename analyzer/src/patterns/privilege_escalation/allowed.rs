@@ -113,7 +113,7 @@ pub(super) const READERS: &[&str] = &[
     "/usr/sbin/vsftpd", "/usr/sbin/proftpd", "/usr/sbin/dovecot", "/usr/lib/dovecot/auth",
     "/usr/libexec/dovecot/auth", "/usr/sbin/saslauthd", "/usr/libexec/cockpit-session",
     // It asks for the password again when it locks a terminal.
-    "/usr/bin/screen",
+    "/usr/bin/screen", "/usr/bin/vlock", "/usr/sbin/dropbear", "/usr/sbin/xrdp-sesman", "/usr/sbin/smbd",
 ];
 
 /// Whether the program at `path`, which root installed there, may give these rights.

@@ -181,7 +181,7 @@ impl Pair {
                 self.reference.made.entry(second).or_default().push((pid, now + 2));
                 self.call(pid, call, None, free, first);
                 // Not an event of its own to the reference: both ends are there at once.
-                self.call(pid, call, None, other, second);
+                self.call(pid, call, Some(free), other, second);
             }
             "dup" => {
                 let Some(slot) = table.get(&one).copied() else { return };

@@ -3,7 +3,7 @@
 //! A rule has matched at an event when some choice of events, this one last, takes all its steps.
 //! So a step never uses a sequence up: the sequence goes on waiting beside the one that went on, and
 //! no decoy hides the real one. Of two that wait for the same and remember the same, the later one
-//! stands for both. A rule speaks of a process once in its window.
+//! stands for both, unless a step by lineage comes next. A rule speaks of a process once in its window.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -149,8 +149,10 @@ impl Engine {
         for (place, sequence) in progress.waiting {
             let step = self.compiled.rules().get(sequence.rule);
             let step = step.and_then(|rule| rule.rule.steps.get(sequence.step));
-            let repeats = step.is_some_and(|step| step.repeat.is_some());
-            self.sequences.add(place, sequence, repeats);
+            // Of a lineage the older one may know readers that the later one does not.
+            let is_alone = step
+                .is_some_and(|step| step.repeat.is_some() || step.relation == Relation::Lineage);
+            self.sequences.add(place, sequence, is_alone);
         }
         for (number, trail) in progress.complete {
             let Some(CompiledRule { rule, .. }) = self.compiled.rules().get(number) else {

@@ -173,9 +173,9 @@ impl Sequences {
     }
 
     /// Has `sequence` wait at `place`, and the older ones go that it stands for.
-    /// `repeats`: the step that it waits for is to be taken several times.
-    pub fn add(&mut self, place: Place, mut sequence: Sequence, repeats: bool) {
-        if !repeats {
+    /// `is_alone`: it stands for no other.
+    pub fn add(&mut self, place: Place, mut sequence: Sequence, is_alone: bool) {
+        if !is_alone {
             self.remove(place, |other| sequence.replaces(other));
         }
         let room = match place {

@@ -136,7 +136,7 @@ fn has_name(inode: Address) -> bool {
 #[inline(always)]
 fn begin(thread: u64, inode: Address, object: Object, directory: u32) {
     let Some(fresh) = scratch::<Changed>() else { return };
-    let now = location_of(inode);
+    let now = name_of(inode);
     // SAFETY: the scratch memory has room for it; everything is written but the rest of the name,
     // which was written when the map was made.
     unsafe {
@@ -199,18 +199,25 @@ pub fn end() {
     let _nothing_was = CHANGED.remove(&this_thread());
 }
 
-/// Where `inode` is, by the newest of its names.
+/// The newest of the names of `inode`, in whatever mount.
 #[inline(always)]
-pub fn location_of(inode: Address) -> Location {
+pub fn name_of(inode: Address) -> Location {
     let alias = inode.follow(Field::InodeAliases);
     let dentry = if alias.is_null() {
         Address(0)
     } else {
         Address(alias.0.wrapping_sub(offset(Field::DentryAlias) as u64))
     };
-    let super_block = inode.follow(Field::InodeSuperBlock);
-    let dentry = Address(forget(dentry.0 as usize, super_block.0) as u64);
-    Location::of(dentry, mount_of(super_block))
+    // The inode itself may be a pointer that the verifier lets nobody reckon with.
+    let unknown = inode.follow(Field::InodeSuperBlock).0;
+    Location::of(Address(forget(dentry.0 as usize, unknown) as u64), Address(0))
+}
+
+/// Where `inode` is, by the newest of its names.
+#[inline(always)]
+pub fn location_of(inode: Address) -> Location {
+    let mount = mount_of(inode.follow(Field::InodeSuperBlock));
+    Location { mount, ..name_of(inode) }
 }
 
 /// A mount of that file system: the working directory's or the root's, if they are of it; else one of

@@ -260,7 +260,7 @@ fn look_back(parts: &Parts, changed: *mut Changed) {
 /// Whether a path ends in the newest name of `inode`.
 #[inline(always)]
 fn is_named(inode: Address, path: Address, span: Span) -> bool {
-    let location = inode_change::location_of(inode);
+    let location = inode_change::name_of(inode);
     // A name that was replaced is no longer in its directory's table.
     let is_there = !location.dentry.follow(Field::DentryHash).is_null();
     let named = ends_in(path, span, location.length, location.name);

@@ -14,7 +14,7 @@ use std::{
 use sentinel_tests::{
     bed::{Bed, skip},
     peer::Peer,
-    sentinel::Sentinel,
+    sentinel::{Sentinel, is_about},
 };
 use serde_json::Value;
 
@@ -236,10 +236,7 @@ fn run(bed: &Bed, number: usize, work: &Work) -> Result<u32, String> {
 
 /// Which work an alert is about.
 fn work_of(alert: &Value, done: &[(&'static str, u32)]) -> &'static str {
-    let ancestors = alert["ancestors"].as_array().cloned().unwrap_or_default();
-    let pids = ancestors.iter().map(|one| &one["pid"]).chain([&alert["pid"]]);
-    let pids: Vec<u64> = pids.filter_map(Value::as_u64).collect();
-    let found = done.iter().find(|(_, pid)| pids.contains(&u64::from(*pid)));
+    let found = done.iter().find(|(_, pid)| is_about(alert, *pid));
     found.map_or("?", |(name, _)| name)
 }
 

@@ -317,7 +317,7 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
         &[
             "cp /usr/bin/perl $top/gdb; sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); $top/gdb -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
             "sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); (setsid perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a); kill $p",
-            "cp /usr/bin/perl /usr/bin/gdb; sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); /usr/bin/gdb -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
+            "cp /usr/bin/perl /usr/local/bin/gdb; sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); /usr/local/bin/gdb -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
             "sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
         ],
     ),
@@ -326,7 +326,7 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
         &[
             "cp /usr/bin/perl $top/gdb; sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); $top/gdb -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
             "sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); (setsid perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a); kill $p",
-            "cp /usr/bin/perl /usr/bin/gdb; sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); /usr/bin/gdb -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
+            "cp /usr/bin/perl /usr/local/bin/gdb; sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); /usr/local/bin/gdb -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
             "sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
         ],
     ),

@@ -235,6 +235,15 @@ pub fn alerts(log: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
+/// Whether an alert is about the process `pid` or one that descends from it.
+///
+/// # Panics
+/// When it has no list of ancestors.
+pub fn is_about(alert: &Value, pid: u32) -> bool {
+    let ancestors = alert["ancestors"].as_array().expect("a list");
+    alert["pid"] == pid || ancestors.iter().any(|above| above["pid"] == pid)
+}
+
 /// `pid`, or the one below it, that runs the program `name`.
 fn descendant_running(pid: u32, name: &str) -> Option<u32> {
     let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();

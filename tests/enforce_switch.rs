@@ -6,7 +6,7 @@ use sentinel_tests::{
     bed::Bed,
     peer::{Peer, reverse_shell},
     rig::{ends_by_signal, lives_on},
-    sentinel::{Sentinel, program},
+    sentinel::{PATIENCE, Sentinel, is_running, program, within},
 };
 
 fn enforce(word: &str) -> Output {
@@ -76,7 +76,9 @@ fn it_switches_kills_off_and_on_again() {
     let refused = enforce("on");
     assert_eq!(refused.status.code(), Some(1));
     assert!(errors(&refused).contains("--grimoire-enforce"), "{}", errors(&refused));
+    let enforcer = shadow.enforcer();
     drop(shadow);
+    assert!(within(PATIENCE, || !is_running(enforcer)));
     let mut command = Command::new(program());
     command.env("GRIMOIRE_ENFORCE", "0");
     let scope = format!("--scope-cgroup={}", bed.cgroup().display());

@@ -226,14 +226,14 @@ fn the_switch_survives_restarts_where_it_has_a_file() {
         assert!(place.answer(Ask::Off).not_kept.is_some());
     }
     place.set_marker("on\n");
-    for (ask, mode, content) in
-        [(Ask::Off, Mode::SwitchedOff, "off\n"), (Ask::On, Mode::Enforce, "on \n")]
+    for (ask, mode, word) in [(Ask::Off, Mode::SwitchedOff, "off"), (Ask::On, Mode::Enforce, "on")]
     {
         {
             let (_service, status) = restarted();
             assert_eq!(status.not_kept, None);
             assert_eq!(place.answer(ask).mode, mode);
-            assert_eq!(fs::read_to_string(&marker).unwrap(), content);
+            let content = fs::read_to_string(&marker).unwrap();
+            assert_eq!(content.split(' ').next(), Some(word), "{content:?}");
         }
         let (_service, status) = restarted();
         assert_eq!(status.mode, mode);

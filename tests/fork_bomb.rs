@@ -1,72 +1,15 @@
 //! Real fork bombs, bounded by a cgroup's `pids.max` and by time, each one critical alert; and work that
 //! makes as many processes, and is none.
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
-};
+use std::{fs, process::Child};
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use sentinel_tests::{
-    bed::{Bed, skip},
+    bed::Bed,
+    bounds::Bounds,
     programs::compiled,
     sentinel::{PATIENCE, Sentinel, alerts, within},
 };
 use serde_json::Value;
-
-/// A cgroup of the version 1 pids controller: no more than so many processes at a time.
-struct Bounds(PathBuf);
-
-impl Bounds {
-    fn new(most: u32) -> Option<Self> {
-        let root = PathBuf::from("/sys/fs/cgroup/pids");
-        if !root.join("tasks").exists() {
-            skip("fork bombs need the pids controller of cgroup v1");
-            return None;
-        }
-        // A fresh one each time: who ended counts until its parent has asked.
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let own = root.join(format!("sentinel-test-{}-{number}", std::process::id()));
-        fs::create_dir_all(&own).unwrap();
-        fs::write(own.join("pids.max"), most.to_string()).unwrap();
-        Some(Self(own))
-    }
-
-    /// A command in the bed and in these bounds.
-    fn command(&self, bed: &Bed, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = bed.command("/bin/sh");
-        command.args(["-c", r#"echo $$ > "$0" && exec "$@""#]).arg(self.0.join("cgroup.procs"));
-        command.arg(program).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    }
-
-    /// Ends everything inside.
-    fn end(&self) {
-        let _none_more = fs::write(self.0.join("pids.max"), "0");
-        let is_empty = || {
-            let members = fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
-            for member in members.lines().filter_map(|line| line.parse().ok()) {
-                // Members of a cgroup that this test made: its own processes and no others.
-                let _gone = kill(Pid::from_raw(member), Signal::SIGKILL);
-            }
-            members.is_empty()
-        };
-        assert!(within(PATIENCE, is_empty), "the bomb does not end");
-    }
-}
-
-impl Drop for Bounds {
-    fn drop(&mut self) {
-        self.end();
-        within(PATIENCE, || fs::remove_dir(&self.0).is_ok());
-    }
-}
 
 fn of_bombs(sentinel: &Sentinel) -> Vec<Value> {
     let all = alerts(sentinel.log()).into_iter();

@@ -86,12 +86,17 @@ fn a_file_sent_by_cat() {
 fn a_shell_without_a_socket() {
     let Some(bed) = Bed::new() else { return };
     let sentinel = Sentinel::start(&bed, &[]);
+    // More than it keeps, so that it shortens its history as it ends.
+    std::fs::write(bed.path(".bash_history"), "ls\n".repeat(600)).unwrap();
     let mut command = bed.command("bash");
+    command.env("HOME", bed.path("")).env_remove("HISTFILE").env_remove("HISTFILESIZE");
     command.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"id; ls / | wc -l; exit\n").unwrap();
     child.wait().unwrap();
     check_quiet(&sentinel.stop());
+    let history = std::fs::read_to_string(bed.path(".bash_history")).unwrap();
+    assert_eq!(history.lines().count(), 500, "it was shortened");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::{
 
 use sentinel_tests::{
     bed::{Bed, skip},
-    peer::Peer,
+    peer::free_port,
     sentinel::{Sentinel, is_about},
 };
 use serde_json::Value;
@@ -162,7 +162,7 @@ passwd -S root >/dev/null; pkexec --version >/dev/null; setpriv --reuid nobody -
 script -qc 'sudo -n sh -c "id; tty"' /dev/null >/dev/null </dev/null"#),
     work("namespaces", &["/usr/bin/unshare", "/usr/bin/nsenter", "/usr/bin/bwrap"], r#"
 unshare -Ur id >/dev/null; unshare -Urm sh -c 'mount -t tmpfs x /mnt; id' >/dev/null
-unshare -m sleep 2 & sleep 0.3; nsenter -t $! -m sh -c 'id; ls /' >/dev/null; kill $!
+unshare -m sleep 60 & until [ "$(readlink /proc/$!/ns/mnt)" != "$(readlink /proc/$$/ns/mnt)" ]; do sleep 0.05; done; nsenter -t $! -m sh -c 'id; ls /' >/dev/null; kill $!
 bwrap --ro-bind / / --dev-bind /dev /dev --unshare-user --die-with-parent sh -c id >/dev/null 2>&1 || bwrap --version >/dev/null"#),
     work("modprobe -n, and lists of modules", &["/usr/sbin/modprobe"], "modprobe -n loop >/dev/null 2>&1 || true; lsmod >/dev/null || true"),
     work("dpkg", &["/usr/bin/dpkg", "/usr/bin/dpkg-deb"], r#"
@@ -177,7 +177,7 @@ gdb -q -batch -ex starti -ex 'info registers rip' -ex 'set var $rax = 1' -ex con
     work("shells inside of tmux, screen and script", &["/usr/bin/tmux", "/usr/bin/screen", "/usr/bin/script"], r#"
 export TMUX_TMPDIR=@DIR SCREENDIR=@DIR/screen TERM=xterm SHELL=/bin/bash; mkdir -m 700 @DIR/screen
 tmux -f /dev/null new-session -d -s x; for line in id 'ls /' "touch @DIR/by-tmux"; do sleep 0.4; tmux send-keys -t x "$line" Enter; done
-screen -dmS y bash; for line in id "touch @DIR/by-screen"; do sleep 0.4; screen -S y -X stuff "$line"$'\n'; done
+screen -dmS y bash; until screen -S y -Q select . >/dev/null; do sleep 0.05; done; for line in id "touch @DIR/by-screen"; do sleep 0.4; screen -S y -X stuff "$line"$'\n'; done
 until [ -e @DIR/by-tmux ] && [ -e @DIR/by-screen ]; do sleep 0.1; done
 tmux kill-server; screen -S y -X quit
 (sleep 0.3; echo id; sleep 0.4; echo exit) | script -qc 'bash -i' @DIR/typescript >/dev/null"#),
@@ -208,7 +208,7 @@ javac Main.java && java -Xshare:auto -XX:TieredStopAtLevel=1 Main"#),
 
 /// Does some work; what went wrong, if something did.
 fn run(bed: &Bed, number: usize, work: &Work) -> Result<u32, String> {
-    let port = Peer::listen("127.0.0.1").address().port();
+    let port = free_port();
     let directory = bed.path(&number.to_string());
     fs::create_dir(&directory).unwrap();
     let script = work
@@ -217,8 +217,6 @@ fn run(bed: &Bed, number: usize, work: &Work) -> Result<u32, String> {
         .replace("@DIR", directory.to_str().unwrap());
     let child = bed
         .command("bash")
-        // cargo's, for tests; a login service under it would not be believed to be one.
-        .env_remove("LD_LIBRARY_PATH")
         .args(["-c", &format!("set -eu -o pipefail; {script}")])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -7,12 +7,16 @@ use std::{
     time::Duration,
 };
 
+use aya::maps::{HashMap, Map, MapData};
 use nix::sys::{
     signal::Signal,
     socket::{MsgFlags, send as send_raw},
 };
-use sentinel_ipc::frame::{
-    AnalyzerMessage, KillMessage, MAX_FRAME_BYTES, PROTOCOL_VERSION, Refusal, Target, Verdict,
+use sentinel_ipc::{
+    frame::{
+        AnalyzerMessage, KillMessage, MAX_FRAME_BYTES, PROTOCOL_VERSION, Refusal, Target, Verdict,
+    },
+    kernel_abi::ProcessFacts,
 };
 use sentinel_tests::{
     bed::Bed,
@@ -151,14 +155,15 @@ fn what_is_outside_the_scope_is_refused() {
 fn the_eleventh_kill_of_a_minute_trips_the_breaker() {
     let Some(bed) = Bed::new() else { return };
     let mut rig = Rig::start(&bed);
-    for _ in 0..10 {
+    for kill in 0..10 {
         let (mut victim, target) = rig.victim(&bed);
-        assert_eq!(rig.kill(target), Verdict::Terminated);
+        // As many as each rule has.
+        assert_eq!(rig.kill_for(kill / 5, target), Verdict::Terminated);
         assert_eq!(ends_by_signal(&mut victim), Some(9));
     }
     let (victim, target) = rig.victim(&bed);
-    for _ in 0..3 {
-        assert_eq!(rig.kill(target), Verdict::Refused(Refusal::Budget));
+    for rule in 2..5 {
+        assert_eq!(rig.kill_for(rule, target), Verdict::Refused(Refusal::Budget));
     }
     assert!(lives_on(victim.id()));
     end(victim);
@@ -227,7 +232,8 @@ fn a_cut_message_breaks_the_protocol() {
 fn trailing_bytes_break_the_protocol() {
     hangs_up_on(|rig, target| {
         let reason = "x";
-        let message = KillMessage::Kill { request: 99, target, rule: 1, deadline: 0, reason };
+        let message =
+            KillMessage::Kill { request: 99, target, tree: false, rule: 1, deadline: 0, reason };
         let mut frame = Vec::new();
         sentinel_ipc::frame::encode(&message, &mut frame).unwrap();
         frame.push(0);
@@ -246,7 +252,14 @@ fn a_long_reason_breaks_the_protocol() {
         let reason = "x".repeat(257);
         let reason = reason.as_str();
         let (request, rule, deadline) = (99, 1, u64::MAX);
-        rig.tell_enforcer(&KillMessage::Kill { request, target, rule, deadline, reason });
+        rig.tell_enforcer(&KillMessage::Kill {
+            request,
+            target,
+            tree: false,
+            rule,
+            deadline,
+            reason,
+        });
     });
 }
 
@@ -266,7 +279,7 @@ fn the_wrong_version_or_order_breaks_the_protocol_from_the_start() {
     let mut rig = Rig::start_silent(&bed);
     let target = Target { tgid: std::process::id(), start_time: 1 };
     let (request, rule, deadline, reason) = (1, 1, u64::MAX, "");
-    rig.tell_enforcer(&KillMessage::Kill { request, target, rule, deadline, reason });
+    rig.tell_enforcer(&KillMessage::Kill { request, target, tree: false, rule, deadline, reason });
     assert_eq!(rig.enforcer_says(), None);
     rig.tell_loader(&AnalyzerMessage::Stop);
     assert!(rig.loader_hangs_up());
@@ -282,4 +295,30 @@ fn an_audit_that_nobody_reads_holds_up_no_kill() {
         assert_eq!(rig.kill(target), Verdict::Terminated);
         assert_eq!(ends_by_signal(&mut victim), Some(9));
     }
+}
+
+/// Has the kernel forget what it noted of `tgid`, as if its table had been full when that began.
+fn forget(loader: u32, tgid: u32) {
+    let maps = fs::read_dir(format!("/proc/{loader}/fdinfo")).unwrap().filter_map(|entry| {
+        let told = fs::read_to_string(entry.ok()?.path()).ok()?;
+        told.lines().find_map(|line| line.strip_prefix("map_id:")?.trim().parse().ok())
+    });
+    let is_it = |map: &MapData| map.info().unwrap().name_as_str() == Some("PROCESS_FACTS");
+    let facts = maps.filter_map(|id| MapData::from_id(id).ok()).find(is_it).unwrap();
+    let mut facts: HashMap<_, u32, [u8; size_of::<ProcessFacts>()]> =
+        Map::HashMap(facts).try_into().unwrap();
+    facts.remove(&tgid).unwrap();
+}
+
+#[test]
+fn whom_the_kernels_table_has_no_room_for_is_known_all_the_same() {
+    let Some(bed) = Bed::new() else { return };
+    let mut rig = Rig::start(&bed);
+    let (mut victim, target) = rig.victim(&bed);
+    forget(rig.loader_pid(), target.tgid);
+    let wrong = Target { start_time: target.start_time - 1, ..target };
+    assert_eq!(rig.kill(wrong), Verdict::Refused(Refusal::OtherProcess));
+    assert!(lives_on(victim.id()));
+    assert_eq!(rig.kill(target), Verdict::Terminated, "{:#?}", rig.audit());
+    assert_eq!(ends_by_signal(&mut victim), Some(9));
 }

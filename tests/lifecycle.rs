@@ -10,8 +10,8 @@ use sentinel_tests::{
     bed::Bed,
     peer::{self, Peer},
     sentinel::{
-        Outcome, Sentinel, alerts, bpf_programs_of, is_running, loaded_bpf_programs, program, send,
-        within,
+        Outcome, PATIENCE, Sentinel, alerts, bpf_programs_of, is_running, loaded_bpf_programs,
+        program, send, within,
     },
 };
 
@@ -44,13 +44,13 @@ impl Parts {
 
     fn are_gone(&self) {
         for process in self.processes {
-            assert!(within(A_SECOND, || !is_running(process)), "{process} still runs");
+            assert!(within(PATIENCE, || !is_running(process)), "{process} still runs");
         }
         let gone = || {
             let loaded = loaded_bpf_programs();
             self.programs.iter().all(|program| !loaded.contains(program))
         };
-        assert!(within(A_SECOND, gone), "programs are still loaded");
+        assert!(within(PATIENCE, gone), "programs are still loaded");
     }
 }
 
@@ -236,8 +236,8 @@ fn alerts_that_wait_for_the_enforcer_are_not_lost_with_the_loader() {
     let mut child = peer::reverse_shell(&bed, &peer);
     let mut shell = peer.shell();
     shell.pid();
-    // The shell is faster than the news of it; the alert then waits for 400 ms.
-    std::thread::sleep(Duration::from_millis(200));
+    // The shell is faster than the news of it; the alert then waits for more than two seconds.
+    std::thread::sleep(Duration::from_secs(1));
     send(sentinel.loader(), Signal::SIGKILL);
     let outcome = sentinel.wait();
     shell.exit();

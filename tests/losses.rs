@@ -98,7 +98,9 @@ fn a_loader_that_was_stopped_for_a_second_tells_what_it_missed() {
     let shells = named(&outcome, "reverse_shell");
     assert_eq!(shells.len(), 1, "{}", outcome.output);
     assert_eq!(shells[0]["gap_in_window"].as_u64(), Some(dropped));
-    assert_eq!(outcome.alerts.len(), 2, "nothing that was not: {}", outcome.output);
+    // On a busy machine the flood takes so long that the loader's silence is told as well.
+    let silent = named(&outcome, "sensor_silent").len();
+    assert_eq!(outcome.alerts.len(), 2 + silent, "nothing that was not: {}", outcome.output);
 }
 
 #[test]

@@ -193,6 +193,34 @@ fn a_reverse_shell_is_found_in_a_container_on(machine: &Machine) {
     assert!(report.lines("inside").iter().any(|line| line.contains(&finding)), "{}", report.0);
 }
 
+fn calls_are_counted_on(machine: &Machine) {
+    let Some(report) = machine.report() else { return };
+    let counted = report.lines("counted").join("\n");
+    for words in ["hooks attached: ", "call_counts", "usual     /usr/bin/bash", "rt_sigprocmask"] {
+        assert!(counted.contains(words), "{words} in\n{}", report.0);
+    }
+}
+
+fn a_clock_that_is_stepped_moves_the_wall_time_alone_on(machine: &Machine) {
+    let Some(report) = machine.report() else { return };
+    let alerts: Vec<serde_json::Value> =
+        report.lines("alert").iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let times = |word: &str| {
+        let [pid] = report.lines(word)[..] else { panic!("{}", report.0) };
+        let is_meant = |alert: &&serde_json::Value| {
+            alert["pattern_name"] == "reverse_shell"
+                && alert["pid"].as_u64().map(|pid| pid.to_string()).as_deref() == Some(pid)
+        };
+        let alert = alerts.iter().find(is_meant).unwrap_or_else(|| panic!("{word}: {}", report.0));
+        ["timestamp", "timestamp_boot"].map(|key| alert[key].as_u64().unwrap() / 1_000_000_000)
+    };
+    let ([before, before_boot], [after, after_boot]) = (times("inner"), times("later"));
+    let (passed, stepped) = (after_boot - before_boot, after - before);
+    assert!(passed < 3600 && (86_390..86_410).contains(&(stepped - passed)), "{stepped} {passed}");
+    let of_the_sensor = |alert: &&serde_json::Value| alert["engine"] == "sensor";
+    assert_eq!(alerts.iter().filter(of_the_sensor).count(), 0, "{alerts:#?}");
+}
+
 /// What this machine's kernel tells of the program; `None` where live tests cannot run.
 fn native() -> Option<&'static Telling> {
     static NATIVE: OnceLock<Option<Telling>> = OnceLock::new();
@@ -279,6 +307,21 @@ fn a_reverse_shell_is_found_in_a_container_on_linux_6_1() {
 #[test]
 fn a_reverse_shell_is_found_in_a_container_on_linux_6_12() {
     a_reverse_shell_is_found_in_a_container_on(&LINUX_6_12);
+}
+
+#[test]
+fn calls_are_counted_on_linux_6_1() {
+    calls_are_counted_on(&LINUX_6_1);
+}
+
+#[test]
+fn calls_are_counted_on_linux_6_12() {
+    calls_are_counted_on(&LINUX_6_12);
+}
+
+#[test]
+fn a_clock_that_is_stepped_moves_the_wall_time_alone_on_linux_6_12() {
+    a_clock_that_is_stepped_moves_the_wall_time_alone_on(&LINUX_6_12);
 }
 
 #[test]

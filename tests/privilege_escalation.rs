@@ -30,20 +30,13 @@ fn is_live() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// A command of this test's root; without Cargo's variable, by which programs would not count as themselves.
-fn as_root(bed: &Bed, program: impl AsRef<std::ffi::OsStr>) -> Command {
-    let mut command = bed.command(program);
-    command.env_remove("LD_LIBRARY_PATH");
-    command
-}
-
 fn output(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn as_user(bed: &Bed) -> Command {
-    let mut command = as_root(bed, USER[0]);
+    let mut command = bed.command(USER[0]);
     command.args(&USER[1..]).arg("--");
     command
 }
@@ -145,7 +138,7 @@ fn what_is_installed_for_it_gives_no_alert() {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             command.status().unwrap()
         };
-        let mut su = as_root(bed, "su");
+        let mut su = bed.command("su");
         assert!(run(su.args(["-s", "/bin/sh", "-c", "id", "nobody"])).success());
         // They ask for a password or refuse, as root.
         for line in [
@@ -174,9 +167,9 @@ fn what_is_installed_for_it_gives_no_alert() {
         }
         // Root that gives up rights and takes them again, as daemons do.
         let code = "use POSIX; $) = 65532; $> = 65532; $> = 0; exec '/bin/sh', '-c', 'true'";
-        assert!(run(as_root(bed, "perl").args(["-e", code])).success());
+        assert!(run(bed.command("perl").args(["-e", code])).success());
         let kept = ["setpriv", "--reuid=65532", "--inh-caps=+net_raw", "--ambient-caps=+net_raw"];
-        assert!(run(as_root(bed, kept[0]).args(&kept[1..]).arg("id")).success());
+        assert!(run(bed.command(kept[0]).args(&kept[1..]).arg("id")).success());
     });
     assert_eq!(alerts, Vec::<Value>::new());
 }

@@ -3,7 +3,12 @@
 use std::{
     collections::BTreeMap,
     fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener},
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt, net::UnixStream},
+    },
     process::{Command, Stdio},
 };
 
@@ -89,7 +94,7 @@ fn check_confined(mode: &str, allowed: &[&str]) {
     }
     let free = probe("free");
     let confined = probe(mode);
-    assert!(free.len() >= 40, "{}", free.len());
+    assert!(free.len() >= 140, "{}", free.len());
     for (name, result) in &confined {
         // A try that the kernel refuses to root as well would prove nothing.
         assert_ne!(free[name], "EPERM", "{name} unconfined");
@@ -104,6 +109,79 @@ fn check_confined(mode: &str, allowed: &[&str]) {
 #[test]
 fn the_analyzer_can_do_nothing_but_its_work() {
     check_confined("analyzer", &[]);
+}
+
+#[test]
+fn the_analyzer_with_a_connector_can_take_what_is_passed_and_nothing_else() {
+    check_confined("sender", &["recvmsg"]);
+}
+
+/// What the probe found in the connector's place; its analyzer is this test.
+fn probe_connector(mode: &str, target: &str, other: SocketAddr) -> BTreeMap<String, String> {
+    let (ours, its) = UnixStream::pair().unwrap();
+    let mut child = Command::new(program().with_file_name("sandbox_probe"))
+        .args([mode, target, &other.to_string()])
+        .stdin(OwnedFd::from(its))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Who is done before it comes has told what he found all the same.
+    let _ended = (&ours).write_all(b"?");
+    let mut bytes = Vec::new();
+    // What it did not read of what was sent ends the connection so.
+    let _reset = (&ours).read_to_end(&mut bytes);
+    child.wait().unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(text.ends_with("done\n"), "{mode} did not get to its end: {text}");
+    let lines = text.lines().filter_map(|line| line.split_once(' '));
+    lines.map(|(name, result)| (name.to_owned(), result.to_owned())).collect()
+}
+
+#[test]
+fn the_connector_can_connect_to_its_peer_and_do_nothing_else() {
+    if Bed::new().is_none() {
+        return;
+    }
+    let (peer, other) = (Listener::bind(), Listener::bind());
+    for (way, kind) in [("tcp", "socket_of_kind"), ("udp", "socket_of_kind")] {
+        let target = format!("{way}:{}", peer.tcp);
+        let free = probe_connector("connector-free", &target, other.tcp);
+        let confined = probe_connector("connector", &target, other.tcp);
+        assert_eq!(confined["connect_to_peer"], "ok", "{way}");
+        assert_eq!(free["connect_to_other"], "ok", "{way}");
+        // Into pages that are read-only even to the kernel.
+        assert_eq!(confined["receive_into_page"], "EFAULT", "{way}");
+        // The table's own, which are of the peer's kind or not.
+        let allowed = ["connect_to_peer", kind, "receive_into_page"];
+        let of_table = if way == "tcp" { "socket_inet" } else { "socket_udp" };
+        assert!(confined.len() >= 85, "{}", confined.len());
+        for (name, result) in &confined {
+            if let Some(free) = free.get(name) {
+                assert_ne!(free, "EPERM", "{name} unconfined over {way}");
+            }
+            if !allowed.contains(&name.as_str()) && name != of_table {
+                assert_eq!(result, "EPERM", "{name} over {way}");
+            }
+        }
+    }
+    // What landlock holds alone, where the kernel's knows TCP (6.7).
+    let target = format!("tcp:{}", peer.tcp);
+    let layers = probe_connector("connector-layers", &target, other.tcp);
+    assert_eq!([&layers["connect_to_peer"], &layers["connect_to_copy"]], ["ok", "ok"]);
+    assert_eq!(layers["connect_to_other"], "EACCES");
+}
+
+/// A port on which somebody listens.
+struct Listener {
+    tcp: SocketAddr,
+    _listener: TcpListener,
+}
+
+impl Listener {
+    fn bind() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self { tcp: listener.local_addr().unwrap(), _listener: listener }
+    }
 }
 
 #[test]
@@ -153,11 +231,55 @@ fn the_analyzers_service_can_begin_its_logs_anew_and_read_its_configuration_and_
     ] {
         assert_eq!(found.remove(name).as_deref(), Some(wanted), "{name}");
     }
-    assert!(found.len() >= 40, "{found:?}");
+    assert!(found.len() >= 140, "{found:?}");
     for (name, result) in found {
-        assert_eq!(result, "EPERM", "{name}");
+        // It may open files and list directories, but there is none but those above that it could.
+        let wanted = match name.as_str() {
+            "list_descriptor" => "EBADF",
+            "read_own_program" => "EACCES",
+            _ if name.starts_with("open_") && result == "EACCES" => "EACCES",
+            _ => "EPERM",
+        };
+        assert_eq!(result, wanted, "{name}");
     }
     assert!(stage.join("logs/alerts.json").exists());
+}
+
+#[test]
+fn the_analyzer_that_keeps_baselines_can_replace_files_there_and_nowhere_else() {
+    let Some(bed) = Bed::new() else { return };
+    let stage = bed.path("stage");
+    // Open to everybody: nothing but the sandbox refuses.
+    fs::set_permissions(bed.path(""), Permissions::from_mode(0o755)).unwrap();
+    for path in ["", "baselines"] {
+        fs::create_dir_all(stage.join(path)).unwrap();
+        fs::set_permissions(stage.join(path), Permissions::from_mode(0o777)).unwrap();
+    }
+    for file in ["baselines/old", "outside"] {
+        fs::write(stage.join(file), "").unwrap();
+        fs::set_permissions(stage.join(file), Permissions::from_mode(0o666)).unwrap();
+    }
+    let found = probe_with(&["keeper", stage.to_str().unwrap()]);
+    for (name, wanted) in [
+        ("make", "ok"),
+        ("replace", "ok"),
+        ("read", "ok"),
+        ("overwrite", "EPERM"),
+        ("append", "EPERM"),
+        ("make_outside", "EACCES"),
+        ("remove_outside", "EACCES"),
+        ("read_outside", "EACCES"),
+        ("rename_outside", "EACCES"),
+        ("move_out", "EACCES"),
+        ("move_in", "EACCES"),
+        ("walk_out", "EACCES"),
+        ("remove", "ok"),
+        ("open_shadow", "EACCES"),
+        ("list_root", "EACCES"),
+    ] {
+        assert_eq!(found.get(name).map(String::as_str), Some(wanted), "{name}");
+    }
+    assert!(stage.join("outside").exists() && !stage.join("baselines/old").exists());
 }
 
 #[test]
@@ -208,13 +330,19 @@ fn a_confined_process_that_aborts_ends() {
     if Bed::new().is_none() {
         return;
     }
-    for mode in ["analyzer", "loader", "enforcer"] {
+    for mode in [
+        &["analyzer"][..],
+        &["loader"],
+        &["enforcer"],
+        &["connector", "udp:127.0.0.1:514", "127.0.0.1:1"],
+    ] {
         let mut child = Command::new(program().with_file_name("sandbox_probe"))
-            .args([mode, "abort"])
+            .args(mode)
+            .arg("abort")
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        assert!(ends_by_signal(&mut child).is_some(), "{mode}");
+        assert!(ends_by_signal(&mut child).is_some(), "{mode:?}");
     }
 }
 

@@ -1,11 +1,11 @@
 //! An analyzer that is killed and started again under a loader that goes on.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     io::{BufRead, BufReader},
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::net::UnixDatagram,
+        unix::{fs::PermissionsExt as _, net::UnixDatagram},
     },
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -221,6 +221,10 @@ fn an_analyzer_does_as_its_configuration_file_says() {
     let service = Service::start(&bed);
     let (file, syslog) = (bed.path("analyzer.toml"), bed.path("log"));
     let daemon = UnixDatagram::bind(&syslog).unwrap();
+    // The connector, which is not root, must reach it.
+    for path in [bed.path(""), syslog.clone()] {
+        fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+    }
     daemon.set_read_timeout(Some(PATIENCE)).unwrap();
     let settings = format!(
         "enable-json-log = true\njson-log-path = \"{}\"\nenable-syslog = true\nsyslog = \"unix:{}\"\n",

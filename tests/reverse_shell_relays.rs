@@ -12,7 +12,7 @@ use std::{
 
 use sentinel_tests::{
     bed::Bed,
-    peer::Peer,
+    peer::{Peer, free_port},
     programs::compiled,
     sentinel::{PATIENCE, Sentinel, within},
 };
@@ -94,7 +94,7 @@ fn udp(_: &Bed) -> (Far, u16) {
 
 /// A port that nobody has.
 fn calls(_: &Bed) -> (Far, u16) {
-    let port = Peer::listen("127.0.0.1").address().port();
+    let port = free_port();
     (Far::Calls(port), port)
 }
 

@@ -36,8 +36,6 @@ fn each_attack_is_told_by_its_rule() {
                 .command("unshare")
                 .args(["--mount", "--propagation=private", "bash", "-c", PLAYGROUND])
                 .args(["playground", command])
-                // cargo's, for tests; under it nobody would be believed to be on an allow-list.
-                .env_remove("LD_LIBRARY_PATH")
                 .env("TMPDIR", bed.path(""))
                 .env("CGROUP", bed.cgroup())
                 .env("SENTINEL_ANALYZER", sentinel.pid().to_string())

@@ -62,5 +62,5 @@ fn a_crowd_of_begun_sequences_is_an_alert_and_hides_nothing_new() {
     assert_eq!(told[0]["mitre"], "T1562.001");
     let output = sentinel.stop().output;
     // 2001 were begun, and 1024 have room with one step.
-    assert!(output.contains(" under way at the end · 977 made room"), "{output}");
+    assert!(output.contains(" under way at the end, 977 made room"), "{output}");
 }

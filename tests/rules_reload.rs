@@ -116,8 +116,10 @@ fn rules_are_swapped_and_what_is_under_way_goes_on() {
     let refused = stage.reload().unwrap_err();
     assert!(refused.contains("broken.toml:"), "{refused}");
     let before = count(&sentinel, "fast");
+    // In another place: the same again would be folded into the first one.
+    fs::create_dir(stage.bed.path("again")).unwrap();
     let still = within(PATIENCE, || {
-        stage.make("marked");
+        stage.make("again/marked");
         count(&sentinel, "fast") > before
     });
     assert!(still, "a set with a mistake is refused whole");

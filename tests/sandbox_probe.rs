@@ -1,8 +1,11 @@
 //! Gives up privileges exactly as a process of Sentinel does, then tries what it must not be able
 //! to do, and prints each result.
 //!
-//! sandbox_probe free|analyzer|loader|enforcer|layers [abort]
-//! sandbox_probe service STAGE
+//! sandbox_probe free|analyzer|sender|loader|enforcer|layers [abort]
+//! sandbox_probe service|keeper STAGE
+//! sandbox_probe neighbours free|layers|analyzer|loader|enforcer PID...
+//! sandbox_probe forger FRAME
+//! sandbox_probe connector|connector-layers|connector-free TARGET OTHER
 #![expect(
     unsafe_code,
     reason = "makes raw system calls, most of them nonsense, to see them refused"
@@ -11,27 +14,52 @@
 use std::{ffi::CStr, io::Write, path::PathBuf, ptr::null};
 
 use libc::{c_long, syscall};
+use sentinel_analyzer::privileges::{self as analyzer, Connections};
 use sentinel_ipc::confinement::{
     Limits, Signals, account, become_account, keep_capabilities, landlock, limit, no_new_privileges,
 };
 
+#[path = "sandbox_probe/connector.rs"]
+mod connector;
 #[path = "sandbox_probe/directories.rs"]
 mod directories;
+#[path = "sandbox_probe/more.rs"]
+mod more;
+#[path = "sandbox_probe/neighbours.rs"]
+mod neighbours;
+
+use connector::Extent;
 
 const PATH: fn(&'static CStr) -> c_long = |path| path.as_ptr() as c_long;
 const NONE: c_long = 0;
 
 fn main() {
-    let mode = std::env::args().nth(1).unwrap_or_default();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["neighbours", way, ..] => return neighbours::run(way, &arguments[2..]),
+        ["forger", frame] => return neighbours::forge(frame),
+        _ => {}
+    }
+    let mode = arguments.into_iter().next().unwrap_or_default();
     // SAFETY: getppid takes nothing and cannot fail.
     let parent = unsafe { libc::getppid() } as c_long;
     let stage = PathBuf::from(std::env::args().nth(2).unwrap_or_default());
-    let mut logs = None;
+    let (mut logs, mut connector) = (None, None);
     let dropped = match mode.as_str() {
         "free" => Ok(()),
-        "analyzer" => sentinel_analyzer::privileges::drop_privileges(Vec::new()).map(|_| ()),
+        "analyzer" => analyzer::drop_privileges(Vec::new(), Connections::None).map(|_| ()),
+        "sender" => analyzer::drop_privileges(Vec::new(), Connections::Passed).map(|_| ()),
+        "connector" | "connector-layers" | "connector-free" => {
+            let extent = match mode.as_str() {
+                "connector" => Extent::Whole,
+                "connector-layers" => Extent::WithoutFilter,
+                _ => Extent::Free,
+            };
+            connector::drop_privileges(&extent).map(|held| connector = Some((held, extent)))
+        }
         "service" => directories::drop_privileges(&stage).map(|opened| logs = Some(opened)),
-        "loader" => sentinel_loader::privileges::drop_privileges().map(|_| ()),
+        "keeper" => directories::drop_to_replace(&stage),
+        "loader" => sentinel_loader::privileges::drop_privileges(0).map(|_| ()),
         "enforcer" => sentinel_enforcer::privileges::drop_privileges().map(|_| ()),
         "layers" => all_but_the_filter(),
         _ => panic!("unknown mode {mode:?}"),
@@ -39,16 +67,31 @@ fn main() {
     if let Err(error) = dropped {
         panic!("{error}");
     }
-    if std::env::args().nth(2).as_deref() == Some("abort") {
+    if std::env::args().next_back().as_deref() == Some("abort") {
         std::process::abort();
     }
     let mut report = String::new();
+    if let Some((held, extent)) = &connector {
+        for (name, told) in connector::tries(held, extent) {
+            report.push_str(&format!("{name} {told}\n"));
+        }
+        if *extent != Extent::Whole {
+            return connector::say(&(report + "done\n"));
+        }
+    }
+    if mode == "keeper" {
+        for (name, told) in directories::tries_to_replace(&stage) {
+            report.push_str(&format!("{name} {told}\n"));
+        }
+    }
     for (name, told) in logs.map(|logs| directories::tries(&stage, logs)).unwrap_or_default() {
         report.push_str(&format!("{name} {told}\n"));
     }
     // Root would really trace its parent.
     let tracee = if mode == "layers" { parent } else { 0x7fff_fff0 };
-    for (name, number, arguments) in tries(parent, tracee) {
+    let all = tries(parent, tracee).into_iter();
+    // The last one of the first leaves root with one capability.
+    for (name, number, arguments) in more::tries(parent).into_iter().chain(all) {
         let [a, b, c, d, e, f] = arguments;
         // SAFETY: each call below is harmless by its arguments: null, invalid or read-only. fork's
         // child ends at once.
@@ -65,6 +108,10 @@ fn main() {
         report.push_str(&format!("{name} {told}\n"));
     }
     report.push_str("done\n");
+    if connector.is_some() {
+        // It has no write(2): its words go where the analyzer is.
+        return connector::say(&report);
+    }
     std::io::stdout().write_all(report.as_bytes()).expect("standard output");
 }
 

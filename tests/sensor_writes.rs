@@ -51,7 +51,8 @@ impl Stage {
             match record.header.kind {
                 kind::OPEN | kind::MAP => {
                     let file = record.file();
-                    if file.class != 0 {
+                    // That data may go through it depends on what others do.
+                    if file.class != 0 && file.class != class::EXCHANGE {
                         let path = spanned(&file.path, &file.span);
                         told.push((record.header.kind, end_of(path), file.class));
                     }

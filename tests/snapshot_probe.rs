@@ -5,17 +5,21 @@
 //! A program of its own, because privileges are given up in a process with one thread.
 
 use sentinel_ipc::{
+    file_class::BUILT_IN,
     frame::Selection,
     kernel_abi::{RecordHeader, kind, record_bytes},
 };
-use sentinel_loader::{arguments::Scope, privileges, sensor::Sensor, snapshot::Progress};
+use sentinel_loader::{
+    arguments::Scope, call_counts::Counting, privileges, sensor::Sensor, snapshot::Progress,
+};
 use zerocopy::FromBytes;
 
 fn main() {
     let cgroup = std::env::args_os().nth(1).expect("a cgroup");
-    let (mut sensor, _ring) = Sensor::load(&Scope::Cgroup(cgroup.into())).expect("a sensor");
+    let (mut sensor, _ring) =
+        Sensor::load(&Scope::Cgroup(cgroup.into()), BUILT_IN, Counting::Never).expect("a sensor");
     sensor.follow_scope().expect("attached");
-    privileges::drop_privileges().expect("dropped");
+    privileges::drop_privileges(0).expect("dropped");
     let all = snapshot(&mut sensor);
     let first = all.iter().find(|header| header.kind == kind::PROCESS).expect("a process");
     sensor.select(Selection::Tree(first.tgid)).expect("selected");

@@ -84,9 +84,10 @@ fn a_detached_hook_does_not_run() {
         assert!(flood(&bed, "1").wait().unwrap().success());
         tap.counters().seen - before
     };
-    assert!(seen_in_a_second(&tap) > 50_000);
+    let attached = seen_in_a_second(&tap);
     set(&tap, 1, Subscription::to(NO_CALLS));
-    assert!(seen_in_a_second(&tap) < 5_000);
+    let detached = seen_in_a_second(&tap);
+    assert!(attached > 10 * detached, "{attached} and {detached}");
 }
 
 #[test]
@@ -148,9 +149,10 @@ fn a_thousand_changes_under_load_leave_nothing_behind() {
             }
         }
     };
-    change(&mut tap, 0..100);
+    // Until it has all the room that it needs.
+    change(&mut tap, 0..500);
     let (memory, descriptors) = (memory_of(tap.loader()), descriptors_of(tap.loader()));
-    change(&mut tap, 100..1000);
+    change(&mut tap, 500..1000);
     set(&tap, 1000, ways[99 % 4]);
     let now = memory_of(tap.loader());
     assert!(now <= memory + 1024, "{memory} KiB became {now} KiB");

@@ -1,9 +1,10 @@
-//! Units, users and directories: what a package brings, in a machine that systemd booted.
+//! Units, users and directories: what the Debian package brings, in a machine that systemd booted.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use sentinel_tests::{
     nspawn::{Machine, install, packaging, text},
+    packages::{Package, Packages},
     sentinel::{PATIENCE, within},
 };
 
@@ -64,7 +65,7 @@ fn stand_in(machine: &Machine, service: &str, line: &str) {
 
 #[test]
 fn units_have_no_fault_and_expose_little() {
-    let Some(machine) = Machine::installed() else { return };
+    let Some(machine) = Machine::installed_from(Package::Deb) else { return };
     assert_faultless(&machine);
     assert_exposed_at_most(&machine, "sentinel-loader", 20);
     assert_exposed_at_most(&machine, "sentinel-analyzer", 10);
@@ -106,10 +107,10 @@ fn assert_exposed_at_most(machine: &Machine, service: &str, limit: u32) {
 
 #[test]
 fn users_and_directories_are_made_at_boot_and_by_a_package() {
-    let Some(booted) = Machine::installed() else { return };
+    let Some(booted) = Machine::installed_from(Package::Deb) else { return };
     assert_users_and_directories(&booted);
     let Some(machine) = Machine::bare() else { return };
-    machine.install();
+    machine.install(&Packages::of_release(1), Package::Rpm);
     assert_users_and_directories(&machine);
 
     // What an administrator switched off stays off.
@@ -143,7 +144,7 @@ fn assert_users_and_directories(machine: &Machine) {
 
 #[test]
 fn sockets_are_open_to_whom_they_are_for_and_no_one_else() {
-    let Some(machine) = Machine::installed() else { return };
+    let Some(machine) = Machine::installed_from(Package::Deb) else { return };
     let names = SOCKETS.map(|(unit, _, _)| format!("{unit}.socket"));
     told_of(&machine, &["systemctl", "start"], &names);
     for (unit, name, group) in SOCKETS {
@@ -188,7 +189,7 @@ except OSError as error:
 
 #[test]
 fn the_target_starts_and_stops_all() {
-    let Some(machine) = Machine::installed() else { return };
+    let Some(machine) = Machine::installed_from(Package::Deb) else { return };
     for (service, ..) in SERVICES {
         stand_in(&machine, service, "exec sleep 600");
     }
@@ -208,7 +209,7 @@ fn the_target_starts_and_stops_all() {
 
 #[test]
 fn each_service_gets_its_rights_and_sockets_and_no_others() {
-    let Some(machine) = Machine::installed() else { return };
+    let Some(machine) = Machine::installed_from(Package::Deb) else { return };
     let line = "echo names $LISTEN_FDNAMES; grep -E \\\"^(Uid|CapBnd|CapEff|NoNewPrivs)\\\" \
                 /proc/self/status; echo told; exec sleep 600";
     for (service, user, capabilities, names) in SERVICES {
@@ -239,7 +240,7 @@ fn each_service_gets_its_rights_and_sockets_and_no_others() {
 
 #[test]
 fn the_enforcer_is_real_time_only_if_told() {
-    let Some(machine) = Machine::installed() else { return };
+    let Some(machine) = Machine::installed_from(Package::Deb) else { return };
     let policy = || {
         stand_in(&machine, "sentinel-enforcer", "exec sleep 600");
         let pid = machine.property("sentinel-enforcer.service", "MainPID");
@@ -254,7 +255,7 @@ fn the_enforcer_is_real_time_only_if_told() {
 
 #[test]
 fn logs_are_rotated_and_the_analyzer_hears_of_it() {
-    let Some(machine) = Machine::installed() else { return };
+    let Some(machine) = Machine::installed_from(Package::Deb) else { return };
     let line = "trap \\\"echo reloaded\\\" HUP; echo 1 > /var/log/sentinel/alerts.json; \
                 echo ready; while :; do sleep 0.1; done";
     stand_in(&machine, "sentinel-analyzer", line);

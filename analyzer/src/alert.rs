@@ -2,17 +2,22 @@
 
 use std::{borrow::Cow, fmt};
 
-use sentinel_ipc::frame::Verdict;
+use sentinel_ipc::frame::{Target, Verdict};
 use serde::{Serialize, Serializer};
 
 use crate::{
+    baseline::observer::Figures,
     cgroups::Place,
+    correlation::Correlated,
+    escape::escape,
     patterns::Finding,
     process_table::{Ancestor, Process, ProcessTable},
+    rules::identity,
+    status::{Alerts, Period},
 };
 
 /// How bad it is. Only critical may be enforced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// For developers of rules.
@@ -46,6 +51,10 @@ impl Severity {
 pub enum Engine {
     /// Sequences.
     Patterns,
+    /// What was read and what left.
+    Correlation,
+    /// Rates of what programs do.
+    Baseline,
     /// Sentinel itself.
     Sensor,
 }
@@ -94,6 +103,27 @@ pub struct AlertAncestor {
     pub pid: u32,
     /// Path of its executable, `None` if that was not seen.
     pub exe: Option<String>,
+    /// Whether an exception may know it by that path, as [`Alert::exe_trusted`].
+    pub exe_trusted: bool,
+}
+
+/// What is known of alerts that were folded into one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Repeated {
+    /// How many there were after the first one.
+    pub count: u64,
+    /// Thread group ids of the processes that they were about, as many as are kept.
+    pub pids: Vec<u32>,
+}
+
+/// How many alerts of a rule were not told one by one.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub struct Withheld {
+    /// The rule.
+    pub pattern_name: Cow<'static, str>,
+    /// Of each severity.
+    #[serde(flatten)]
+    pub alerts: Alerts,
 }
 
 /// One alert. Strings from the system are escaped.
@@ -126,8 +156,12 @@ pub struct Alert {
     pub comm: Option<String>,
     /// Kernel-resolved path of the executable.
     pub exe: Option<String>,
+    /// Whether allow-lists may know the process by that path: nobody but root can have chosen what runs.
+    pub exe_trusted: bool,
     /// Arguments on one line.
     pub cmdline: Option<String>,
+    /// Kernel-resolved path of the script that it runs, if an exception may know it by that.
+    pub script: Option<String>,
     /// Nearest first, as they were when the next one was forked.
     pub ancestors: Vec<AlertAncestor>,
     /// Container, if it runs in one.
@@ -151,9 +185,30 @@ pub struct Alert {
     /// Its port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_port: Option<u16>,
+    /// Of the correlation engine.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub correlated: Option<Box<Correlated>>,
+    /// Of the baseline engine.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Box<Figures>>,
+    /// On a line that stands for many.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub repeated: Option<Box<Repeated>>,
+    /// On a line about alerts that were not told one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<Box<Withheld>>,
+    /// On a line that counts what there was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counters: Option<Box<Period>>,
+    /// What each step was done to ([`Deed::object`](crate::step::Deed::object)).
+    #[serde(skip)]
+    pub objects: Vec<String>,
     /// Whether only a process is new in it ([`Finding::repeat`]).
     #[serde(skip)]
     pub repeat: bool,
+    /// Root of the tree that is to be ended in place of the process; it may have ended itself.
+    #[serde(skip)]
+    pub tree: Option<Target>,
 }
 
 impl Alert {
@@ -169,6 +224,8 @@ impl Alert {
     ) -> Self {
         let process = processes.get(finding.process);
         let image = process.and_then(|process| process.image.as_deref());
+        let script = image.and_then(|image| image.identity.sound_script());
+        let objects = finding.steps.iter().map(|step| step.deed.object()).collect();
         Self {
             timestamp: now.saturating_add_signed(wall_offset_ns),
             timestamp_boot: now,
@@ -183,9 +240,11 @@ impl Alert {
             uid: process.map_or(u32::MAX, |process| process.uid),
             comm: image.map(|image| image.comm.clone()),
             exe: image.map(|image| image.path.clone()),
+            exe_trusted: process.is_some_and(|process| identity::trusted_path(process).is_some()),
             cmdline: image.map(|image| image.command_line.clone()),
+            script: script.map(escape),
             ancestors: process
-                .map(|process| process.ancestors.iter().map(ancestor).collect())
+                .map(|it| it.ancestors.iter().map(|one| ancestor(one, processes)).collect())
                 .unwrap_or_default(),
             container_id: place.container_id,
             cgroup: place.cgroup,
@@ -205,15 +264,26 @@ impl Alert {
             gap_in_window: gap,
             remote_ip: finding.remote.map(|remote| remote.ip().to_string()),
             remote_port: finding.remote.map(|remote| remote.port()),
+            correlated: finding.correlated,
+            figures: finding.figures,
+            repeated: None,
+            withheld: None,
+            counters: None,
+            objects,
             repeat: finding.repeat,
+            tree: None,
         }
     }
 }
 
-fn ancestor(ancestor: &Ancestor) -> AlertAncestor {
+fn ancestor(ancestor: &Ancestor, processes: &ProcessTable) -> AlertAncestor {
+    let image = ancestor.image.as_deref();
+    // It may run another program by now, which is the one that an exception asks for.
+    let trusted = processes.get(ancestor.id).and_then(identity::trusted_path);
     AlertAncestor {
         pid: ancestor.id.tgid,
-        exe: ancestor.image.as_ref().map(|image| image.path.clone()),
+        exe: image.map(|image| image.path.clone()),
+        exe_trusted: trusted.is_some() && trusted == image.map(|image| image.identity.path()),
     }
 }
 
@@ -236,9 +306,16 @@ fn in_words<S: Serializer>(action: &ActionTaken, to: S) -> Result<S::Ok, S::Erro
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use sentinel_ipc::frame::Refusal;
+    use serde_json::Value;
 
     use super::*;
+    use crate::{
+        analysis::Analysis,
+        correlation::{Contribution, Stage},
+    };
 
     #[test]
     fn actions_are_written_as_the_contract_says() {
@@ -255,6 +332,73 @@ mod tests {
         ] {
             assert_eq!(action.to_string(), written);
         }
+    }
+
+    /// An alert that has every field there is.
+    fn whole() -> Alert {
+        let step =
+            AlertStep { timestamp_boot: 1, pid: 2, event: "exec", detail: "started".to_owned() };
+        let contribution = Contribution { name: "read", points: 40 };
+        let correlated = Correlated {
+            stage: Stage::DataSent,
+            score: 100,
+            contributions: vec![contribution],
+            file: "/etc/shadow".to_owned(),
+            bytes_read: 1,
+            bytes_sent: 2,
+            remote: None,
+        };
+        let figures = Figures {
+            syscall: "x".to_owned(),
+            rate: 1.5,
+            mean: 0.0,
+            stddev: 0.0,
+            z: Some(3.0),
+            seconds: Some(3),
+        };
+        Alert {
+            ancestors: vec![AlertAncestor { pid: 1, exe: None, exe_trusted: false }],
+            steps: vec![step],
+            remote_ip: Some("192.0.2.1".to_owned()),
+            remote_port: Some(443),
+            correlated: Some(Box::new(correlated)),
+            figures: Some(Box::new(figures)),
+            repeated: Some(Box::new(Repeated { count: 1, pids: vec![1] })),
+            withheld: Some(Box::default()),
+            counters: Some(Box::default()),
+            ..Analysis::new(false).breaker_tripped(1)
+        }
+    }
+
+    /// All names in `value` or in the schema's `properties`, with those they are in before them.
+    fn names(value: &Value, of_schema: bool, before: &str, all: &mut BTreeSet<String>) {
+        let value = match value {
+            Value::Array(items) => items.first().unwrap_or(&Value::Null),
+            _ if of_schema && value["items"].is_object() => &value["items"],
+            _ => value,
+        };
+        let fields = if of_schema { &value["properties"] } else { value };
+        for (name, field) in fields.as_object().into_iter().flatten() {
+            let name = format!("{before}{name}");
+            names(field, of_schema, &format!("{name}."), all);
+            all.insert(name);
+        }
+    }
+
+    #[test]
+    fn the_schema_has_the_fields_of_an_alert_and_no_others() {
+        let schema = include_str!("../../packaging/schema/alert.schema.json");
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        let (mut described, mut written) = (BTreeSet::new(), BTreeSet::new());
+        names(&schema, true, "", &mut described);
+        names(&serde_json::to_value(whole()).unwrap(), false, "", &mut written);
+        assert!(written.len() > 60, "{written:?}");
+        assert_eq!(described, written);
+        let bare = Analysis::new(false).breaker_tripped(1);
+        let bare = serde_json::to_value(bare).unwrap();
+        let always: BTreeSet<_> = bare.as_object().unwrap().keys().map(String::as_str).collect();
+        let required = schema["required"].as_array().unwrap().iter();
+        assert_eq!(required.map(|name| name.as_str().unwrap()).collect::<BTreeSet<_>>(), always);
     }
 
     #[test]

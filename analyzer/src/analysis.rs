@@ -1,33 +1,46 @@
 //! Everything between typed events and alerts: tables first, then engines.
 
-use sentinel_ipc::frame::KindSet;
+use sentinel_ipc::frame::{KindSet, MAX_FOLLOWED, ProfileCalls, Target};
 
 use crate::{
     alert::{self, Alert, Severity},
+    baseline::{
+        Baseline,
+        observer::{self, Observer},
+        program::Judgement,
+    },
     cgroups::{self, Cgroups},
+    correlation::{self, Correlation, Policy, Stages},
+    destinations::Networks,
     event::{Action, Event, ProcessId},
     lineage::Lineage,
     patterns::{
         self, Exceptions, Finding, Rule, Verdicts,
-        credential_exfil::{self, CredentialExfil},
+        credential_exfil::CredentialExfil,
         fork_bomb::{self, ForkBomb},
         privilege_escalation::{self, PrivilegeEscalation},
         reverse_shell::{self, ReverseShell},
     },
     process_table::{self, ProcessTable},
     program::KnownPrograms,
-    rules::{Active, Engine, RuleSet, engine::Swap},
+    redaction::Redaction,
+    rules::{Active, Engine, RuleSet, engine::Swap, rule::Network},
+    secrets::{self, Secrets},
     sensor_state::SensorState,
+    status::{Events, Period},
 };
 
 /// Not a pattern of processes: Sentinel's own state, told as an alert.
 static BREAKER: Rule = Rule::of("enforcement_breaker", "T1562.001", alert::Engine::Sensor);
 
+/// What the log tells now and then of how much there was; no alarm.
+pub static COUNTERS: Rule = Rule::of("sensor_counters", "", alert::Engine::Sensor);
+
 /// What the tables and engines need to be told for rules that need `rules`, beside fork, exec and
 /// exit.
 pub const fn needs(rules: KindSet) -> KindSet {
     let patterns = reverse_shell::NEEDS
-        .with(credential_exfil::NEEDS)
+        .with(secrets::NEEDS)
         .with(fork_bomb::NEEDS)
         .with(privilege_escalation::NEEDS);
     process_table::NEEDS.with(cgroups::NEEDS).with(patterns).with(rules)
@@ -38,12 +51,39 @@ pub fn embedded_rules() -> Active {
     RuleSet::embedded().map(RuleSet::activate).unwrap_or_default()
 }
 
+/// Which engines look, and by what.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Engines {
+    /// Whether the patterns do, in code and in rules.
+    pub patterns: bool,
+    /// By what the correlation engine does, if it does.
+    pub correlation: Option<Policy>,
+    /// How programs are learned and judged, if they are.
+    pub baseline: Option<Judgement>,
+    /// Networks that are one's own; `None`: the private ranges.
+    pub own_networks: Option<Vec<Network>>,
+}
+
+impl Default for Engines {
+    fn default() -> Self {
+        Self {
+            patterns: true,
+            correlation: Some(Policy::default()),
+            baseline: None,
+            own_networks: None,
+        }
+    }
+}
+
 /// The engines and what they share. Pure: the same events give the same alerts.
 #[derive(Debug, Default)]
 pub struct Analysis {
     processes: ProcessTable,
     cgroups: Cgroups,
     lineage: Lineage,
+    secrets: Secrets,
+    correlation: Option<Correlation>,
+    without_patterns: bool,
     reverse_shell: ReverseShell,
     credential_exfil: CredentialExfil,
     fork_bomb: ForkBomb,
@@ -52,7 +92,9 @@ pub struct Analysis {
     exceptions: Exceptions,
     wall_offset_ns: i64,
     sensor: SensorState,
+    baseline: Option<Observer>,
     notes: Option<Vec<String>>,
+    redaction: Redaction,
 }
 
 impl Analysis {
@@ -62,27 +104,91 @@ impl Analysis {
     }
 
     /// An analysis with these rules, likewise.
-    pub fn with_rules(Active { rules, exceptions }: Active, debug: bool) -> Self {
-        let rules = Engine::new(rules);
-        Self { notes: debug.then(Vec::new), rules, exceptions, ..Self::default() }
+    pub fn with_rules(Active { rules, exceptions, clients }: Active, debug: bool) -> Self {
+        let (rules, mut secrets) = (Engine::new(rules), Secrets::default());
+        secrets.know_clients(clients);
+        Self { notes: debug.then(Vec::new), rules, exceptions, secrets, ..Self::default() }
+    }
+
+    /// The same with these engines; without any word it has the patterns alone.
+    pub fn with_engines(mut self, engines: &Engines) -> Self {
+        self.without_patterns = !engines.patterns;
+        self.correlation = engines.correlation.clone().map(Correlation::new);
+        self.baseline = engines.baseline.map(|judgement| Observer::new(Baseline::new(judgement)));
+        self.secrets.know(Networks::of(engines.own_networks.clone()));
+        self
+    }
+
+    /// Takes out of alerts from now on what this takes for secrets.
+    pub fn redact(&mut self, redaction: Redaction) {
+        self.redaction = redaction;
+    }
+
+    /// What is known to be usual; `None` if nobody looks for it.
+    pub fn baseline(&self) -> Option<&Baseline> {
+        self.baseline.as_ref().map(Observer::engine)
+    }
+
+    /// Likewise, to be told what was learned before.
+    pub fn baseline_mut(&mut self) -> Option<&mut Baseline> {
+        self.baseline.as_mut().map(Observer::engine_mut)
+    }
+
+    /// Takes a part of the calls that were counted.
+    pub fn count(&mut self, profiles: &[ProfileCalls]) {
+        if let Some(baseline) = &mut self.baseline {
+            baseline.count(profiles);
+        }
+    }
+
+    /// All calls that were counted from `since` to `until` have come (CLOCK_BOOTTIME, ns).
+    pub fn end_second(&mut self, since: u64, until: u64, alerts: &mut Vec<Alert>) {
+        let mut verdicts = self.verdicts();
+        if let Some(baseline) = &mut self.baseline {
+            baseline.end_second(until.saturating_sub(since), &self.processes, &mut verdicts);
+        }
+        self.conclude(verdicts, until, alerts);
     }
 
     /// The same rules, and nothing seen yet.
     pub fn begun_anew(mut self) -> Self {
         self.rules.restart();
         let notes = self.notes.map(|_| Vec::new());
-        Self { rules: self.rules, exceptions: self.exceptions, notes, ..Self::default() }
+        let correlation = self.correlation.as_ref().map(Correlation::begun_anew);
+        let (rules, exceptions, baseline) = (self.rules, self.exceptions, self.baseline);
+        let (without_patterns, secrets) = (self.without_patterns, self.secrets.begun_anew());
+        Self {
+            rules,
+            exceptions,
+            notes,
+            correlation,
+            baseline,
+            without_patterns,
+            secrets,
+            ..Self::default()
+        }
     }
 
     /// Looks for these rules from now on; what is under way of unchanged ones goes on.
-    pub fn swap_rules(&mut self, Active { rules, exceptions }: Active) -> Swap {
+    pub fn swap_rules(&mut self, Active { rules, exceptions, clients }: Active) -> Swap {
         self.exceptions = exceptions;
-        self.rules.swap(rules)
+        let has_other_clients = self.secrets.know_clients(clients);
+        Swap { has_other_clients, ..self.rules.swap(rules) }
     }
 
     /// What the sensor must be asked for, beside fork, exec and exit.
     pub fn needs(&self) -> KindSet {
-        needs(self.rules.needs())
+        let baseline = self.baseline.as_ref().map_or(KindSet::default(), |_| observer::NEEDS);
+        if self.without_patterns {
+            let tables = process_table::NEEDS.with(cgroups::NEEDS).with(secrets::NEEDS);
+            return tables.with(baseline);
+        }
+        needs(self.rules.needs().with(baseline))
+    }
+
+    /// What the correlation engine has seen so far; `None` if it is off.
+    pub fn stages(&self) -> Option<Stages> {
+        self.correlation.as_ref().map(Correlation::stages)
     }
 
     /// Learns which shells and interpreters this host has.
@@ -92,9 +198,20 @@ impl Analysis {
 
     /// Names of what it looks for.
     pub fn rule_names(&self) -> Vec<String> {
+        let looks = |name: &str| {
+            if correlation::RULE.name == name {
+                self.correlation.is_some()
+            } else if observer::NEW.name == name || observer::MORE.name == name {
+                self.baseline.is_some()
+            } else {
+                !self.without_patterns
+            }
+        };
         let in_code = patterns::BUILT_IN.iter().map(|one| one.name);
-        let in_code = in_code.filter(|name| !self.exceptions.has_off(name)).map(str::to_owned);
-        in_code.chain(self.rules.rules().iter().map(|one| one.rule.name.clone())).collect()
+        let in_code = in_code.filter(|name| looks(name) && !self.exceptions.has_off(name));
+        let of_files = self.rules.rules().iter().filter(|_| !self.without_patterns);
+        let of_files = of_files.map(|one| one.rule.name.clone());
+        in_code.map(str::to_owned).chain(of_files).collect()
     }
 
     /// How many sequences of rules are under way, and how many had to make room for others so far.
@@ -135,6 +252,18 @@ impl Analysis {
         self.processes.settle(begun);
     }
 
+    /// Processes that data of a secret can have come to since this was asked last, of which the sensor does
+    /// not know; at most [`MAX_FOLLOWED`] at a time.
+    pub fn take_carriers(&mut self) -> Vec<Target> {
+        let fresh = self.lineage.take_fresh(MAX_FOLLOWED);
+        let has_secret = |id: &ProcessId| {
+            let mut carried = self.lineage.carried(*id).iter();
+            carried.any(|one| self.secrets.get(one.source).is_some())
+        };
+        let target = |id: ProcessId| Target { tgid: id.tgid, start_time: id.start_time };
+        fresh.into_iter().filter(has_secret).map(target).collect()
+    }
+
     /// How many processes were met without their fork since the last call.
     pub fn take_strangers(&mut self) -> usize {
         self.processes.take_strangers()
@@ -146,15 +275,25 @@ impl Analysis {
             return self.sensor.canary();
         }
         self.cgroups.apply(event);
+        if let Some(baseline) = &mut self.baseline {
+            baseline.observe(event, &self.processes);
+        }
         self.processes.apply(event);
         let mut verdicts = self.verdicts();
         self.lineage.observe(event, &self.processes);
-        self.reverse_shell.observe(event, &self.processes, &mut verdicts);
-        self.credential_exfil.observe(event, &self.processes, &mut self.lineage, &mut verdicts);
-        self.fork_bomb.observe(event, &self.processes, &mut verdicts);
-        self.privilege_escalation.observe(event, &self.processes, &mut verdicts);
-        let (processes, cgroups) = (&self.processes, &self.cgroups);
-        self.rules.observe(event, processes, cgroups, &mut self.lineage, &mut verdicts);
+        let seen = self.secrets.observe(event, &self.processes, &mut self.lineage);
+        let (processes, cgroups, secrets) = (&self.processes, &self.cgroups, &self.secrets);
+        if !self.without_patterns {
+            let lineage = &mut self.lineage;
+            self.reverse_shell.observe(event, processes, &mut verdicts);
+            self.credential_exfil.observe(event, &seen, secrets, processes, lineage, &mut verdicts);
+            self.fork_bomb.observe(event, processes, &mut verdicts);
+            self.privilege_escalation.observe(event, processes, &mut verdicts);
+            self.rules.observe(event, processes, cgroups, lineage, &mut verdicts);
+        }
+        if let Some(correlation) = &mut self.correlation {
+            correlation.observe(event, &seen, secrets, processes, &self.lineage, &mut verdicts);
+        }
         self.conclude(verdicts, event.timestamp, alerts);
         if matches!(event.action, Action::Exit) {
             self.processes.forget(event.process);
@@ -165,8 +304,12 @@ impl Analysis {
     pub fn time(&mut self, now: u64, alerts: &mut Vec<Alert>) {
         let mut verdicts = self.verdicts();
         self.lineage.time(now, &self.processes);
+        self.secrets.time(now, &self.processes);
         self.reverse_shell.time(now, &self.processes, &mut verdicts);
-        self.credential_exfil.time(now, &self.processes);
+        self.credential_exfil.time(&self.secrets);
+        if let Some(correlation) = &mut self.correlation {
+            correlation.time(&self.secrets);
+        }
         self.fork_bomb.time(&self.processes);
         self.privilege_escalation.time(&self.processes);
         self.rules.time(now, &self.processes, &mut verdicts);
@@ -176,29 +319,40 @@ impl Analysis {
     /// An alert that the enforcer has spent its budget; `now` is CLOCK_BOOTTIME in ns. It is about no
     /// process: its pid is 0.
     pub fn breaker_tripped(&self, now: u64) -> Alert {
-        let finding = Finding {
-            rule: BREAKER.clone(),
-            severity: Severity::Critical,
-            process: ProcessId { tgid: 0, start_time: 0 },
-            message: "the enforcer has spent its kills for a minute and kills no more until it is \
-                      started again: look at the alerts before, then start it again"
-                .to_owned(),
-            steps: Vec::new(),
-            remote: None,
-            repeat: false,
-        };
-        self.alert(finding, now, 0)
+        let nobody = ProcessId { tgid: 0, start_time: 0 };
+        let message = "the enforcer has spent its kills for a minute and kills no more until somebody \
+                       looks at the alerts before and says `sentinel enforce on`";
+        self.alert(BREAKER.finding(Severity::Critical, nobody, message.to_owned()), now, 0)
+    }
+
+    /// A line on what became of events and alerts until `now` (CLOCK_BOOTTIME, ns); about no process.
+    pub fn counted(&self, now: u64, period: Period) -> Alert {
+        let nobody = ProcessId { tgid: 0, start_time: 0 };
+        let Events { processed, execs, dropped, .. } = period.events;
+        let seconds = period.period / 1_000_000_000;
+        let message = format!(
+            "in {seconds} s {processed} events, {execs} programs started, {dropped} events lost"
+        );
+        let line = COUNTERS.finding(Severity::Debug, nobody, message);
+        Alert { counters: Some(Box::new(period)), ..self.alert(line, now, 0) }
     }
 
     fn alert(&self, finding: Finding, now: u64, gap: u64) -> Alert {
         let place = self.processes.get(finding.process).map(|process| process.cgroup_id);
         let place = place.and_then(|id| self.cgroups.place(id)).cloned().unwrap_or_default();
-        Alert::new(finding, now, self.wall_offset_ns, gap, &self.processes, place)
+        let alert = Alert::new(finding, now, self.wall_offset_ns, gap, &self.processes, place);
+        self.redaction.alert(alert)
     }
 
     /// Takes the notes that were kept since the last call.
     pub fn take_notes(&mut self) -> Vec<String> {
-        self.notes.as_mut().map(std::mem::take).unwrap_or_default()
+        let notes = self.notes.as_mut().map(std::mem::take).unwrap_or_default();
+        notes.into_iter().map(|note| self.without_secrets(note)).collect()
+    }
+
+    /// `text` without what alerts do not tell either.
+    pub fn without_secrets(&self, text: String) -> String {
+        self.redaction.text(text)
     }
 
     /// How many processes are known to live.
@@ -217,7 +371,10 @@ impl Analysis {
             }
             let start = finding.steps.first().map_or(now, |step| step.timestamp);
             let gap = self.sensor.lost_since(start);
-            alerts.push(self.alert(finding, now, gap));
+            let is_bomb = finding.rule.name == fork_bomb::RULE.name;
+            let root = if is_bomb { self.fork_bomb.founder(finding.process) } else { None };
+            let tree = root.map(|ProcessId { tgid, start_time }| Target { tgid, start_time });
+            alerts.push(Alert { tree, ..self.alert(finding, now, gap) });
         }
         if let (Some(all), Some(new)) = (&mut self.notes, verdicts.notes) {
             all.extend(new);

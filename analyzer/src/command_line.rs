@@ -5,12 +5,19 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sentinel_ipc::administration::Ask;
 
-use crate::{configuration::Settings, rules::Choice};
+use self::help::{
+    CHECK_HELP, CHECK_RULES_HELP, ENFORCE_HELP, EXAMPLES, EXPLAIN_HELP, LIST_HELP, OVERVIEW,
+    RECORD_EXAMPLES, RELOAD_HELP, REPLAY_EXAMPLES, RULES_HELP, SHADOW_REPORT_HELP, STATUS_HELP,
+    TEST_HELP,
+};
+use crate::{configuration::Settings, redaction::Pattern, rules::Choice};
+
+mod help;
 
 /// Detects attacks on this host from what the kernel sees.
 #[derive(Debug, Parser)]
 #[command(name = "sentinel", version, propagate_version = true)]
-#[command(about = "Detects attacks on this host from what the kernel sees")]
+#[command(about = "Detects attacks on this host from what the kernel sees", after_help = OVERVIEW)]
 pub struct CommandLine {
     /// What to do.
     #[command(subcommand)]
@@ -22,7 +29,7 @@ pub struct CommandLine {
 pub enum Command {
     /// Start sensor and engines in the foreground, for a trial.
     #[command(after_help = EXAMPLES)]
-    Run(RunArguments),
+    Run(Box<RunArguments>),
     /// Write what the sensor sees to a file, while detecting as `run` does.
     #[command(after_help = RECORD_EXAMPLES)]
     Record(RecordArguments),
@@ -30,7 +37,11 @@ pub enum Command {
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArguments),
     /// Show what the running Sentinel sees and does.
+    #[command(after_help = STATUS_HELP)]
     Status(StatusArguments),
+    /// Tell what enforcement would have done, from the logs of a time in shadow mode.
+    #[command(after_help = SHADOW_REPORT_HELP)]
+    ShadowReport(ShadowReportArguments),
     /// Show, check and test the rules that are looked for.
     Rules(RulesArguments),
     /// Look after the services' configuration.
@@ -45,7 +56,7 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Check the files of all three services, without touching the services.
-    #[command(after_help = CHECK_EXIT_STATUS)]
+    #[command(after_help = CHECK_HELP)]
     Check(CheckArguments),
 }
 
@@ -71,15 +82,20 @@ pub struct RulesArguments {
 #[derive(Debug, Subcommand)]
 pub enum RulesCommand {
     /// Name all rules, and say which are on.
+    #[command(after_help = LIST_HELP)]
     List,
     /// Check files of rules; without a file, those of the rules' directory. What is wrong is told with
     /// file, line and column.
+    #[command(after_help = CHECK_RULES_HELP)]
     Check(RuleFiles),
     /// Tell in words what a rule means, asks for and costs.
+    #[command(after_help = EXPLAIN_HELP)]
     Explain(RuleName),
     /// Run the tests that stand beside rules; without a file, of all rules.
+    #[command(after_help = TEST_HELP)]
     Test(RuleFiles),
     /// Have the running Sentinel read its rules and configuration again.
+    #[command(after_help = RELOAD_HELP)]
     Reload,
 }
 
@@ -101,6 +117,16 @@ pub struct RuleArguments {
 }
 
 impl RuleArguments {
+    /// What is said here, as settings.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            rules: self.rules.clone(),
+            enable_rules: self.enable_rules.clone(),
+            disable_rules: self.disable_rules.clone(),
+            ..Settings::default()
+        }
+    }
+
     /// What is said here, and nothing else.
     pub fn choice(&self) -> Choice {
         Choice {
@@ -140,52 +166,6 @@ pub struct CheckArguments {
     pub directory: PathBuf,
 }
 
-const CHECK_EXIT_STATUS: &str = "\
-Exit status: 0 when all files are sound, 1 when one is not, 2 when an option is wrong.";
-
-const RULES_HELP: &str = "\
-Examples:
-  sentinel rules list
-  sentinel rules check /etc/sentinel/rules.d/mine.toml
-  sentinel rules test mine.toml
-  sudo sentinel rules reload
-
-`reload` refuses a set with one mistake whole, says which, and leaves the old rules in force.
-
-Exit status: 0 when all is as it should be, 1 when not, 2 when an option is wrong.";
-
-const RECORD_EXAMPLES: &str = "\
-Examples:
-  sudo sentinel record -o attack.cap --duration=60
-  sudo sentinel record -o build.cap --attach-pid=$$
-
-A capture holds command lines, paths and addresses: keep it as you keep logs.";
-
-const REPLAY_EXAMPLES: &str = "\
-Examples:
-  sentinel replay attack.cap
-  sentinel replay attack.cap --alerts=alerts.json
-
-Exit status: 0 when all was replayed, 1 when a file is damaged or none (what came before that was
-used), 2 when an option is wrong.";
-
-const ENFORCE_HELP: &str = "\
-`off` takes effect at once, also on kills that were asked for and wait, and survives restarts of the
-service. `on` does not go beyond what the enforcer's configuration allows.
-
-Exit status: 0 when it was done, 1 when it cannot be done, 2 when an argument is wrong.";
-
-const EXAMPLES: &str = "\
-Examples:
-  sudo sentinel run --duration=60
-  sudo sentinel run --scope-cgroup=/sys/fs/cgroup/system.slice --grimoire-log=alerts.json
-  sudo sentinel run --attach-pid=$$ --grimoire-debug
-  sudo sentinel run --scope-cgroup=/sys/fs/cgroup/user.slice --grimoire-enforce
-  sudo sentinel run --enable-syslog --enable-json-log
-
-Exit status: 0 when it ended as asked, 1 when it cannot run or the sensor was lost, 2 when an option
-is wrong.";
-
 /// What to watch, and how long.
 #[derive(Debug, Clone, Args)]
 pub struct WatchArguments {
@@ -205,6 +185,32 @@ pub struct WatchArguments {
     /// Watch only processes in the subtree of this cgroup v2 directory
     #[arg(long, value_name = "PATH")]
     pub scope_cgroup: Option<PathBuf>,
+
+    /// More names of sensitive files, or exceptions, one a line: `/path`, `/directory/`, `name`,
+    /// `directory/name`, `*.suffix`; `!` before it for what is not sensitive
+    #[arg(long, value_name = "FILE")]
+    pub sensitive_paths: Option<PathBuf>,
+}
+
+/// Options of `sentinel shadow-report`.
+#[derive(Debug, Args)]
+pub struct ShadowReportArguments {
+    /// Logs of alerts, in order of time; - is standard input
+    #[arg(required = true, value_name = "ALERTS")]
+    pub files: Vec<PathBuf>,
+
+    /// Only the proposed exceptions, to be put into a file of rules
+    #[arg(long)]
+    pub toml: bool,
+
+    /// The configuration that says which rules are on [default: /etc/sentinel/analyzer.toml, if it is
+    /// there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Which rules hold now.
+    #[command(flatten)]
+    pub rules: RuleArguments,
 }
 
 /// Options of `sentinel record`.
@@ -273,6 +279,10 @@ pub struct ReplayArguments {
     #[arg(long, value_name = "PATH")]
     pub alerts: Option<PathBuf>,
 
+    /// Take out of alerts what stands for {} in this too, as `sentinel run` does
+    #[arg(long, value_name = "PATTERN")]
+    pub redact: Vec<Pattern>,
+
     /// Tell on standard error how rules get on
     #[arg(long)]
     pub grimoire_debug: bool,
@@ -330,72 +340,4 @@ impl RunArguments {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    fn run(arguments: &[&str]) -> Result<RunArguments, clap::Error> {
-        let words = ["sentinel", "run"].iter().chain(arguments);
-        CommandLine::try_parse_from(words).map(|line| match line.command {
-            Command::Run(run) => run,
-            other => panic!("{other:?}"),
-        })
-    }
-
-    #[test]
-    fn the_definition_is_sound() {
-        CommandLine::command().debug_assert();
-    }
-
-    #[test]
-    fn values_stand_behind_a_space_or_an_equals_sign() {
-        assert_eq!(run(&["--duration=60"]).unwrap().watch.duration, Some(60));
-        assert_eq!(run(&["--duration", "60"]).unwrap().watch.duration, Some(60));
-    }
-
-    #[test]
-    fn a_switch_is_on_or_what_is_said() {
-        let engines = |arguments: &[&str]| run(arguments).unwrap().engines;
-        assert_eq!(engines(&[]).grimoire_enforce, None);
-        assert_eq!(engines(&["--grimoire-enforce"]).grimoire_enforce, Some(true));
-        assert_eq!(engines(&["--grimoire-enforce=false"]).grimoire_enforce, Some(false));
-    }
-
-    #[test]
-    fn enforce_takes_one_of_three_words() {
-        let enforce = |word| CommandLine::try_parse_from(["sentinel", "enforce", word]);
-        for (word, ask) in [("on", Ask::On), ("off", Ask::Off), ("status", Ask::Status)] {
-            let Command::Enforce(arguments) = enforce(word).unwrap().command else { panic!() };
-            assert_eq!(arguments.ask(), ask);
-        }
-        assert_eq!(enforce("of").unwrap_err().exit_code(), 2);
-        assert_eq!(
-            CommandLine::try_parse_from(["sentinel", "enforce"]).unwrap_err().exit_code(),
-            2
-        );
-    }
-
-    #[test]
-    fn what_is_wrong_is_refused_with_its_name() {
-        for (bad, named) in [
-            (&["--duration=0"][..], "--duration"),
-            (&["--duration=soon"], "soon"),
-            (&["--attach-pid=-1"], "-1"),
-            (&["--attach-pid=99999999"], "--attach-pid"),
-            (&["--attach-pid=1", "--scope-cgroup=/x"], "--scope-cgroup"),
-            (&["--durations=1"], "--duration"),
-            (&["--json-log-path=/x"], "--enable-json-log"),
-            (&["--syslog=unix:/x"], "--enable-syslog"),
-            (&["--enable-syslog", "--syslog=udp:host:514"], "not there yet"),
-            (&["--enable-syslog", "--syslog=tcp:host:514"], "not there yet"),
-            (&["--enable-syslog", "--syslog=unix:log"], "begin with /"),
-            (&["--enable-syslog", "--syslog=/dev/log"], "unix:PATH"),
-            (&["--enable-syslog=maybe"], "maybe"),
-        ] {
-            let error = run(bad).unwrap_err();
-            assert_eq!(error.exit_code(), 2);
-            assert!(error.to_string().contains(named), "{bad:?}: {error}");
-        }
-    }
-}
+mod tests;

@@ -32,7 +32,7 @@ use crate::status::Status;
 /// Where a running analyzer listens.
 pub const SOCKET: &str = "/run/sentinel/control.sock";
 /// Raised whenever a message changes; a question of another version gets no answer.
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 /// Who may ask, beside root.
 const ADMINISTRATORS: &str = "sentinel-admin";
 /// Connections at one time; the oldest makes room for a new one.
@@ -279,6 +279,9 @@ mod tests {
             parts: Vec::new(),
             is_watching: true,
             last_alerts: Vec::new(),
+            correlation: None,
+            baseline: None,
+            syslog: None,
             sequences: crate::status::Sequences::default(),
         }
     }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, rc::Rc};
 pub use object::{Objects, OpenObject};
 
 use crate::{
-    event::{Action, Descriptor, DescriptorCall, Event, Exec, ProcessId},
+    event::{Access, Action, Descriptor, DescriptorCall, Event, Exec, File, FileCall, ProcessId},
     step::{Deed, Step},
 };
 
@@ -28,6 +28,8 @@ pub struct Slot {
     /// When it was last told that it is there; CLOCK_BOOTTIME, ns.
     confirmed: u64,
     close_on_exec: bool,
+    /// What it is open for, where that was told.
+    pub access: Option<Access>,
 }
 
 /// A process's descriptors, as far as events told. A copy shares its slots until one of the two
@@ -137,6 +139,7 @@ impl DescriptorTable {
     pub fn apply(&mut self, event: &Event) {
         match &event.action {
             Action::Descriptor { .. } => self.apply_call(event),
+            Action::File(file) if event.errno().is_none() => self.apply_open(event, file),
             Action::SetCloseOnExec { number, close_on_exec } => {
                 if let Some(slot) = self.change().by_number.get_mut(number) {
                     slot.close_on_exec = *close_on_exec;
@@ -155,6 +158,18 @@ impl DescriptorTable {
             }
             _ => {}
         }
+    }
+
+    /// Follows the opening of a file, if it was told with its number.
+    fn apply_open(&mut self, event: &Event, file: &File) {
+        let opens = matches!(file.call, FileCall::Open | FileCall::Held | FileCall::Memfd { .. });
+        let (true, Some(number), Some(object)) = (opens, file.number, file.object) else { return };
+        let object = self.slots.objects.of_file(object, file.path.as_ref());
+        let access = Some(Access { reads: file.reads(), writes: file.writes() });
+        let close_on_exec = file.close_on_exec;
+        let (placed, confirmed) = (event.timestamp, event.timestamp);
+        let slot = Slot { object, arrived: None, placed, confirmed, close_on_exec, access };
+        self.change().insert(number, slot);
     }
 
     fn apply_call(&mut self, event: &Event) {
@@ -186,8 +201,12 @@ impl DescriptorTable {
                 (None, None, Some(number))
             }
         };
-        let known = from.and_then(|from| self.get(from)).map(|slot| &slot.object);
-        let object = match known.filter(|known| known.id == descriptor.object.id) {
+        let source = from.and_then(|from| self.get(from));
+        let known = source.map(|slot| &slot.object);
+        let is_same = |known: &&Rc<OpenObject>| known.id == descriptor.object.id;
+        let access = source.filter(|slot| is_same(&&slot.object)).and_then(|slot| slot.access);
+        let access = event.access.or(access);
+        let object = match known.filter(is_same) {
             Some(known) => Rc::clone(known),
             None => self.slots.objects.of_call(*call, descriptor, made),
         };
@@ -210,7 +229,8 @@ impl DescriptorTable {
         }
         let close_on_exec = *close_on_exec;
         let (placed, confirmed) = (event.timestamp, event.timestamp);
-        self.change().insert(number, Slot { object, arrived, placed, confirmed, close_on_exec });
+        let slot = Slot { object, arrived, placed, confirmed, close_on_exec, access };
+        self.change().insert(number, slot);
     }
 
     /// Follows a call on an object of which no number is told.
@@ -271,6 +291,9 @@ impl DescriptorTable {
         let deed = Deed::FoundRunning(number);
         let step = Step { timestamp: event.timestamp, process: event.process, deed };
         self.place(number, found, close_on_exec, step);
+        if let Some(slot) = self.change().by_number.get_mut(&number) {
+            slot.access = event.access;
+        }
         if let (Some(slot), Some(peer)) = (self.get(number), peer) {
             slot.object.set_peer(peer);
         }
@@ -291,7 +314,8 @@ impl DescriptorTable {
             .find(|known| known.id == found.object.id)
             .map_or_else(|| self.slots.objects.known_or_new(found), Rc::clone);
         let (placed, confirmed, arrived) = (timestamp, timestamp, Some(arrived));
-        self.change().insert(number, Slot { object, arrived, placed, confirmed, close_on_exec });
+        let slot = Slot { object, arrived, placed, confirmed, close_on_exec, access: None };
+        self.change().insert(number, slot);
     }
 
     /// A whole snapshot has been followed that was begun at `begun` (CLOCK_BOOTTIME, ns): pipes and

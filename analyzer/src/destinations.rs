@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::rules::rule::Network;
+
 /// How far away an address is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Distance {
@@ -11,6 +13,28 @@ pub enum Distance {
     Private,
     /// Anywhere else.
     External,
+}
+
+/// Which networks are one's own.
+#[derive(Debug, Default, Clone)]
+pub struct Networks(Option<Vec<Network>>);
+
+impl Networks {
+    /// These and no others; `None`: those that [`Distance::Private`] names. This host stays this host.
+    pub fn of(own: Option<Vec<Network>>) -> Self {
+        Self(own)
+    }
+
+    /// How far away `address` is.
+    pub fn distance(&self, address: IpAddr) -> Distance {
+        let address = address.to_canonical();
+        match (Distance::of(address), &self.0) {
+            (distance, None) => distance,
+            (Distance::Host, Some(_)) => Distance::Host,
+            (_, Some(own)) if own.iter().any(|network| network.has(address)) => Distance::Private,
+            (_, Some(_)) => Distance::External,
+        }
+    }
 }
 
 impl Distance {
@@ -54,6 +78,24 @@ fn of_v6(address: Ipv6Addr) -> Distance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn operators_say_which_networks_are_their_own() {
+        let own = vec!["203.0.113.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+        let networks = Networks::of(Some(own));
+        for (address, distance) in [
+            ("203.0.113.9", Distance::Private),
+            ("::ffff:203.0.113.9", Distance::Private),
+            ("2001:db8::7", Distance::Private),
+            ("203.0.114.9", Distance::External),
+            ("10.0.0.1", Distance::External),
+            ("127.0.0.1", Distance::Host),
+        ] {
+            assert_eq!(networks.distance(address.parse().unwrap()), distance, "{address}");
+        }
+        let networks = Networks::default();
+        assert_eq!(networks.distance("10.0.0.1".parse().unwrap()), Distance::Private);
+    }
 
     #[test]
     fn addresses_are_as_far_as_their_ranges_say() {

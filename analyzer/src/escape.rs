@@ -1,21 +1,31 @@
 //! Attacker-chosen bytes as text that is safe on a terminal and in a log, and unambiguous.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 /// Printable text stays; control and invisible formatting characters, invalid UTF-8 and the
 /// backslash itself are written as escapes.
 pub fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
+    push_escaped(&mut text, bytes);
+    text
+}
+
+fn push_escaped(text: &mut String, bytes: &[u8]) {
+    // Nearly all there is.
+    if let Ok(plain) = std::str::from_utf8(bytes)
+        && bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\')
+    {
+        return text.push_str(plain);
+    }
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
-            push(&mut text, character);
+            push(text, character);
         }
         for byte in chunk.invalid() {
             // Writing to a String cannot fail.
             let _written = write!(text, "\\x{byte:02x}");
         }
     }
-    text
 }
 
 fn push(text: &mut String, character: char) {
@@ -31,13 +41,27 @@ fn push(text: &mut String, character: char) {
     }
 }
 
-/// Characters that change how others are shown, or show nothing (Unicode categories Cf, Zl, Zp).
-fn is_invisible(character: char) -> bool {
+/// Characters that change how others are shown, or show nothing: Unicode's categories Cf, Zl, Zp and Zs but
+/// for the space, fillers, variation selectors, and what is for private use.
+pub fn is_invisible(character: char) -> bool {
     matches!(
         u32::from(character),
-        0xad | 0x061c | 0x180e | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff
-            | 0xfff9..=0xfffb | 0xe0000..=0xe007f
+        0xa0 | 0xad | 0x034f | 0x0600..=0x0605 | 0x061c | 0x06dd | 0x070f | 0x0890..=0x0891 | 0x08e2
+            | 0x115f..=0x1160 | 0x1680 | 0x17b4..=0x17b5 | 0x180b..=0x180f | 0x2000..=0x200f
+            | 0x2028..=0x202f | 0x205f..=0x206f | 0x2800 | 0x3000 | 0x3164 | 0xe000..=0xf8ff
+            | 0xfe00..=0xfe0f | 0xfeff | 0xffa0 | 0xfff0..=0xffff | 0x110bd | 0x110cd
+            | 0x13430..=0x1343f | 0x1bca0..=0x1bca3 | 0x1d173..=0x1d17a | 0xe0000..=0x10_ffff
     )
+}
+
+/// `text`, which should have been escaped, and in which whatever steers a terminal or hides something is
+/// replaced if it was not.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    let is_bad = |character: char| character.is_control() || is_invisible(character);
+    match text.contains(is_bad) {
+        true => text.replace(is_bad, "?").into(),
+        false => text.into(),
+    }
 }
 
 /// An argument vector on one line; an argument that a shell would not take as it is stands in
@@ -48,17 +72,24 @@ pub fn command_line(arguments: &[Vec<u8>]) -> String {
         if !line.is_empty() {
             line.push(' ');
         }
-        let text = escape(argument);
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
-        if !text.is_empty() && text.bytes().all(plain) {
-            line.push_str(&text);
+        if !argument.is_empty() && argument.iter().all(is_plain) {
+            push_escaped(&mut line, argument);
         } else {
             line.push('\'');
-            line.push_str(&text.replace('\'', "'\\''"));
+            line.push_str(&escape(argument).replace('\'', "'\\''"));
             line.push('\'');
         }
     }
     line
+}
+
+/// Whether a shell takes it as it is.
+fn is_plain(byte: &u8) -> bool {
+    matches!(
+        byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
+            | b'_' | b'@' | b'%' | b'+' | b'=' | b':' | b',' | b'.' | b'/' | b'-'
+    )
 }
 
 #[cfg(test)]

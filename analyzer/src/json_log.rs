@@ -4,7 +4,10 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io::{self, Write},
-    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{FileExt as _, MetadataExt},
+    },
     path::{Component, Path, PathBuf},
 };
 
@@ -12,9 +15,14 @@ use nix::{
     errno::Errno,
     fcntl::{FallocateFlags, OFlag, fallocate, open, openat},
     sys::stat::{Mode, mkdirat},
+    unistd::geteuid,
 };
 
-use crate::alert::Alert;
+use sentinel_ipc::confinement::account;
+use serde::Serialize as _;
+use serde_json::ser::Formatter;
+
+use crate::{alert::Alert, escape::is_invisible};
 
 /// How a log's file is opened. A fifo is not waited for.
 const FILE_FLAGS: OFlag = OFlag::O_WRONLY
@@ -32,13 +40,20 @@ pub struct JsonLog {
     /// Where it is opened anew, and its name there; `None` if that is not wanted.
     place: Option<(File, OsString)>,
     line: Vec<u8>,
+    /// Who may own it.
+    owners: [u32; 3],
     /// The last line may not be whole.
     torn: bool,
+    /// Whether each line waits for the disk.
+    synced: bool,
+    /// Lines that are not in it.
+    failures: u64,
 }
 
 impl JsonLog {
     /// Opens `path` to append to it, and creates it (0640) and its directories (0750) where they
-    /// are missing. No component may be a symbolic link, and the file must be a regular one.
+    /// are missing. No component may be a symbolic link, and the file must be a regular one of root's or one's own,
+    /// with no other name.
     ///
     /// # Errors
     /// A sentence with the path and what to do.
@@ -52,10 +67,26 @@ impl JsonLog {
     /// # Errors
     /// A sentence with the path and what to do.
     pub fn open_to_rotate(path: &Path) -> Result<Self, String> {
-        let (directory, name) = walk(path).map_err(|errno| refused(path, errno))?;
-        let file = open_file(path, &directory, &name)?;
+        let (directory, name) = walk(path, |_| Ok(())).map_err(|errno| refused(path, errno))?;
+        let owners = owners();
+        let file = open_file(path, &directory, &name, owners)?;
+        let torn = ends_within_a_line(&directory, &name, &file);
         let place = Some((directory, name));
-        Ok(Self { path: path.to_owned(), file, place, line: Vec::new(), torn: false })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            place,
+            line: Vec::new(),
+            owners,
+            torn,
+            synced: false,
+            failures: 0,
+        })
+    }
+
+    /// The same, each of whose lines is on the disk when it is written, if `synced`.
+    pub fn synced(self, synced: bool) -> Self {
+        Self { synced, ..self }
     }
 
     /// Opens the file of its name anew, and creates it where it is missing: the one that was open has
@@ -72,7 +103,7 @@ impl JsonLog {
                 self.path.display()
             ));
         }
-        let file = open_file(&self.path, directory, name)
+        let file = open_file(&self.path, directory, name, self.owners)
             .map_err(|why| format!("{why} (the old file stays in use)"))?;
         // What was torn is in the other file, unless this one is the same.
         self.torn &= file.metadata().is_ok_and(|metadata| metadata.len() > 0);
@@ -90,22 +121,39 @@ impl JsonLog {
         &self.path
     }
 
+    /// Whether its last line may not be whole.
+    pub fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    /// How many lines it did not take.
+    pub fn failures(&self) -> u64 {
+        self.failures
+    }
+
     /// Appends one line. Room for it is taken first, so that a full disk refuses it whole.
     ///
     /// # Errors
     /// When the alert is not in the file.
     pub fn write(&mut self, alert: &Alert) -> io::Result<()> {
+        let written = self.append(alert);
+        self.failures += u64::from(written.is_err());
+        written
+    }
+
+    fn append(&mut self, alert: &Alert) -> io::Result<()> {
         self.line.clear();
         if self.torn {
             self.line.push(b'\n');
         }
-        serde_json::to_writer(&mut self.line, alert)?;
+        serialize(alert, &mut self.line)?;
         self.line.push(b'\n');
         self.take_room()?;
         let written = self.file.write_all(&self.line);
         // Where room cannot be taken, half a line may be there: the next one begins on its own.
         self.torn = written.is_err();
-        written
+        written?;
+        if self.synced { self.file.sync_data() } else { Ok(()) }
     }
 
     fn take_room(&self) -> io::Result<()> {
@@ -120,6 +168,38 @@ impl JsonLog {
     }
 }
 
+/// Adds an alert to `line` as JSON in which nothing steers a terminal or hides something, also what nobody
+/// has escaped: C1 controls, text that runs backwards and the like are written as `\u…`.
+fn serialize(alert: &Alert, line: &mut Vec<u8>) -> serde_json::Result<()> {
+    alert.serialize(&mut serde_json::Serializer::with_formatter(line, Harmless))
+}
+
+/// JSON on one line.
+struct Harmless;
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: Write + ?Sized>(
+        &mut self,
+        to: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let is_bad = |character: char| character.is_control() || is_invisible(character);
+        for part in fragment.split_inclusive(is_bad) {
+            match part.char_indices().next_back().filter(|(_, last)| is_bad(*last)) {
+                None => to.write_all(part.as_bytes())?,
+                Some((start, last)) => {
+                    to.write_all(part.as_bytes().get(..start).unwrap_or_default())?;
+                    let mut units = [0; 2];
+                    for unit in last.encode_utf16(&mut units) {
+                        write!(to, "\\u{unit:04x}")?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 fn refused(path: &Path, errno: Errno) -> String {
     let hint = match errno {
         Errno::ELOOP | Errno::ENOTDIR => "no part of it may be a symbolic link or file",
@@ -128,17 +208,53 @@ fn refused(path: &Path, errno: Errno) -> String {
     format!("cannot write to {}: {}; {hint}", path.display(), errno.desc())
 }
 
+/// Whose logs are written to: root's, one's own, and those of the user that one becomes. Asked before the sandbox
+/// closes, which answers no more.
+fn owners() -> [u32; 3] {
+    let own = geteuid().as_raw();
+    [0, own, account("sentinel").map_or(own, |account| account.uid.as_raw())]
+}
+
 /// Opens `name` in `directory`; `path` is what it is called in errors.
-fn open_file(path: &Path, directory: &File, name: &OsStr) -> Result<File, String> {
+fn open_file(
+    path: &Path,
+    directory: &File,
+    name: &OsStr,
+    owners: [u32; 3],
+) -> Result<File, String> {
     let mode = Mode::from_bits_truncate(0o640);
     let file = openat(directory, name, FILE_FLAGS, mode).map_err(|errno| refused(path, errno))?;
     let file = File::from(file);
-    let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
-    if is_file {
-        Ok(file)
-    } else {
-        Err(format!("cannot write to {}: it is not a regular file", path.display()))
-    }
+    let why = match file.metadata() {
+        Ok(found) if !found.is_file() => "it is not a regular file".to_owned(),
+        // Who owns it may read it, and take out what it tells.
+        Ok(found) if !owners.contains(&found.uid()) => {
+            format!("it belongs to uid {}; remove it, or give another path", found.uid())
+        }
+        Ok(found) if found.nlink() > 1 => {
+            "it has another name as well (a hard link); remove it, or give another path".to_owned()
+        }
+        Ok(_) => return Ok(file),
+        Err(error) => error.to_string(),
+    };
+    Err(format!("cannot write to {}: {why}", path.display()))
+}
+
+/// Whether `file`, which is `name` in `directory`, ends within a line, as after a crash. What cannot be read is taken
+/// for whole.
+fn ends_within_a_line(directory: &File, name: &OsStr, file: &File) -> bool {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let last = || -> io::Result<u8> {
+        let (open, read) =
+            (file.metadata()?, File::from(openat(directory, name, flags, Mode::empty())?));
+        let (found, mut last) = (read.metadata()?, [b'\n']);
+        if found.len() > 0 && (open.dev(), open.ino()) == (found.dev(), found.ino()) {
+            read.read_exact_at(&mut last, found.len() - 1)?;
+        }
+        let [last] = last;
+        Ok(last)
+    };
+    last().is_ok_and(|last| last != b'\n')
 }
 
 /// Whether the directory of `path` is still this one.
@@ -153,9 +269,15 @@ fn is_in_its_place(directory: &File, path: &Path) -> bool {
     }
 }
 
-/// Walks `path` from directory to directory, following no symbolic link; returns the last directory
-/// and the name in it.
-fn walk(path: &Path) -> Result<(File, OsString), Errno> {
+/// Walks `path` from directory to directory, following no symbolic link and making those that are missing
+/// (0750, and then as `made` has it); returns the last directory and the name in it.
+///
+/// # Errors
+/// Of the step that failed.
+pub(crate) fn walk(
+    path: &Path,
+    made: impl Fn(&OwnedFd) -> Result<(), Errno>,
+) -> Result<(File, OsString), Errno> {
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let start = if path.is_absolute() { "/" } else { "." };
     let mut directory: OwnedFd = open(start, flags, Mode::empty())?;
@@ -172,7 +294,9 @@ fn walk(path: &Path) -> Result<(File, OsString), Errno> {
         directory = match openat(&directory, name, flags, Mode::empty()) {
             Err(Errno::ENOENT) => {
                 mkdirat(&directory, name, Mode::from_bits_truncate(0o750))?;
-                openat(&directory, name, flags, Mode::empty())?
+                let new = openat(&directory, name, flags, Mode::empty())?;
+                made(&new)?;
+                new
             }
             result => result?,
         };
@@ -181,104 +305,4 @@ fn walk(path: &Path) -> Result<(File, OsString), Errno> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        fs,
-        os::unix::fs::{MetadataExt, symlink},
-    };
-
-    use super::*;
-    use crate::analysis::Analysis;
-
-    #[test]
-    fn file_and_directory_are_made_and_closed_to_others() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a/b/alerts.json");
-        JsonLog::open(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o137, 0);
-        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o027, 0);
-    }
-
-    fn alert(message: &str) -> Alert {
-        Alert { message: message.to_owned(), ..Analysis::new(false).breaker_tripped(1) }
-    }
-
-    fn lines(path: &Path) -> usize {
-        let text = fs::read_to_string(path).unwrap();
-        text.lines().map(|line| assert!(line.starts_with('{'), "{text}")).count()
-    }
-
-    #[test]
-    fn a_renamed_log_is_begun_anew() {
-        let directory = tempfile::tempdir().unwrap();
-        let (path, rotated) = (directory.path().join("x.json"), directory.path().join("x.1"));
-        let mut log = JsonLog::open_to_rotate(&path).unwrap();
-        log.write(&alert("one")).unwrap();
-        fs::rename(&path, &rotated).unwrap();
-        log.write(&alert("still there")).unwrap();
-        assert!(!path.exists());
-        log.reopen().unwrap();
-        log.write(&alert("two")).unwrap();
-        log.reopen().unwrap();
-        log.write(&alert("three")).unwrap();
-        assert_eq!((lines(&rotated), lines(&path)), (2, 2));
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o137, 0);
-    }
-
-    #[test]
-    fn half_a_line_in_the_old_file_does_not_touch_the_new_one() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("x.json");
-        let mut log = JsonLog::open_to_rotate(&path).unwrap();
-        log.torn = true;
-        log.reopen().unwrap();
-        log.write(&alert("whole")).unwrap();
-        assert_eq!(lines(&path), 1);
-    }
-
-    #[test]
-    fn a_log_that_cannot_be_opened_anew_stays_as_it_is() {
-        let directory = tempfile::tempdir().unwrap();
-        let (path, rotated) = (directory.path().join("x.json"), directory.path().join("x.1"));
-        let mut log = JsonLog::open_to_rotate(&path).unwrap();
-        fs::rename(&path, &rotated).unwrap();
-        symlink("/dev/null", &path).unwrap();
-        let error = log.reopen().unwrap_err();
-        assert!(error.contains("x.json") && error.contains("symbolic link"), "{error}");
-        fs::remove_file(&path).unwrap();
-        fs::create_dir(&path).unwrap();
-        assert!(log.reopen().unwrap_err().contains("x.json"));
-        log.write(&alert("one")).unwrap();
-        assert_eq!(lines(&rotated), 1);
-    }
-
-    #[test]
-    fn a_directory_that_was_replaced_is_told() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("logs/x.json");
-        let mut log = JsonLog::open_to_rotate(&path).unwrap();
-        fs::remove_dir_all(path.parent().unwrap()).unwrap();
-        fs::create_dir(path.parent().unwrap()).unwrap();
-        let error = log.reopen().unwrap_err();
-        assert!(error.contains("was removed") && error.contains("restart"), "{error}");
-        log.write(&alert("one")).unwrap();
-    }
-
-    #[test]
-    fn links_and_fifos_are_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let target = directory.path().join("target");
-        fs::write(&target, "").unwrap();
-        let link = directory.path().join("link");
-        symlink(&target, &link).unwrap();
-        assert!(JsonLog::open(&link).unwrap_err().contains("symbolic link"));
-        let linked = directory.path().join("linked");
-        symlink(directory.path(), &linked).unwrap();
-        assert!(JsonLog::open(&linked.join("x")).unwrap_err().contains("symbolic link"));
-        assert!(!directory.path().join("x").exists());
-        let fifo = directory.path().join("fifo");
-        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(JsonLog::open(&fifo).is_err());
-        assert!(JsonLog::open(directory.path()).is_err());
-    }
-}
+mod tests;

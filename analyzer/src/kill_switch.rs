@@ -92,7 +92,7 @@ fn text(ask: Ask, answer: &AdminAnswer) -> String {
         line(&format_args!("Kill requests that waited were refused: {}.", answer.refused));
     }
     if answer.is_tripped {
-        line(&"Its budget was exceeded: it kills no more until the enforcer is started anew.");
+        line(&"Its budget was exceeded: it kills no more until `sentinel enforce on`.");
     }
     if let Some(reason) = &answer.not_kept {
         line(&format_args!("The switch does not survive a restart of the enforcer: {reason}."));

@@ -2,7 +2,8 @@
 
 use std::{
     ffi::OsString,
-    fmt, io,
+    fmt,
+    io::{self, PipeWriter},
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::process::CommandExt,
@@ -20,6 +21,7 @@ use sentinel_ipc::channel::{Channel, ChannelError};
 use crate::{
     command_line::RunArguments,
     configuration::Configuration,
+    relayed::Relayed,
     sinks::{Rotation, Sinks},
 };
 
@@ -42,6 +44,8 @@ pub enum LaunchError {
     Spawn(PathBuf, io::Error),
     /// No socket for them can be had.
     Channel(ChannelError),
+    /// No pipe for their words.
+    Pipe(io::Error),
 }
 
 impl fmt::Display for LaunchError {
@@ -59,6 +63,7 @@ impl fmt::Display for LaunchError {
             }
             Self::Spawn(path, error) => write!(to, "cannot start {}: {error}", path.display()),
             Self::Channel(error) => write!(to, "cannot make a socket: {error}"),
+            Self::Pipe(error) => write!(to, "cannot make a pipe: {error}"),
         }
     }
 }
@@ -75,6 +80,8 @@ pub struct Launched {
     pub enforcer: Option<Channel>,
     /// The enforcer's process, if it is this one's child.
     pub enforcer_process: Option<Child>,
+    /// What both say, if they do not say it themselves.
+    pub relayed: Option<Relayed>,
     /// Where alerts go.
     pub sinks: Sinks,
 }
@@ -88,7 +95,8 @@ pub fn check_root() -> Result<(), LaunchError> {
 }
 
 /// Opens everything and starts the other two, the enforcer with the socket of its administrators;
-/// `configuration` is what the settings among `arguments` come to.
+/// `configuration` is what the settings among `arguments` come to. What the two say goes where this process's
+/// own words go, or through a pipe if they are `relayed`.
 ///
 /// # Errors
 /// When something is missing; nothing runs then.
@@ -96,13 +104,21 @@ pub fn launch(
     arguments: &RunArguments,
     configuration: &Configuration,
     admins: Option<OwnedFd>,
+    relayed: bool,
 ) -> Result<Launched, LaunchError> {
     let sinks = Sinks::open(configuration, Rotation::None).map_err(LaunchError::Sink)?;
     let (loader, loaders_analyzer) = Channel::pair().map_err(LaunchError::Channel)?;
     let (enforcer, enforcers_analyzer) = Channel::pair().map_err(LaunchError::Channel)?;
     let (loaders_enforcer, enforcers_loader) = Channel::raw_pair().map_err(LaunchError::Channel)?;
-    let loader_process =
-        start("sentinel-loader", loader_arguments(arguments), loaders_analyzer, loaders_enforcer)?;
+    let pair = relayed.then(Relayed::pair).transpose().map_err(LaunchError::Pipe)?;
+    let (relayed, writer) = pair.unzip();
+    let loader_process = start(
+        "sentinel-loader",
+        loader_arguments(arguments, configuration),
+        loaders_analyzer,
+        loaders_enforcer,
+        writer.as_ref(),
+    )?;
     let mut given = enforcer_arguments(configuration);
     if let Some(admins) = &admins {
         // Inherited by the next process that is started, and closed here after that.
@@ -110,32 +126,38 @@ pub fn launch(
             .map_err(|errno| LaunchError::Channel(errno.into()))?;
         given.push(format!("--admins={}", admins.as_raw_fd()).into());
     }
-    let enforcer_process = start("sentinel-enforcer", given, enforcers_analyzer, enforcers_loader)?;
+    let enforcer_process =
+        start("sentinel-enforcer", given, enforcers_analyzer, enforcers_loader, writer.as_ref())?;
     Ok(Launched {
         loader,
         loader_process: Some(loader_process),
         enforcer: Some(enforcer),
         enforcer_process: Some(enforcer_process),
+        relayed,
         sinks,
     })
 }
 
-fn loader_arguments(arguments: &RunArguments) -> Vec<OsString> {
-    if let Some(pid) = arguments.watch.attach_pid {
-        return vec![format!("--attach-pid={pid}").into()];
-    }
-    let Some(path) = &arguments.watch.scope_cgroup else { return Vec::new() };
-    let mut argument = OsString::from("--scope-cgroup=");
-    argument.push(std::path::absolute(path).unwrap_or_else(|_| path.clone()));
-    vec![argument]
+fn loader_arguments(arguments: &RunArguments, configuration: &Configuration) -> Vec<OsString> {
+    let watch = &arguments.watch;
+    let absolute = |option: &str, path: &PathBuf| {
+        let mut argument = OsString::from(option);
+        argument.push(std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+        argument
+    };
+    let counts = configuration.engines.baseline.is_some().then(|| "--count-calls".into());
+    let tree = watch.attach_pid.map(|pid| format!("--attach-pid={pid}").into());
+    let cgroup = watch.scope_cgroup.as_ref().map(|path| absolute("--scope-cgroup=", path));
+    let files = watch.sensitive_paths.as_ref().map(|path| absolute("--sensitive-paths=", path));
+    [counts, tree, cgroup, files].into_iter().flatten().collect()
 }
 
 fn enforcer_arguments(configuration: &Configuration) -> Vec<OsString> {
-    if configuration.enforce { vec!["--enforce".into()] } else { Vec::new() }
+    if configuration.enforced.any() { vec!["--enforce".into()] } else { Vec::new() }
 }
 
-/// Starts `name` with `analyzer` as its standard input and `sibling` as its standard output. Of the
-/// environment it gets the kill switch and nothing else.
+/// Starts `name` with `analyzer` as its standard input, `sibling` as its standard output, and `words` as its standard
+/// error, which is this process's own without. Of the environment it gets the kill switch and nothing else.
 ///
 /// Its process group is its own. So the terminal's Ctrl-C goes to the analyzer alone; and when the
 /// analyzer ends, the group is orphaned, and the kernel wakes a stopped member with SIGHUP and
@@ -146,11 +168,15 @@ fn start(
     arguments: Vec<OsString>,
     analyzer: OwnedFd,
     sibling: OwnedFd,
+    words: Option<&PipeWriter>,
 ) -> Result<Child, LaunchError> {
     let program = find(name)?;
     let mut command = Command::new(&program);
     command.args(arguments).env_clear().current_dir("/").stdin(analyzer).stdout(sibling);
     command.process_group(0);
+    if let Some(words) = words {
+        command.stderr(words.try_clone().map_err(LaunchError::Pipe)?);
+    }
     if let Some(switch) = std::env::var_os(KILL_SWITCH) {
         command.env(KILL_SWITCH, switch);
     }

@@ -1,28 +1,32 @@
 //! Who can have received data from whom.
 //!
-//! A caller marks a process as a *source* when it has got hold of something; from then on whoever can
-//! have received it is a *carrier*: children, and who can read from a pipe, a socketpair or a shared
-//! memfd into which a carrier can write – and so on, until the source expires. An object that carriers
-//! can write to stays marked after they have closed it, as data may wait in it. What a process can do
-//! with an object, [`reach`] judges by its descriptors; what it did, totals of its traffic tell, late
-//! but for sure.
+//! A caller marks a process as a *source* when it has got hold of something; from then on whoever
+//! can have received it is a *carrier*: children, who can read from a pipe, a socketpair, a file or shared
+//! memory into which a carrier writes, who is on the other end of a unix socket through which one sends,
+//! who reads a carrier's memory – and so on, until the source expires. An object that carriers can write
+//! to stays marked after they have closed it, as data may wait in it. What a process can do with an
+//! object, [`reach`] judges by its descriptors; what it did, its sends and the totals of its traffic tell,
+//! the latter late but for sure.
 //!
-//! While nothing is marked, an event costs a look at two empty maps; ends of socketpairs and memfds are
-//! remembered all the same. State is bounded in number (what does not fit is counted) and in time. Data
-//! in files, in connections of unix sockets whose ends were not seen together, and over the network is
-//! not followed.
+//! While nothing is marked, an event costs a look at two empty maps; ends of unix sockets and shared
+//! mappings are remembered all the same. State is bounded in number (what does not fit is counted, but for
+//! ends of sockets and mappings) and in time. Data in memory that is shared without a file, in datagrams of
+//! unix sockets, and over the network is not followed.
 
 mod reach;
 mod trail;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
+use sentinel_ipc::{file_class::class, frame::KindSet, kernel_abi::kind};
 
 pub use trail::{Through, Trail};
 
 use crate::{
-    event::{Action, DescriptorCall, Event, FileCall, ObjectId, ProcessId, Traffic, TrafficReport},
+    event::{
+        Action, DescriptorCall, Event, File, FileCall, ObjectId, ProcessId, Target, Traffic,
+        TrafficReport,
+    },
     process_table::ProcessTable,
 };
 use reach::{Links, MIN_TOLD};
@@ -33,12 +37,18 @@ pub const NEEDS: KindSet = KindSet::of(&[
     kind::SOCKETPAIR,
     kind::RECEIVED,
     kind::DUP,
+    kind::ACCEPT,
+    kind::OPEN,
+    kind::MAP,
     kind::MEMFD,
+    kind::SENT,
     kind::TRAFFIC,
+    kind::PTRACE,
+    kind::PROCESS_MEMORY,
 ]);
 
 /// Sources that are kept; the oldest makes room.
-const MAX_SOURCES: usize = 1024;
+pub const MAX_SOURCES: usize = 1024;
 /// Sources of one process that are kept; its oldest makes room.
 const MAX_OWN_SOURCES: usize = 32;
 /// Sources that a carrier or an object is known to have data of.
@@ -48,6 +58,10 @@ const MAX_CARRIERS: usize = 16_384;
 /// Processes that are looked at in search of readers, in a second of events.
 const MAX_SEARCHED: usize = 200_000;
 const SECOND_NS: u64 = 1_000_000_000;
+/// ptrace(2): PEEKTEXT, PEEKDATA, PEEKUSER, GETREGS, GETFPREGS, GETREGSET.
+const PTRACE_READS: [u64; 6] = [1, 2, 3, 12, 14, 0x4204];
+/// ptrace(2): POKETEXT, POKEDATA, POKEUSER, SETREGS, SETFPREGS, SETREGSET.
+const PTRACE_WRITES: [u64; 6] = [4, 5, 6, 13, 15, 0x4205];
 
 /// Something that a process got hold of; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +89,8 @@ pub struct Lineage {
     sources: BTreeMap<SourceId, Source>,
     carriers: HashMap<ProcessId, Vec<Carried>>,
     marked: HashMap<ObjectId, Vec<Carried>>,
+    /// Carriers that were none before, since this was asked last.
+    fresh: Vec<ProcessId>,
     links: Links,
     next: u64,
     lost: u64,
@@ -165,12 +181,34 @@ impl Lineage {
             Action::Descriptor {
                 call: DescriptorCall::Pipe | DescriptorCall::Socketpair, ..
             } if self.links.is_half() => {}
+            Action::Descriptor {
+                call: DescriptorCall::Accept, descriptor: Some(accepted), ..
+            } => {
+                self.accepted(accepted.object.id);
+                self.met(process, now, processes);
+            }
+            // What is connected to other hosts brings nothing from here.
+            Action::Descriptor { descriptor: Some(one), .. }
+                if one.socket.is_some_and(|ends| ends.is_network()) => {}
             // Of a close: one end less, and the other is meant.
             Action::Descriptor { .. } | Action::Close { .. } if !event.private_descriptors => {
                 self.met(process, now, processes);
             }
-            Action::File(file) if matches!(file.call, FileCall::Memfd { .. }) => {
-                self.met(process, now, processes);
+            Action::File(file) if event.errno().is_none() => {
+                self.file(process, file, now, processes);
+            }
+            Action::ProcessMemory { write, target: Target { process: Some(target), .. } }
+                if event.errno().is_none() =>
+            {
+                self.traced(process, *target, *write, now, processes);
+            }
+            Action::Ptrace { request, target: Target { process: Some(target), .. }, .. }
+                if event.errno().is_none() =>
+            {
+                let is_written = PTRACE_WRITES.contains(request);
+                if is_written || PTRACE_READS.contains(request) {
+                    self.traced(process, *target, is_written, now, processes);
+                }
             }
             Action::Traffic(traffic) => self.told(process, traffic, now, processes),
             Action::Exit => {
@@ -195,7 +233,7 @@ impl Lineage {
         let mut received = Vec::new();
         self.links.inputs(known, |object, through| {
             let found = self.marked.get(&object).into_iter().flatten();
-            received.extend(found.map(|one| one.on(through, process, now)));
+            received.extend(found.map(|one| one.on(through.clone(), process, now)));
         });
         self.carry(process, received);
         if self.carriers.contains_key(&process) {
@@ -203,24 +241,76 @@ impl Lineage {
         }
     }
 
-    /// Totals of a descriptor say what was done.
-    fn told(&mut self, process: ProcessId, traffic: &Traffic, now: u64, processes: &ProcessTable) {
-        let Some(descriptor) = traffic.descriptor else { return };
-        if traffic.report != TrafficReport::Totals {
+    /// A file was opened or mapped.
+    fn file(&mut self, process: ProcessId, file: &File, now: u64, processes: &ProcessTable) {
+        let opens = matches!(file.call, FileCall::Open | FileCall::Memfd { .. });
+        if !opens && !file.is_shared_map() {
             return;
         }
+        let memory_of = file.path.as_ref().filter(|_| file.class == class::PROCESS_MEMORY);
+        let owner = memory_of.and_then(|path| process_of_memory(&path.bytes));
+        if let Some(owner) = owner.and_then(|tgid| processes.of_tgid(tgid)) {
+            self.traced(process, owner.id, file.writes(), now, processes);
+        }
+        self.met(process, now, processes);
+        let written = file.object.filter(|object| opens && file.writes() && object.is_regular());
+        if let Some(object) = written.filter(|_| self.carriers.contains_key(&process)) {
+            self.wrote(process, object.id, now, processes);
+        }
+    }
+
+    /// `process` has read the memory of `target`, or written to it.
+    fn traced(
+        &mut self,
+        process: ProcessId,
+        target: ProcessId,
+        is_written: bool,
+        now: u64,
+        processes: &ProcessTable,
+    ) {
+        let (from, to) = if is_written { (process, target) } else { (target, process) };
+        if from == to || processes.get(to).is_none() {
+            return;
+        }
+        let found = self.carried(from).iter();
+        let received = found.map(|one| one.on(Through::Tracing, to, now)).collect();
+        if self.carry(to, received) {
+            self.spread(to, now, processes);
+        }
+    }
+
+    /// What was sent before it was accepted has come to its other end.
+    fn accepted(&mut self, end: ObjectId) {
+        let sent = self.links.twin(end).and_then(|other| self.marked.get(&other)).cloned();
+        let is_full = self.marked.len() >= MAX_CARRIERS;
+        add(&mut self.marked, is_full, end, sent.unwrap_or_default(), &mut self.lost);
+    }
+
+    /// A send, or the totals of a descriptor, say what was done.
+    fn told(&mut self, process: ProcessId, traffic: &Traffic, now: u64, processes: &ProcessTable) {
+        let Some(descriptor) = traffic.descriptor else { return };
         let Some((from, to, through)) = self.links.ends(&descriptor) else { return };
-        if traffic.received >= MIN_TOLD {
+        let (received, sent) = match traffic.report {
+            TrafficReport::Totals => (traffic.received, traffic.sent),
+            // All of it so far: drop by drop it is as much.
+            TrafficReport::Sent { .. } => (0, traffic.sent),
+        };
+        if received >= MIN_TOLD {
             let found = self.marked.get(&from).into_iter().flatten();
-            let received: Vec<Carried> = found.map(|one| one.on(through, process, now)).collect();
+            let received = found.map(|one| one.on(through.clone(), process, now)).collect();
             if self.carry(process, received) {
                 self.spread(process, now, processes);
             }
         }
-        if traffic.sent >= MIN_TOLD && self.carriers.contains_key(&process) {
-            let fresh: HashSet<ObjectId> = self.put(process, to).into_iter().collect();
-            self.search(&fresh, now, processes);
+        if sent >= MIN_TOLD && self.carriers.contains_key(&process) {
+            self.wrote(process, to, now, processes);
         }
+    }
+
+    /// `process`, a carrier, has written to `object`.
+    fn wrote(&mut self, process: ProcessId, object: ObjectId, now: u64, processes: &ProcessTable) {
+        let fresh: HashSet<ObjectId> = self.put(process, object).into_iter().collect();
+        self.search(&fresh, now, processes);
     }
 
     /// Marks what `start`, a carrier, can write to, and who can read from that, and so on.
@@ -243,7 +333,22 @@ impl Lineage {
     /// Gives `process` more to carry; whether that is news.
     fn carry(&mut self, process: ProcessId, received: Vec<Carried>) -> bool {
         let is_full = self.carriers.len() >= MAX_CARRIERS;
-        add(&mut self.carriers, is_full, process, received, &mut self.lost)
+        let is_news = !self.carriers.contains_key(&process);
+        let is_carrier = add(&mut self.carriers, is_full, process, received, &mut self.lost);
+        if is_carrier && is_news && self.fresh.len() < MAX_CARRIERS {
+            self.fresh.push(process);
+        }
+        is_carrier
+    }
+
+    /// Processes that have become carriers since this was asked last, at most so many; the rest comes later.
+    pub fn take_fresh(&mut self, most: usize) -> Vec<ProcessId> {
+        self.fresh.drain(..most.min(self.fresh.len())).collect()
+    }
+
+    /// Whether the source is still followed.
+    pub fn has(&self, source: SourceId) -> bool {
+        self.sources.contains_key(&source)
     }
 
     /// Finds the readers of freshly marked objects, and goes on with what they write to.
@@ -264,7 +369,7 @@ impl Lineage {
                 self.links.inputs(process, |object, through| {
                     if fresh.contains(&object) {
                         let found = self.marked.get(&object).into_iter().flatten();
-                        received.extend(found.map(|one| one.on(through, process.id, now)));
+                        received.extend(found.map(|one| one.on(through.clone(), process.id, now)));
                     }
                 });
                 if self.carry(process.id, received) {
@@ -305,6 +410,13 @@ impl Carried {
     fn on(&self, through: Through, process: ProcessId, now: u64) -> Self {
         Self { source: self.source, trail: self.trail.on(through, process, now) }
     }
+}
+
+/// The process that a path such as /proc/12/mem or /proc/12/task/13/mem tells of.
+fn process_of_memory(path: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(path).ok()?;
+    let (_, rest) = text.split_once("/proc/")?;
+    rest.split('/').next()?.parse().ok()
 }
 
 /// Adds what is new of `carried` under `key`; whether something was.

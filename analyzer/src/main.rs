@@ -9,7 +9,8 @@ use std::{
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use sentinel_analyzer::{
     command_line::{
-        CheckArguments, Command, CommandLine, ConfigCommand, RunArguments, StatusArguments,
+        CheckArguments, Command, CommandLine, ConfigCommand, RunArguments, ShadowReportArguments,
+        StatusArguments,
     },
     config_check,
     configuration::Configuration,
@@ -21,10 +22,11 @@ use sentinel_analyzer::{
     replay,
     rules::RuleSet,
     rules_command, service_manager,
-    session::{self, Setup, Source, Told, Watched},
+    session::{self, Keeping, Measuring, Setup, Source, Told, Watched},
+    shadow_report,
 };
 use sentinel_ipc::{
-    confinement::{self, Confined, Sandbox},
+    confinement::{self, Confined},
     places,
 };
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Command::Record(arguments) => run(&arguments.as_run(), Some(&arguments.output)),
         Command::Replay(arguments) => replay::run(&arguments, Console::new()).map_err(Into::into),
         Command::Status(arguments) => show_status(&arguments),
+        Command::ShadowReport(arguments) => report_shadow(&arguments),
         Command::Rules(command) => rules_command::run(&command)
             .map_err(Into::into)
             .and_then(|text| Ok(io::stdout().write_all(text.as_bytes())?)),
@@ -60,6 +63,15 @@ fn show_status(arguments: &StatusArguments) -> Result<(), Box<dyn std::error::Er
     Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
+fn report_shadow(arguments: &ShadowReportArguments) -> Result<(), Box<dyn std::error::Error>> {
+    let report = shadow_report::run(arguments)?;
+    io::stdout().write_all(report.text.as_bytes())?;
+    match report.wrong.as_slice() {
+        [] => Ok(()),
+        wrong => Err(wrong.join("\nsentinel: ").into()),
+    }
+}
+
 fn check_configuration(arguments: &CheckArguments) -> Result<(), Box<dyn std::error::Error>> {
     let report = config_check::check(&arguments.directory)?;
     io::stdout().write_all(report.text.as_bytes())?;
@@ -79,18 +91,22 @@ fn run(
     let signals = session::signals()?;
     launch::check_root()?;
     let rules = RuleSet::load(&configuration.rules)?.activate();
-    let directory = configuration.rules.open()?;
-    let whole = session::whole_subscription();
+    let mut directories: Vec<_> = configuration.rules.open()?.into_iter().collect();
+    let keeping = session::keeping(&configuration, configuration.baselines.as_deref())?;
+    directories.extend(keeping.as_ref().map(Keeping::directory).transpose()?);
+    let measuring = Measuring::open(configuration.metrics_file.as_deref())?;
+    directories.extend(measuring.as_ref().map(Measuring::directory).transpose()?);
+    let whole = session::whole_subscription(configuration.engines.baseline.is_some());
     let recording =
         capture.map(|path| Recording::create(path, arguments.scope(), whole)).transpose()?;
     let control = ControlSocket::listen(Path::new(control::SOCKET))?;
     let admins = control::listening(Path::new(places::ENFORCE))?;
     let has_switch = admins.is_some();
-    let launched = launch::launch(arguments, &configuration, admins)?;
     let console = Console::new();
+    let launched = launch::launch(arguments, &configuration, admins, console.is_one_terminal())?;
     let programs = KnownPrograms::installed();
     let Confined { account, sandbox, about } =
-        privileges::drop_privileges(directory.into_iter().collect())?;
+        privileges::drop_privileges(directories, launched.sinks.connections())?;
     let mut notes = Vec::new();
     if control.is_none() {
         notes.push("another Sentinel runs here: `sentinel status` asks that one".to_owned());
@@ -104,7 +120,7 @@ fn run(
             account.uid
         ));
     }
-    if sandbox == Sandbox::Partial {
+    if !sandbox.is_full {
         notes.push("this kernel's landlock closes the file system only".to_owned());
     }
     if let Some(recording) = &recording {
@@ -112,7 +128,19 @@ fn run(
     }
     let watched = Watched::of(arguments, &configuration);
     let told = Told { source: Source::Options, options: arguments.engines.clone(), configuration };
-    let setup = Setup { rules, programs, told, control, recording, about, service: None, notes };
+    let service = None;
+    let setup = Setup {
+        rules,
+        programs,
+        told,
+        control,
+        recording,
+        keeping,
+        measuring,
+        about,
+        service,
+        notes,
+    };
     session::run(watched, launched, &signals, console, setup)?;
     Ok(())
 }

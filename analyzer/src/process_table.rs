@@ -10,7 +10,7 @@ use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
 use crate::{
     descriptor_table::{DescriptorTable, Objects},
     escape::{command_line, escape},
-    event::{Action, Event, Exec, FileCall, ProcessId, Running, Trust},
+    event::{Action, Event, Exec, FileCall, ObjectId, ProcessId, Running, Trust},
     program::{KnownPrograms, Program},
     rules::identity::Identity,
 };
@@ -34,6 +34,8 @@ pub const NEEDS: KindSet = KindSet::of(&[
     kind::PTRACE,
     kind::PROCESS_MEMORY,
     kind::SCRIPT,
+    kind::OPEN,
+    kind::MEMFD,
 ]);
 
 /// Generations of ancestors that are kept.
@@ -56,6 +58,8 @@ pub struct Image {
     pub comm: String,
     /// What kind of program it is.
     pub program: Program,
+    /// The file of the executable; `None` if it is not known.
+    pub object: Option<ObjectId>,
     /// By which allow-lists may know it. What becomes of the file later does not change what runs already.
     pub identity: Identity,
     /// What speaks for that path.
@@ -75,7 +79,8 @@ impl Image {
             command_line: command_line(&exec.arguments),
             comm: exec.comm.clone(),
             program,
-            identity: Identity::of(exec),
+            object: exec.object.map(|object| object.id),
+            identity: Identity::of(exec, program != Program::Other),
             trust: exec.trust,
             started,
         })
@@ -176,6 +181,11 @@ impl ProcessTable {
         self.by_tgid.get(&id.tgid).filter(|process| process.id == id)
     }
 
+    /// The process that has this number now.
+    pub fn of_tgid(&self, tgid: u32) -> Option<&Process> {
+        self.by_tgid.get(&tgid)
+    }
+
     /// All processes, by number.
     pub fn iter(&self) -> impl Iterator<Item = &Process> {
         self.by_tgid.values()
@@ -249,6 +259,7 @@ impl ProcessTable {
                 process.descriptors.borrow_mut().apply(event);
             }
             Action::Descriptor { .. }
+            | Action::File(_)
             | Action::SetCloseOnExec { .. }
             | Action::Close { .. }
             | Action::MarkCloseOnExec { .. } => process.descriptors.borrow_mut().apply(event),
@@ -261,7 +272,6 @@ impl ProcessTable {
             | Action::TcpConnecting { .. }
             | Action::CloseUnknown
             | Action::Setns { .. }
-            | Action::File(_)
             | Action::Traffic(_)
             | Action::Paths(_)
             | Action::Credentials(_)

@@ -113,7 +113,7 @@ impl Program {
 }
 
 /// Whether a program of this name is a shell, an interpreter, or many programs and these among them.
-fn is_name_of_one(name: &[u8]) -> bool {
+pub(crate) fn is_name_of_one(name: &[u8]) -> bool {
     let family = without_version(name);
     is_listed(SHELLS, name)
         || is_listed(SHELLS, family)

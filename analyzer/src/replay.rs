@@ -9,12 +9,14 @@ use sentinel_ipc::frame::{Counters, LoaderMessage, decode};
 
 use crate::{
     alert::Alert,
+    analysis::{Analysis, Engines},
     capture::{CaptureError, Header, Reader},
     command_line::ReplayArguments,
     console::{Banner, Console},
     delivery::Delivery,
     escape::escape,
     json_log::JsonLog,
+    redaction::Redaction,
     rules::{LoadError, RuleSet},
     sinks::Sinks,
     stream::Stream,
@@ -62,7 +64,9 @@ pub fn run(arguments: &ReplayArguments, console: Console) -> Result<(), ReplayEr
     let sinks = log.map_err(ReplayError::Log)?.map(Sinks::of_log).unwrap_or_default();
     let mut delivery = Delivery::new(console, sinks);
     arguments.files.iter().try_for_each(|path| {
-        let stream = Stream::with_rules(rules()?.activate(), arguments.grimoire_debug);
+        let mut analysis = Analysis::with_rules(rules()?.activate(), arguments.grimoire_debug);
+        analysis.redact(Redaction::with(arguments.redact.clone()));
+        let stream = Stream::of(analysis.with_engines(&Engines::default()));
         replay(path, stream, &mut delivery)
     })
 }
@@ -83,6 +87,9 @@ fn replay(path: &Path, mut stream: Stream, delivery: &mut Delivery) -> Result<()
             }
         };
         progress.frames += 1;
+        if progress.frames == 1 {
+            delivery.begin_to_count();
+        }
         let mut alerts = Vec::new();
         let followed = decode::<LoaderMessage<'_>>(frame)
             .map_err(|error| error.to_string())
@@ -103,7 +110,11 @@ fn replay(path: &Path, mut stream: Stream, delivery: &mut Delivery) -> Result<()
                 progress.follow(&message);
                 stream.follow(&message, &mut alerts).map_err(|error| error.to_string())
             });
-        deliver(&mut stream, &alerts, delivery);
+        deliver(&mut stream, alerts, delivery);
+        delivery.time(progress.until);
+        if progress.from.is_some() {
+            delivery.count_events(progress.until, &stream.events(), stream.analysis(), false);
+        }
         if let Err(why) = followed {
             about.sum_up(&mut stream, &progress, delivery);
             return Err(ReplayError::Entry(path.to_owned(), progress.frames, why));
@@ -113,12 +124,11 @@ fn replay(path: &Path, mut stream: Stream, delivery: &mut Delivery) -> Result<()
     Ok(())
 }
 
-fn deliver(stream: &mut Stream, alerts: &[Alert], delivery: &mut Delivery) {
+fn deliver(stream: &mut Stream, alerts: Vec<Alert>, delivery: &mut Delivery) {
     for note in stream.analysis().take_notes() {
         delivery.tell(&format_args!("grimoire: {note}"));
     }
-    // Nobody is ended, so a process that is merely one more is no news.
-    alerts.iter().filter(|alert| !alert.repeat).for_each(|alert| delivery.alert(alert));
+    alerts.into_iter().for_each(|alert| delivery.alert(alert));
 }
 
 /// How far a replay has come.
@@ -144,7 +154,8 @@ impl Progress {
             }
             LoaderMessage::Subscribed { .. }
             | LoaderMessage::Events { .. }
-            | LoaderMessage::Snapshot { .. } => return,
+            | LoaderMessage::Snapshot { .. }
+            | LoaderMessage::Calls { .. } => return,
         };
         self.from.get_or_insert(now);
         self.until = self.until.max(now);
@@ -183,9 +194,8 @@ impl About {
     fn sum_up(&self, stream: &mut Stream, progress: &Progress, delivery: &mut Delivery) {
         let from = progress.from.unwrap_or(progress.until);
         let elapsed = std::time::Duration::from_nanos(progress.until.saturating_sub(from));
-        let processed = stream.processed();
-        let analysis = stream.analysis();
-        let (processes, sequences) = (analysis.processes(), analysis.sequences());
-        delivery.summary(elapsed, progress.totals, processed, processes, sequences);
+        let (processed, events) = (stream.processed(), stream.events());
+        delivery.count_events(progress.until, &events, stream.analysis(), true);
+        delivery.summary(elapsed, progress.totals, processed, stream.analysis());
     }
 }

@@ -7,13 +7,14 @@ use std::{
 
 use crate::{
     command_line::{RulesArguments, RulesCommand},
-    configuration::{Configuration, Settings},
+    configuration::Configuration,
     control,
+    escape::harmless,
     patterns::{self, BuiltIn},
     rules::{
-        Choice, LoadError, RuleSet,
+        Choice, LoadError, RuleSet, WrittenClient,
         cases::{self, Coverage},
-        explain::explain,
+        explain::{explain, explain_client},
         language::{Written, unknown},
     },
 };
@@ -32,21 +33,17 @@ pub fn run(arguments: &RulesArguments) -> Result<String, String> {
         RulesCommand::Test(files) => test(&files.files, &choice()?),
         RulesCommand::Reload => {
             let came = control::reload_rules(Path::new(control::SOCKET));
-            came.map_err(|error| error.to_string())?.map(|told| told + "\n")
+            // The analyzer is not trusted with somebody's terminal.
+            let shown = |told: String| told.lines().map(harmless).collect::<Vec<_>>().join("\n");
+            let came = came.map_err(|error| error.to_string())?;
+            came.map(|told| shown(told) + "\n").map_err(shown)
         }
     }
 }
 
 /// What options and configuration say about rules.
 fn choice(arguments: &RulesArguments) -> Result<Choice, String> {
-    let of_options = &arguments.rules;
-    let settings = Settings {
-        rules: of_options.rules.clone(),
-        enable_rules: of_options.enable_rules.clone(),
-        disable_rules: of_options.disable_rules.clone(),
-        ..Settings::default()
-    };
-    Configuration::load(arguments.config.as_deref(), &settings)
+    Configuration::load(arguments.config.as_deref(), &arguments.rules.settings())
         .map(|configuration| configuration.rules)
         .map_err(|error| error.to_string())
 }
@@ -93,9 +90,8 @@ fn list(set: &RuleSet) -> String {
 fn check(files: &[PathBuf], choice: &Choice) -> Result<String, String> {
     if files.is_empty() {
         let set = all(choice)?;
-        let own = set.rules.iter().filter(|written| !written.is_embedded);
         let directory = choice.directory().display();
-        let text = format!("{directory}: ok, {} rules beside the built-in ones\n", own.count());
+        let text = format!("{directory}: ok, {} beside the built-in ones\n", count(&set));
         return Ok(text + &warnings(&set));
     }
     let mut text = String::new();
@@ -103,8 +99,7 @@ fn check(files: &[PathBuf], choice: &Choice) -> Result<String, String> {
     for file in files {
         match chosen(std::slice::from_ref(file), choice) {
             Ok(set) => {
-                let own = set.rules.iter().filter(|written| !written.is_embedded);
-                let _written = writeln!(text, "{}: ok, {} rules", file.display(), own.count());
+                let _written = writeln!(text, "{}: ok, {}", file.display(), count(&set));
                 text.push_str(&warnings(&set));
             }
             Err(error) => wrong.push(error),
@@ -115,6 +110,15 @@ fn check(files: &[PathBuf], choice: &Choice) -> Result<String, String> {
         wrong.extend(chosen(files, choice).err());
     }
     if wrong.is_empty() { Ok(text) } else { Err(wrong.join("\nsentinel: ")) }
+}
+
+/// How many rules and clients are of files.
+fn count(set: &RuleSet) -> String {
+    let rules = set.rules.iter().filter(|written| !written.is_embedded).count();
+    match set.clients.iter().filter(|written| !written.is_embedded).count() {
+        0 => format!("{rules} rules"),
+        clients => format!("{rules} rules, {clients} clients"),
+    }
 }
 
 /// What rules of files lack, a line each.
@@ -129,7 +133,11 @@ fn warnings(set: &RuleSet) -> String {
 
 fn explain_one(name: &str, files: &[PathBuf], choice: &Choice) -> Result<String, String> {
     if let Some(one) = patterns::BUILT_IN.iter().find(|one| one.name == name) {
-        return Ok(explain_built_in(one));
+        let mut text = explain_built_in(one);
+        if patterns::ABOUT_SECRETS.contains(&name) {
+            explain_clients(&chosen(files, choice)?, &mut text);
+        }
+        return Ok(text);
     }
     let set = chosen(files, choice)?;
     let found = set.rules.iter().rfind(|written| written.rule.name == name);
@@ -140,6 +148,16 @@ fn explain_one(name: &str, files: &[PathBuf], choice: &Choice) -> Result<String,
     };
     let state = if written.is_on { "on" } else { "off" };
     Ok(format!("{}  {place}, {state}\n", explain(&written.rule)))
+}
+
+/// Whose secrets of their own are none to the patterns that are about secrets.
+fn explain_clients(set: &RuleSet, text: &mut String) {
+    text.push_str("  not counted: what these read of their own\n");
+    for WrittenClient { client, file, is_embedded } in &set.clients {
+        let place = if *is_embedded { "built in" } else { file };
+        // Writing to a String cannot fail.
+        let _written = writeln!(text, "  - {}  ({place})", explain_client(client));
+    }
 }
 
 fn explain_built_in(one: &BuiltIn) -> String {

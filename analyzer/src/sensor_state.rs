@@ -165,10 +165,7 @@ pub fn gone() -> Finding {
 }
 
 fn finding(rule: &Rule, severity: Severity, message: String) -> Finding {
-    let process = ProcessId { tgid: 0, start_time: 0 };
-    let (steps, remote, repeat) = (Vec::new(), None, false);
-    let rule = rule.clone();
-    Finding { rule, severity, process, message, steps, remote, repeat }
+    rule.finding(severity, ProcessId { tgid: 0, start_time: 0 }, message)
 }
 
 /// When events were lost.

@@ -3,24 +3,20 @@
 use std::{path::Path, time::Instant};
 
 use sentinel_ipc::{
-    activation::Sockets,
-    channel::Channel,
-    confinement::{self, Sandbox},
-    endpoint::Endpoint,
-    notify::Notifier,
+    activation::Sockets, channel::Channel, confinement, endpoint::Endpoint, notify::Notifier,
     places,
 };
 
 use crate::{
     command_line::ServiceArguments,
-    configuration::{self, Configuration},
+    configuration::{self, BASELINES, Configuration},
     console::Console,
     control::ControlSocket,
     launch::Launched,
     privileges,
     program::KnownPrograms,
     rules::RuleSet,
-    session::{self, Service, Setup, Source, Told},
+    session::{self, Keeping, Measuring, Service, Setup, Source, Told},
     sinks::{Rotation, Sinks},
 };
 
@@ -39,12 +35,18 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
     let sinks = Sinks::open(&configuration, Rotation::Possible)?;
     let mut directories = sinks.directories()?;
     directories.extend(configuration.rules.open()?);
+    let baselines = configuration.baselines.as_deref().unwrap_or(Path::new(BASELINES));
+    let keeping = session::keeping(&configuration, Some(baselines))?;
+    directories.extend(keeping.as_ref().map(Keeping::directory).transpose()?);
+    let measuring = Measuring::open(configuration.metrics_file.as_deref())?;
+    directories.extend(measuring.as_ref().map(Measuring::directory).transpose()?);
     directories.extend(configuration::directory(arguments.config.as_deref())?);
     let loader = Channel::connect(&arguments.loader).map_err(|error| {
         let path = arguments.loader.display();
         format!("{path}: {error}; is sentinel-loader running, and may this user connect to it?")
     })?;
-    let (enforce, debug) = (configuration.enforce, configuration.debug);
+    let (enforce, debug) = (configuration.enforced, configuration.debug);
+    let engines = configuration.engines.clone();
     let is_on_syslog = configuration.syslog.is_some();
     let source = Source::File(arguments.config.clone());
     let told = Told { source, options: arguments.engines.clone(), configuration };
@@ -57,16 +59,34 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
     // What goes to syslog is in the journal by that way.
     let console = if is_on_syslog { Console::without_alerts() } else { Console::new() };
     let programs = KnownPrograms::installed();
-    let confined = privileges::drop_privileges(directories)?;
+    let confined = privileges::drop_privileges(directories, sinks.connections())?;
     let mut notes = Vec::new();
-    if confined.sandbox == Sandbox::Partial {
+    if !confined.sandbox.is_full {
         notes.push("this kernel's landlock closes the file system only".to_owned());
     }
-    let launched =
-        Launched { loader, loader_process: None, enforcer, enforcer_process: None, sinks };
+    let launched = Launched {
+        loader,
+        loader_process: None,
+        enforcer,
+        enforcer_process: None,
+        relayed: None,
+        sinks,
+    };
     let about = confined.about;
-    let setup = Setup { rules, programs, told, control, recording: None, about, service, notes };
-    let watched = session::Watched { limit: None, enforce, debug };
+    let recording = None;
+    let setup = Setup {
+        rules,
+        programs,
+        told,
+        control,
+        recording,
+        keeping,
+        measuring,
+        about,
+        service,
+        notes,
+    };
+    let watched = session::Watched { limit: None, enforce, debug, engines };
     session::run(watched, launched, &signals, console, setup)?;
     Ok(())
 }

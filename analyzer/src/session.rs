@@ -20,13 +20,15 @@ use sentinel_ipc::{
     channel::{Channel, Received},
     clock,
     frame::{
-        About, AnalyzerMessage, Counters, Limit, LoaderMessage, Refusal, Subscription, Verdict,
+        About, AnalyzerMessage, Counters, Limit, LoaderMessage, Mode, Subscription, Verdict,
         decode, encode,
     },
 };
 
 use crate::{
-    alert::{ActionTaken, Alert, Engine, Severity},
+    alert::{ActionTaken, Alert, Severity},
+    analysis::Analysis,
+    configuration::Enforced,
     console::Console,
     control::ControlSocket,
     delivery::Delivery,
@@ -34,18 +36,23 @@ use crate::{
     escape::escape,
     launch::Launched,
     recording::Recording,
+    relayed::Relayed,
     sensor_state,
     stream::Stream,
 };
 
+mod baselines;
 mod error;
+mod measuring;
 mod reload;
 mod reporting;
 mod setup;
 mod siblings;
 mod state;
 
+pub use baselines::{Keeping, keeping};
 pub use error::SessionError;
+pub use measuring::Measuring;
 pub use reload::{Source, Told};
 pub use setup::{Setup, Watched, whole_subscription};
 pub use siblings::Service;
@@ -56,10 +63,11 @@ const SIGNALS: Token = Token(1);
 const ENFORCER: Token = Token(2);
 const CONTROL: Token = Token(3);
 const SIBLINGS: Token = Token(4);
+const RELAYED: Token = Token(5);
 /// How long the loader may take to load and attach: it is one second on an idle machine, and a loader
 /// that fails is noticed at once.
 const START_LIMIT: Duration = Duration::from_secs(120);
-/// How long it may take to send what is left after a stop.
+/// How long it may say nothing before all is sent that is left after a stop.
 const STOP_LIMIT: Duration = Duration::from_millis(900);
 const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 /// How long the loader may say nothing; it says something twice a second.
@@ -100,11 +108,14 @@ pub fn run(
     console: Console,
     setup: Setup,
 ) -> Result<(), SessionError> {
-    let Launched { loader, mut loader_process, enforcer, mut enforcer_process, sinks } = launched;
-    let mut stream = Stream::with_rules(setup.rules, watched.debug);
+    let Launched { loader, mut loader_process, enforcer, mut enforcer_process, relayed, sinks } =
+        launched;
+    let mut analysis = Analysis::with_rules(setup.rules, watched.debug);
+    analysis.redact(setup.told.configuration.redaction.clone());
+    let mut stream = Stream::of(analysis.with_engines(&watched.engines));
     let subscription = match setup.recording {
-        Some(_) => whole_subscription(),
-        None => setup::subscription(stream.analysis().needs()),
+        Some(_) => whole_subscription(watched.engines.baseline.is_some()),
+        None => setup::subscription(stream.analysis()),
     };
     let mut session = Session {
         loader: None,
@@ -129,9 +140,13 @@ pub fn run(
         is_silent: false,
         stream,
         recording: setup.recording,
+        keeping: setup.keeping,
+        learns: false,
+        measuring: setup.measuring,
         control: setup.control,
         admins_wait: false,
         siblings_wait: false,
+        relayed,
         delivery: Delivery::new(console, sinks),
         totals: None,
         last_status: (Instant::now(), 0),
@@ -140,6 +155,7 @@ pub fn run(
         frame: Vec::new(),
     };
     session.stream.analysis().know(setup.programs);
+    session.recall_baselines();
     session.enforcement = enforcer.and_then(|enforcer| session.greet_enforcer(enforcer));
     let mut ended = session.greet_loader(loader).and_then(|()| session.serve(signals));
     session.give_up_waiting();
@@ -151,10 +167,13 @@ pub fn run(
     session.enforcement = None;
     let how = loader_process.as_mut().map_or_else(|| "it closed its socket".into(), await_end);
     enforcer_process.as_mut().map(await_end);
+    session.relay(true);
     if let Err(SessionError::LoaderLost(reason)) = &mut ended {
         *reason = how;
     }
     let recorded = session.recording.take().map_or(Ok(()), Recording::finish);
+    session.finish_baselines();
+    session.measure_last();
     if !matches!(ended, Err(SessionError::LoaderFailed)) {
         session.summarize();
     }
@@ -174,8 +193,8 @@ struct Session {
     started: Instant,
     limit: Option<Duration>,
     scope: String,
-    /// Whether the operator asked for kills; the enforcer decides for itself once more.
-    enforce: bool,
+    /// For which alerts the operator asked for kills; the enforcer decides for itself once more.
+    enforce: Enforced,
     /// `None` when the enforcer could not even be greeted.
     enforcement: Option<Enforcement>,
     enforcer_since: Instant,
@@ -192,11 +211,18 @@ struct Session {
     is_silent: bool,
     stream: Stream,
     recording: Option<Recording>,
+    /// `None` if what is learned is forgotten.
+    keeping: Option<Keeping>,
+    /// Whether it was told that programs are being learned, and not yet that they have been.
+    learns: bool,
+    measuring: Option<Measuring>,
     control: Option<ControlSocket>,
     /// Somebody may be waiting at it whom nothing announces.
     admins_wait: bool,
     /// Likewise at the door of the other two.
     siblings_wait: bool,
+    /// What loader and enforcer say, if they do not say it themselves.
+    relayed: Option<Relayed>,
     delivery: Delivery,
     totals: Option<Counters>,
     last_status: (Instant, u64),
@@ -219,6 +245,7 @@ impl Session {
             (enforcer.map(AsRawFd::as_raw_fd), ENFORCER),
             (self.control.as_ref().map(ControlSocket::listener), CONTROL),
             (siblings.map(|siblings| siblings.as_raw_fd()), SIBLINGS),
+            (self.relayed.as_ref().map(AsRawFd::as_raw_fd), RELAYED),
         ];
         for (source, token) in sources {
             let Some(source) = source else { continue };
@@ -239,6 +266,7 @@ impl Session {
             }
             look = self.receive()?;
             self.hear_enforcer();
+            self.relay(false);
             self.show_banner();
             if self.admins_wait || events.iter().any(|event| event.token() == CONTROL) {
                 self.serve_control(&registry)?;
@@ -311,6 +339,10 @@ impl Session {
             let before = self.state;
             self.state = before.after(&message)?;
             self.heard_at = Instant::now();
+            if self.state == State::Stopping {
+                // It says what is left, which may be a whole ring.
+                self.deadline = self.heard_at + STOP_LIMIT;
+            }
             if let Some(recording) = &mut self.recording {
                 recording.write(frame).map_err(SessionError::Recording)?;
             }
@@ -324,6 +356,7 @@ impl Session {
                     self.scope = escape(scope.as_bytes());
                     self.hooks = hooks.into_iter().map(str::to_owned).collect();
                     self.limits = limits;
+                    self.note_missing_counts();
                     if before == State::Subscribing {
                         self.started = Instant::now();
                         if let Some(service) = &mut self.service {
@@ -342,9 +375,13 @@ impl Session {
                     self.totals = Some(counters);
                     None
                 }
+                LoaderMessage::Drained { .. } => {
+                    let processes = self.stream.take_carriers();
+                    (!processes.is_empty()).then_some(AnalyzerMessage::Follow { processes })
+                }
                 LoaderMessage::Events { .. }
-                | LoaderMessage::Drained { .. }
-                | LoaderMessage::Snapshot { .. } => None,
+                | LoaderMessage::Snapshot { .. }
+                | LoaderMessage::Calls { .. } => None,
             };
             self.act_on(&mut alerts);
             followed.map_err(|error| broken(&error))?;
@@ -363,21 +400,20 @@ impl Session {
         for note in self.stream.analysis().take_notes() {
             self.delivery.tell(&format_args!("grimoire: {note}"));
         }
+        let now = clock::boot_ns().unwrap_or(0);
         for alert in alerts.drain(..) {
-            let is_about_a_process = alert.engine != Engine::Sensor;
-            if !self.enforce || alert.severity != Severity::Critical || !is_about_a_process {
-                if !alert.repeat {
-                    self.delivery.alert(&alert);
-                }
+            self.delivery.tally().alert_latency.add(now.saturating_sub(alert.timestamp_boot));
+            if !self.enforce.has(alert.engine) || alert.severity != Severity::Critical {
+                self.delivery.alert(alert);
                 continue;
             }
             match &mut self.enforcement {
                 Some(enforcement) => {
                     if let Err(alert) = enforcement.request(alert) {
-                        self.delivery.alert(&alert);
+                        self.delivery.alert(*alert);
                     }
                 }
-                None => self.delivery.alert(&Alert { action: ActionTaken::NoEnforcer, ..alert }),
+                None => self.delivery.alert(Alert { action: ActionTaken::NoEnforcer, ..alert }),
             }
         }
     }
@@ -385,17 +421,23 @@ impl Session {
     fn hear_enforcer(&mut self) {
         let Some(enforcement) = &mut self.enforcement else { return };
         let (outcomes, lost) = enforcement.outcomes();
+        let is_tripped = enforcement.mode() == Some(Mode::Tripped);
         if let Some(lost) = lost {
             self.delivery.tell(&lost);
         }
+        let now = clock::boot_ns().unwrap_or(0);
         for alert in outcomes {
-            self.delivery.alert(&alert);
-            let tripped = ActionTaken::Decided(Verdict::Refused(Refusal::Budget));
-            if alert.action == tripped && !std::mem::replace(&mut self.breaker_told, true) {
-                let breaker = self.stream.analysis().breaker_tripped(alert.timestamp_boot);
-                self.delivery.alert(&breaker);
+            if alert.action == ActionTaken::Decided(Verdict::Terminated) {
+                let latency = now.saturating_sub(alert.timestamp_boot);
+                self.delivery.tally().kill_latency.add(latency);
             }
+            self.delivery.alert(alert);
         }
+        if is_tripped && !self.breaker_told {
+            let breaker = self.stream.analysis().breaker_tripped(now);
+            self.delivery.alert(breaker);
+        }
+        self.breaker_told = is_tripped;
     }
 
     fn give_up_waiting(&mut self) {
@@ -403,13 +445,14 @@ impl Session {
         self.hear_enforcer();
         let Some(enforcement) = &mut self.enforcement else { return };
         for alert in enforcement.give_up() {
-            self.delivery.alert(&alert);
+            self.delivery.alert(alert);
         }
     }
 
     fn on_time(&mut self, asked_to_stop: bool) -> Result<(), SessionError> {
         let now = Instant::now();
         if now >= self.last_status.0 + STATUS_INTERVAL {
+            self.delivery.advance();
             self.show_status(now);
         }
         match self.state {
@@ -445,6 +488,8 @@ impl Session {
         if self.state == State::Streaming {
             self.listen_for_silence(now);
         }
+        self.keep_baselines(now);
+        self.measure(now);
         if let Some(service) = &mut self.service {
             service.be_patient(now);
         }

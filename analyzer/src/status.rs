@@ -1,13 +1,17 @@
 //! What `sentinel status` shows of a running Sentinel.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use sentinel_ipc::frame::{About, Counters};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    alert::Alert,
+    alert::{Alert, Severity},
+    baseline::overview::Overview,
     console::{self, clock_time},
+    correlation::Stages,
+    escape::harmless,
+    sinks::syslog::SyslogState,
 };
 
 /// Of an alert's message, in brief.
@@ -46,6 +50,15 @@ pub struct Status {
     pub last_alerts: Vec<LastAlert>,
     /// Of the rules.
     pub sequences: Sequences,
+    /// How often each stage of the correlation engine was reached; `None` if it is off.
+    #[serde(default)]
+    pub correlation: Option<Stages>,
+    /// How the baseline engine gets on; `None` if it is off.
+    #[serde(default)]
+    pub baseline: Option<Overview>,
+    /// How syslog gets on; `None` if no alerts go there.
+    #[serde(default)]
+    pub syslog: Option<SyslogState>,
 }
 
 /// Begun sequences of rules.
@@ -159,11 +172,13 @@ pub struct Events {
     pub processed: u64,
     /// Of those, what came too late to be in order of time.
     pub late: u64,
+    /// Of those, programs that were started.
+    pub execs: u64,
 }
 
 impl Events {
     /// The loader's counters, and the analyzer's own.
-    pub fn of(counters: &Counters, processed: u64, late: u64) -> Self {
+    pub fn of(counters: &Counters, processed: u64, late: u64, execs: u64) -> Self {
         let [urgent, other] = counters.dropped;
         Self {
             seen: counters.seen,
@@ -177,8 +192,43 @@ impl Events {
             shed: counters.shed,
             processed,
             late,
+            execs,
         }
     }
+
+    /// What came after `before`; a sensor that was started anew counts from 0 again.
+    pub fn since(&self, before: &Self) -> Self {
+        let new = |now: u64, then: u64| now.checked_sub(then).unwrap_or(now);
+        Self {
+            seen: new(self.seen, before.seen),
+            passed: new(self.passed, before.passed),
+            emitted: new(self.emitted, before.emitted),
+            dropped: new(self.dropped, before.dropped),
+            dropped_urgent: new(self.dropped_urgent, before.dropped_urgent),
+            unreadable: new(self.unreadable, before.unreadable),
+            untracked: new(self.untracked, before.untracked),
+            forwarded: new(self.forwarded, before.forwarded),
+            shed: new(self.shed, before.shed),
+            processed: new(self.processed, before.processed),
+            late: new(self.late, before.late),
+            execs: new(self.execs, before.execs),
+        }
+    }
+}
+
+/// What became of events and alerts in some time; a line of the log now and then, so that whoever reads
+/// the log alone knows how much there was.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Period {
+    /// How long, ns.
+    pub period: u64,
+    /// Events, of that time alone.
+    #[serde(flatten)]
+    pub events: Events,
+    /// Alerts that were told as one line with others.
+    pub alerts_folded: u64,
+    /// Alerts that were told as a count.
+    pub alerts_withheld: u64,
 }
 
 /// How many alerts there were.
@@ -192,12 +242,43 @@ pub struct Alerts {
     pub debug: u64,
 }
 
+impl Alerts {
+    /// How many of this severity.
+    pub fn of(&mut self, severity: Severity) -> &mut u64 {
+        match severity {
+            Severity::Critical => &mut self.critical,
+            Severity::High => &mut self.high,
+            Severity::Warning => &mut self.warning,
+            Severity::Info => &mut self.info,
+            Severity::Debug => &mut self.debug,
+        }
+    }
+
+    /// How many of all severities.
+    pub fn sum(&self) -> u64 {
+        let Self { critical, high, warning, info, debug } = *self;
+        [critical, high, warning, info, debug].into_iter().fold(0, u64::saturating_add)
+    }
+}
+
+impl fmt::Display for Alerts {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { critical, high, warning, info, debug } = self;
+        write!(
+            to,
+            "critical {critical} · high {high} · warning {warning} · info {info} · debug {debug}"
+        )
+    }
+}
+
 impl Status {
     /// For people, a few lines.
     pub fn text(&self) -> String {
-        let mut text = format!("Sentinel {}  {}\n", self.version, self.mode);
+        // The analyzer, which says all this, is not trusted with somebody's terminal.
+        let head = format!("Sentinel {}  {}", self.version, self.mode);
+        let mut text = harmless(&head).into_owned() + "\n";
         let mut line = |name: &str, value: &dyn std::fmt::Display| {
-            let _infallible = writeln!(text, "  {name:<9} {value}");
+            let _infallible = writeln!(text, "{}", harmless(&format!("  {name:<9} {value}")));
         };
         self.parts.iter().for_each(|part| line(&part.name, &part.text()));
         if !self.is_watching {
@@ -215,13 +296,22 @@ impl Status {
                  · processed {processed}"
             ),
         );
-        let Alerts { critical, high, warning, info, .. } = &self.alerts;
-        line(
-            "alerts",
-            &format_args!("critical {critical} · high {high} · warning {warning} · info {info}"),
-        );
+        line("alerts", &self.alerts);
         let Sequences { under_way, evicted } = &self.sequences;
         line("sequences", &format_args!("{under_way} under way · {evicted} made room for others"));
+        if let Some(stages) = &self.correlation {
+            line("exfil", stages);
+        }
+        if let Some(overview) = &self.baseline {
+            line("baseline", overview);
+        }
+        if let Some(SyslogState { target, is_connected, sent, waiting, lost }) = &self.syslog {
+            let how = if *is_connected { "" } else { " (no connection)" };
+            line(
+                "syslog",
+                &format_args!("{target}{how} · sent {sent} · waiting {waiting} · lost {lost}"),
+            );
+        }
         line("processes", &format_args!("{} known to live", self.processes));
         for alert in &self.last_alerts {
             let LastAlert { timestamp, severity, pattern_name, pid, action, message } = alert;
@@ -252,7 +342,7 @@ mod tests {
             version: "1.2.3".into(),
             pid: 7,
             uptime: 60,
-            mode: "shadow mode".into(),
+            mode: "shadow mode\u{9b}2J".into(),
             scope: "everything".into(),
             hooks: vec!["sys_exit".into()],
             blind_to: vec!["io_uring".into()],
@@ -260,6 +350,13 @@ mod tests {
             events: Events { dropped: 4, dropped_urgent: 1, ..Events::default() },
             processes: 9,
             sequences: Sequences { under_way: 5, evicted: 6 },
+            correlation: Some(Stages { network_opened: 3, file_read: 2, data_sent: 1 }),
+            baseline: Some(Overview { known: 8, anomalies: 3, ..Overview::default() }),
+            syslog: Some(SyslogState {
+                target: "tcp:x:514".into(),
+                lost: 3,
+                ..SyslogState::default()
+            }),
             alerts: Alerts { critical: 2, ..Alerts::default() },
             parts: vec![
                 Part { restarts: Some(2), ..Part::of("loader", Some(&about), 61_000_000_000) },
@@ -272,7 +369,7 @@ mod tests {
                 pattern_name: "reverse_shell".into(),
                 pid: 12,
                 action: "terminated".into(),
-                message: "bash".into(),
+                message: "bash\n  alert forged \x1b[2J".into(),
             }],
         };
         let text = status.text();
@@ -281,13 +378,17 @@ mod tests {
             "shadow",
             "pid 7, uid 998, up 60 s, restarted 2 times; CAP_BPF; landlock",
             "enforcer  not there",
-            "00:00:00.000Z critical reverse_shell pid 12 terminated: bash",
+            "shadow mode?2J\n",
+            "00:00:00.000Z critical reverse_shell pid 12 terminated: bash?  alert forged ?[2J\n",
             "1 hooks: sys_exit",
             "blind to  io_uring",
             "dropped 4 (urgent 1)",
             "critical 2",
             "9 known",
             "5 under way · 6 made",
+            "8 programs known · 0 being learned · 0 rates · anomalies 3",
+            "syslog    tcp:x:514 (no connection) · sent 0 · waiting 0 · lost 3",
+            "network opened 3 · secret read 2 · data sent 1",
         ] {
             assert!(text.contains(words), "{words} in\n{text}");
         }

@@ -90,6 +90,29 @@ impl Deed {
             Self::Seen { event, .. } => event,
         }
     }
+
+    /// What it was done to, as far as that is the same when the same is done again: no numbers of
+    /// descriptors, no times, no port that a client happens to have.
+    pub fn object(&self) -> String {
+        match self {
+            Self::Connect(Some(peer)) => peer.to_string(),
+            Self::Accept(Some(peer)) => peer.ip().to_string(),
+            Self::Exec { path, command_line } | Self::Running { path, command_line } => {
+                format!("{path} {command_line}")
+            }
+            Self::Seen { detail, .. } => detail.clone(),
+            Self::Socket
+            | Self::Connect(None)
+            | Self::Accept(None)
+            | Self::Dup { .. }
+            | Self::Received { .. }
+            | Self::FoundAtExec(_)
+            | Self::FoundRunning(_)
+            | Self::Pair
+            | Self::Held(_)
+            | Self::Turns(_) => String::new(),
+        }
+    }
 }
 
 impl fmt::Display for Deed {

@@ -1,15 +1,16 @@
 //! From the loader's messages to alerts. What comes out depends on what comes in alone, so that a
 //! recorded stream gives the same alerts again.
 
-use sentinel_ipc::frame::{Clock, Counters, LoaderMessage};
+use sentinel_ipc::frame::{Clock, Counters, LoaderMessage, Target};
 
 use crate::{
     alert::Alert,
     analysis::Analysis,
-    event::{self, Event, RecordError},
+    event::{self, Action, Event, RecordError},
     merge::Merge,
     rules::Active,
     sensor_state::Gap,
+    status::Events,
 };
 
 /// From one snapshot to the next, ns.
@@ -30,6 +31,8 @@ pub struct Stream {
     merge: Merge,
     counters: Counters,
     processed: u64,
+    /// Of those, programs that were started.
+    execs: u64,
     /// Time of the last record of a snapshot.
     snapshot_reached: u64,
     /// A snapshot that is complete, until all of it has been followed.
@@ -108,6 +111,12 @@ impl Stream {
                 self.ready(*clock, *unattended_since, alerts);
             }
             LoaderMessage::Subscribed { .. } => {}
+            LoaderMessage::Calls { until, since, profiles, is_last } => {
+                self.analysis.count(profiles);
+                if *is_last {
+                    self.analysis.end_second(*since, *until, alerts);
+                }
+            }
             LoaderMessage::Events { records } => {
                 self.hold_all(records, alerts)?;
             }
@@ -197,7 +206,9 @@ impl Stream {
     fn follow_all(&mut self, events: Vec<Event>, alerts: &mut Vec<Alert>) {
         for event in events {
             self.analysis.event(&event, alerts);
-            self.processed += u64::from(!event.is_of_snapshot());
+            let is_news = !event.is_of_snapshot();
+            self.processed += u64::from(is_news);
+            self.execs += u64::from(is_news && matches!(event.action, Action::Exec(_)));
         }
     }
 
@@ -208,6 +219,11 @@ impl Stream {
             self.analysis.take_strangers();
             self.refresh.strangers = 0;
         }
+    }
+
+    /// Processes that data of a secret can have come to since this was asked last.
+    pub fn take_carriers(&mut self) -> Vec<Target> {
+        self.analysis.take_carriers()
     }
 
     /// Whether another snapshot should be asked for; says so once.
@@ -225,6 +241,17 @@ impl Stream {
     /// Events that were followed, without what snapshots found.
     pub fn processed(&self) -> u64 {
         self.processed
+    }
+
+    /// What became of all events, as far as was told; a sensor that is started anew counts anew.
+    pub fn events(&self) -> Events {
+        Events::of(&self.counters, self.processed, self.late(), self.execs)
+    }
+
+    /// What became of events since the loader was met.
+    pub fn events_since_ready(&self) -> Events {
+        let (counters, processed) = self.since_ready();
+        Events::of(&counters, processed, self.late(), self.execs)
     }
 
     /// Events that came too late to be in order.
@@ -304,6 +331,23 @@ mod tests {
         let beat = LoaderMessage::Heartbeat { clock, counters, canaries: 0 };
         stream.follow(&beat, &mut alerts).unwrap();
         assert_eq!(stream.since_ready().0.seen, 3);
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_stepped_is_followed_and_nothing_else_changes() {
+        let (mut stream, mut alerts) = (Stream::default(), Vec::new());
+        let day = 86_400_000_000_000;
+        for (beat, wall_offset_ns) in [(1, 9 * day), (2, 10 * day), (3, 2 * day)] {
+            let boot_ns = beat * 1_000_000_000;
+            let clock = Clock { boot_ns, wall_offset_ns };
+            let counters = Counters::default();
+            let message = LoaderMessage::Heartbeat { clock, counters, canaries: 0 };
+            stream.follow(&message, &mut alerts).unwrap();
+            let alert = stream.analysis().breaker_tripped(boot_ns);
+            assert_eq!(alert.timestamp_boot, boot_ns);
+            assert_eq!(alert.timestamp, boot_ns + wall_offset_ns.unsigned_abs());
+        }
+        assert!(alerts.is_empty(), "{alerts:#?}");
     }
 
     #[test]

@@ -119,6 +119,8 @@ pub(crate) fn lives() -> u64 {
             tainted: false,
             racy: false,
             private_descriptors: false,
+            shares_memory: false,
+            access: None,
             action,
         };
         analysis.event(&event, &mut Vec::new());

@@ -41,16 +41,19 @@ impl Session {
             Ask::On if !self.switch.can_be_on() => {}
             Ask::On => {
                 // What was asked for while it was off stays refused.
-                if !matches!(self.guard.mode(), Mode::Enforce | Mode::Tripped) {
+                if self.guard.mode() != Mode::Enforce {
                     refused = self.refuse_queued()?;
                 }
                 self.turn(Position::On);
+                // Who says so has looked.
+                self.guard.budget.restore();
+                self.switch.keep_kills(0, 0);
             }
         }
         if ask != Ask::Status {
             self.audit_switch(admin, ask, refused);
         }
-        let spent = self.guard.spent(boot_ns().map_err(system("clock_gettime"))?);
+        let spent = self.guard.budget.spent(boot_ns().map_err(system("clock_gettime"))?);
         let answer = AdminAnswer {
             version: VERSION,
             mode: self.guard.mode(),
@@ -61,7 +64,7 @@ impl Session {
             refused,
             kills: spent.total,
             kills_of_last_minute: u32::try_from(spent.last_minute).unwrap_or(u32::MAX),
-            kills_per_minute: self.guard.kills_per_minute().into(),
+            kills_per_minute: self.guard.budget.per_minute().into(),
             is_tripped: spent.is_tripped,
             about: self.about.clone(),
         };
@@ -89,6 +92,7 @@ impl Session {
 
     /// Refuses what the analyzer has asked for already, which no later word may let pass; and tells how much.
     fn refuse_queued(&mut self) -> Result<u32, EnforcerError> {
+        self.sweep();
         let mut refused = 0;
         for _ in 0..MAX_QUEUED {
             match self.serve_analyzer()? {

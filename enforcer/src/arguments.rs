@@ -133,7 +133,7 @@ mod tests {
         let read = from(&[&config]).unwrap().settings;
         assert_eq!((read.enforce, read.kills_per_minute), (true, 3));
         let over = from(&["--enforce=false", "--kills-per-minute=4", &config]).unwrap().settings;
-        assert_eq!(over, Settings { enforce: false, kills_per_minute: 4 });
+        assert_eq!(over, Settings { kills_per_minute: 4, ..Settings::default() });
         std::fs::write(&path, "\nenforce = 1\n").unwrap();
         let error = from(&[&config]).unwrap_err();
         assert!(error.ends_with("enforcer.toml:2: enforce is true or false, not 1"), "{error}");

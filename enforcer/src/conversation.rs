@@ -23,8 +23,10 @@ enum State {
 pub struct Request {
     /// Its number.
     pub number: u64,
-    /// Whom.
+    /// Whom; of a tree the root.
     pub target: Target,
+    /// Whether all that descends from it is meant too.
+    pub is_tree: bool,
     /// The rule that matched.
     pub rule: u64,
     /// CLOCK_BOOTTIME, ns, after which nobody waits for it any more.
@@ -91,12 +93,15 @@ impl Conversation {
                 "it speaks version {version}, this enforcer {PROTOCOL_VERSION}; install both from \
                  one package"
             ))),
-            (State::Serving, KillMessage::Kill { request, target, rule, deadline, reason }) => {
+            (
+                State::Serving,
+                KillMessage::Kill { request, target, tree: is_tree, rule, deadline, reason },
+            ) => {
                 if reason.len() > MAX_REASON_BYTES {
                     return Err(breach(format!("a reason of {} bytes", reason.len())));
                 }
                 let (number, reason) = (request, reason.to_owned());
-                Ok(Heard::Request(Request { number, target, rule, deadline, reason }))
+                Ok(Heard::Request(Request { number, target, is_tree, rule, deadline, reason }))
             }
             (State::Serving, KillMessage::Hello { .. }) => Err(breach("a second hello")),
             (State::AwaitingHello, KillMessage::Kill { .. }) => {

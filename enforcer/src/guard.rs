@@ -1,12 +1,8 @@
 //! May this process be ended? Pure decisions, each with its reason.
 
-use std::collections::VecDeque;
-
 use sentinel_ipc::frame::{Identity, Mode, Refusal, Target};
 
-use crate::settings::Settings;
-
-const MINUTE_NS: u64 = 60_000_000_000;
+use crate::{budget::Budget, marker::Kept, protection::Protection, settings::Settings};
 
 /// Sentinel's own processes: nobody can have them killed.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +16,8 @@ pub struct Own {
 }
 
 impl Own {
-    fn contains(&self, tgid: u32) -> bool {
+    /// Whether `tgid` is one of them.
+    pub fn contains(&self, tgid: u32) -> bool {
         [Some(self.enforcer), self.analyzer, self.loader].contains(&Some(tgid))
     }
 }
@@ -32,52 +29,30 @@ pub struct Guard {
     mode: Mode,
     /// Sentinel's own processes, as far as they are known.
     pub own: Own,
-    kills_per_minute: u16,
+    /// What may still be done.
+    pub budget: Budget,
+    /// Who is never to be killed.
+    pub protection: Protection,
     /// Highest request number of this conversation.
     last_request: Option<u64>,
-    /// Times of the kills of the last minute, ns.
-    kills: VecDeque<u64>,
-    /// All kills.
-    total: u64,
-    /// The budget was exceeded once.
-    is_tripped: bool,
-}
-
-/// What the budget was spent on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spent {
-    /// Kills since the start.
-    pub total: u64,
-    /// Kills within the last minute.
-    pub last_minute: usize,
-    /// Whether more were asked for at some time: nobody is killed any more.
-    pub is_tripped: bool,
-}
-
-impl Spent {
-    /// Whether a new guard would allow more than this one.
-    pub fn is_to_be_remembered(&self) -> bool {
-        self.last_minute > 0 || self.is_tripped
-    }
 }
 
 impl Guard {
-    /// A guard with its whole budget.
-    pub fn new(mode: Mode, settings: &Settings, enforcer: u32) -> Self {
+    /// A guard with the budget that was left.
+    pub fn new(mode: Mode, settings: &Settings, kept: &Kept, enforcer: u32) -> Self {
         Self {
             mode,
             own: Own { enforcer, analyzer: None, loader: None },
-            kills_per_minute: settings.kills_per_minute,
+            budget: Budget::new(settings, kept),
+            protection: Protection::new(settings),
             last_request: None,
-            kills: VecDeque::new(),
-            total: 0,
-            is_tripped: false,
         }
     }
 
     /// What it does.
     pub fn mode(&self) -> Mode {
-        if self.mode == Mode::Enforce && self.is_tripped { Mode::Tripped } else { self.mode }
+        let is_tripped = self.mode == Mode::Enforce && self.budget.is_tripped();
+        if is_tripped { Mode::Tripped } else { self.mode }
     }
 
     /// What configuration and switch say from now on.
@@ -92,33 +67,20 @@ impl Guard {
         self.own.analyzer = None;
     }
 
-    /// The budget.
-    pub fn kills_per_minute(&self) -> u16 {
-        self.kills_per_minute
-    }
-
-    /// What was spent by `now`.
-    pub fn spent(&mut self, now: u64) -> Spent {
-        while self.kills.front().is_some_and(|&kill| now.saturating_sub(kill) >= MINUTE_NS) {
-            self.kills.pop_front();
-        }
-        let (total, last_minute, is_tripped) = (self.total, self.kills.len(), self.is_tripped);
-        Spent { total, last_minute, is_tripped }
-    }
-
     /// What can be decided before anybody looks at the process. Times are CLOCK_BOOTTIME, ns.
     ///
     /// # Errors
     /// The reason not to go on.
     pub fn admit(
         &mut self,
-        request: u64,
+        number: u64,
         target: Target,
+        rule: u64,
         deadline: u64,
         now: u64,
     ) -> Result<(), Refusal> {
-        let repeated = self.last_request.is_some_and(|last| request <= last);
-        self.last_request = self.last_request.max(Some(request));
+        let repeated = self.last_request.is_some_and(|last| number <= last);
+        self.last_request = self.last_request.max(Some(number));
         match self.mode() {
             Mode::Shadow => return Err(Refusal::Shadow),
             Mode::SwitchedOff => return Err(Refusal::KillSwitch),
@@ -136,10 +98,7 @@ impl Guard {
         if self.own.contains(target.tgid) {
             return Err(Refusal::Sentinel);
         }
-        if self.is_tripped {
-            return Err(Refusal::Budget);
-        }
-        Ok(())
+        self.budget.check(rule)
     }
 
     /// Whether the process that the loader described is the one that was meant.
@@ -159,20 +118,6 @@ impl Guard {
         }
         Ok(())
     }
-
-    /// Takes one kill from the budget.
-    ///
-    /// # Errors
-    /// When it is spent; from then on nothing is admitted any more.
-    pub fn spend(&mut self, now: u64) -> Result<(), Refusal> {
-        if self.spent(now).last_minute >= self.kills_per_minute.into() {
-            self.is_tripped = true;
-            return Err(Refusal::Budget);
-        }
-        self.kills.push_back(now);
-        self.total += 1;
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -189,10 +134,8 @@ mod tests {
         in_scope: true,
     };
 
-    const SETTINGS: Settings = Settings { enforce: true, kills_per_minute: 10 };
-
     fn guard() -> Guard {
-        let mut guard = Guard::new(Mode::Enforce, &SETTINGS, 40);
+        let mut guard = Guard::new(Mode::Enforce, &Settings::default(), &Kept::default(), 40);
         guard.own.analyzer = Some(41);
         guard.own.loader = Some(42);
         guard
@@ -201,7 +144,7 @@ mod tests {
     #[test]
     fn who_was_meant_is_admitted() {
         let mut guard = guard();
-        assert_eq!(guard.admit(1, TARGET, 10, 10), Ok(()));
+        assert_eq!(guard.admit(1, TARGET, 1, 10, 10), Ok(()));
         assert_eq!(guard.identify(TARGET, Some(IDENTITY)), Ok(()));
     }
 
@@ -209,8 +152,8 @@ mod tests {
     fn each_reason_to_refuse_is_named() {
         let admit = |request, tgid, deadline| {
             let mut guard = guard();
-            guard.admit(5, TARGET, 10, 10).unwrap();
-            guard.admit(request, Target { tgid, ..TARGET }, deadline, 10)
+            guard.admit(5, TARGET, 1, 10, 10).unwrap();
+            guard.admit(request, Target { tgid, ..TARGET }, 1, deadline, 10)
         };
         assert_eq!(admit(5, 50, 10), Err(Refusal::Repeated));
         assert_eq!(admit(4, 50, 10), Err(Refusal::Repeated));
@@ -234,60 +177,31 @@ mod tests {
         for (mode, reason) in
             [(Mode::Shadow, Refusal::Shadow), (Mode::SwitchedOff, Refusal::KillSwitch)]
         {
-            let mut guard = Guard::new(mode, &SETTINGS, 40);
-            assert_eq!(guard.admit(1, TARGET, 10, 10), Err(reason));
+            let mut guard = Guard::new(mode, &Settings::default(), &Kept::default(), 40);
+            assert_eq!(guard.admit(1, TARGET, 1, 10, 10), Err(reason));
         }
-    }
-
-    #[test]
-    fn the_budget_is_ten_a_minute_and_then_it_is_over_for_good() {
-        let mut guard = guard();
-        for kill in 0..10 {
-            assert_eq!(guard.spend(kill), Ok(()));
-        }
-        assert_eq!(guard.spend(MINUTE_NS), Ok(()), "the first is a minute old");
-        assert_eq!(guard.spend(MINUTE_NS), Err(Refusal::Budget));
-        assert_eq!(guard.admit(1, TARGET, u64::MAX, 100 * MINUTE_NS), Err(Refusal::Budget));
-    }
-
-    #[test]
-    fn the_budget_is_what_was_configured() {
-        let settings = Settings { kills_per_minute: 1, ..SETTINGS };
-        let mut guard = Guard::new(Mode::Enforce, &settings, 40);
-        assert_eq!(guard.spend(5), Ok(()));
-        let (total, is_tripped) = (1, false);
-        assert_eq!(guard.spent(6), Spent { total, last_minute: 1, is_tripped });
-        assert_eq!(guard.spent(5 + MINUTE_NS), Spent { total, last_minute: 0, is_tripped });
-        assert_eq!(guard.spend(5 + MINUTE_NS), Ok(()));
-        assert_eq!(guard.spend(6 + MINUTE_NS), Err(Refusal::Budget));
-        assert!(guard.spent(6 + MINUTE_NS).is_tripped);
-    }
-
-    #[test]
-    fn what_a_restart_would_undo_is_to_be_remembered() {
-        let mut guard =
-            Guard::new(Mode::Enforce, &Settings { kills_per_minute: 1, ..SETTINGS }, 40);
-        assert!(!guard.spent(0).is_to_be_remembered());
-        guard.spend(5).unwrap();
-        assert!(guard.spent(6).is_to_be_remembered());
-        assert!(!guard.spent(5 + MINUTE_NS).is_to_be_remembered());
-        guard.spend(5 + MINUTE_NS).unwrap();
-        assert_eq!(guard.spend(6 + MINUTE_NS), Err(Refusal::Budget));
-        assert!(guard.spent(100 * MINUTE_NS).is_to_be_remembered(), "tripped");
     }
 
     #[test]
     fn another_analyzer_counts_anew_and_has_what_is_left() {
         let mut guard = guard();
-        guard.admit(7, TARGET, 10, 10).unwrap();
-        (0..10).for_each(|kill| guard.spend(kill).unwrap());
+        let spend = |guard: &mut Guard, rule: u32| {
+            guard.budget.spend(10, rule.into(), Target { tgid: rule, ..TARGET })
+        };
+        guard.admit(7, TARGET, 1, 10, 10).unwrap();
+        (0..10).for_each(|rule| spend(&mut guard, rule).unwrap());
         guard.begin_conversation();
-        assert_eq!(guard.admit(1, TARGET, 20, 20), Ok(()), "a low number is no repetition");
-        assert_eq!(guard.admit(1, TARGET, 20, 20), Err(Refusal::Repeated));
-        assert_eq!(guard.spend(20), Err(Refusal::Budget));
+        assert_eq!(guard.admit(1, TARGET, 1, 20, 20), Ok(()), "a low number is no repetition");
+        assert_eq!(guard.admit(1, TARGET, 1, 20, 20), Err(Refusal::Repeated));
+        assert_eq!(spend(&mut guard, 10), Err(Refusal::Budget));
+        assert_eq!(guard.mode(), Mode::Tripped);
         guard.begin_conversation();
-        assert_eq!(guard.admit(1, TARGET, u64::MAX, 100 * MINUTE_NS), Err(Refusal::Budget));
+        assert_eq!(guard.admit(1, TARGET, 1, u64::MAX, u64::MAX), Err(Refusal::Budget));
         let former = Target { tgid: 41, ..TARGET };
-        assert_eq!(guard.admit(2, former, u64::MAX, 0), Err(Refusal::Budget), "not Sentinel's own");
+        assert_eq!(
+            guard.admit(2, former, 1, u64::MAX, 0),
+            Err(Refusal::Budget),
+            "not Sentinel's own"
+        );
     }
 }

@@ -7,13 +7,14 @@
 use std::process::ExitCode;
 
 use sentinel_enforcer::{arguments::Arguments, setup};
-use sentinel_ipc::diagnostics::tell;
+use sentinel_ipc::diagnostics::{pause_if_service, tell};
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args_os().skip(1)) {
         Ok(arguments) => arguments,
         Err(message) => {
             tell(&format!("sentinel-enforcer: {message}"));
+            pause_if_service();
             return ExitCode::from(2);
         }
     };
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&format!("sentinel-enforcer: {error}"));
+            pause_if_service();
             ExitCode::FAILURE
         }
     }

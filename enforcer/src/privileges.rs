@@ -6,14 +6,16 @@ use sentinel_ipc::{
         Confined, ConfinementError, Limits, Signals, account, become_account, confined,
         keep_capabilities, landlock, limit, no_new_privileges, try_to_regain,
     },
+    frame::MAX_TREE,
     seccomp::{AllowedCall, When, seccomp},
 };
 
 use crate::marker::WRITTEN_BYTES;
 
-/// Its most: it holds two sockets and one pidfd; as a service also two listening ones, five connections of
-/// administrators and callers, the switch's file, signals, and the service manager's socket.
-const LIMITS: Limits = Limits { memory: 64 << 20, descriptors: 24 };
+/// Its most: it holds two sockets, its log, and one pidfd for each process of a tree; as a service also two
+/// listening ones, five connections of administrators and callers, the switch's file, signals, and the service
+/// manager's socket.
+const LIMITS: Limits = Limits { memory: 64 << 20, descriptors: MAX_TREE as u64 + 24 };
 
 /// Bytes of a `signalfd_siginfo` (signalfd(2)).
 const SIGNAL_BYTES: u32 = 128;
@@ -44,7 +46,7 @@ pub const ALLOWED: &[AllowedCall] = &[
     AllowedCall {
         number: libc::SYS_pwrite64,
         when: When::ArgumentIs(2, &[WRITTEN_BYTES]),
-        reason: "the position of the kill switch, in its open file",
+        reason: "what survives it, in its open file",
     },
     AllowedCall::always(libc::SYS_fdatasync, "the same, onto the disk"),
     AllowedCall::always(libc::SYS_poll, "waiting"),
@@ -52,11 +54,18 @@ pub const ALLOWED: &[AllowedCall] = &[
     AllowedCall::always(libc::SYS_pidfd_open, "holding a process while it is checked"),
     AllowedCall {
         number: libc::SYS_pidfd_send_signal,
-        when: When::ArgumentIs(1, &[libc::SIGKILL.cast_unsigned()]),
-        reason: "the one signal it sends",
+        when: When::ArgumentIs(
+            1,
+            &[
+                libc::SIGKILL.cast_unsigned(),
+                libc::SIGSTOP.cast_unsigned(),
+                libc::SIGCONT.cast_unsigned(),
+            ],
+        ),
+        reason: "killing; stopping a tree first, and letting it go on",
     },
     AllowedCall::always(libc::SYS_getpid, "its own process id, for the loader"),
-    AllowedCall::always(libc::SYS_write, "audit, on standard error"),
+    AllowedCall::always(libc::SYS_write, "audit, on standard error and in its log"),
 ];
 
 /// Gives up everything but CAP_KILL. The sockets are open; nothing has been read from them.

@@ -56,6 +56,22 @@ impl Process {
     pub fn kill(&self) -> Result<(), ProcessError> {
         Ok(pidfd_send_signal(&self.pidfd, Signal::KILL)?)
     }
+
+    /// Sends SIGSTOP.
+    ///
+    /// # Errors
+    /// As for [`Self::kill`].
+    pub fn stop(&self) -> Result<(), ProcessError> {
+        Ok(pidfd_send_signal(&self.pidfd, Signal::STOP)?)
+    }
+
+    /// Sends SIGCONT.
+    ///
+    /// # Errors
+    /// As for [`Self::kill`].
+    pub fn resume(&self) -> Result<(), ProcessError> {
+        Ok(pidfd_send_signal(&self.pidfd, Signal::CONT)?)
+    }
 }
 
 #[cfg(test)]

@@ -14,20 +14,24 @@ use nix::{
 use sentinel_ipc::{
     channel::{Channel, Sent},
     clock::boot_ns,
-    frame::About,
+    frame::{About, Mode, Refusal, Target, Verdict},
     notify::Notifier,
 };
 
 use crate::{
     admins::Admins,
     audit::Audit,
+    budget::Killed,
     conversation::{Breach, Conversation, Heard, Request},
-    decision::decide,
+    decision::{Decision, decide, verdict},
     doors::{Caller, Siblings, is_let_in},
     guard::Guard,
     loader::{Loader, NoAnswer},
+    marker::{Begun, Position},
+    process::Process,
     setup::{EnforcerError, system},
     switch::Switch,
+    tree::Tree,
 };
 
 /// How long the loader may stay away before a new enforcer calls on it.
@@ -57,10 +61,26 @@ pub struct Session {
     pub switch: Switch,
     /// What was done.
     pub audit: Audit,
+    /// The tree that is being ended, one at a time.
+    pub tree: Option<Tree>,
+    /// The one that an enforcer before this one was ending; it waits for a loader.
+    pub left_behind: Option<Begun>,
+    /// Outcomes that the analyzer did not take, since the last one that it did.
+    pub unanswered: u64,
+    /// Requests that came too fast.
+    pub refused: Crowd,
     /// The configuration file, for administrators.
     pub file: Option<String>,
     /// Itself, for the others.
     pub about: About,
+}
+
+/// Requests that are refused without a line for each.
+#[derive(Debug, Default)]
+pub struct Crowd {
+    /// Since the last line.
+    count: u64,
+    told: Option<Instant>,
 }
 
 /// What a look at the analyzer came to.
@@ -73,6 +93,14 @@ pub(crate) enum Served {
     End,
 }
 
+impl Crowd {
+    /// When it is to be told of.
+    fn next(&self) -> Option<Instant> {
+        let now = Instant::now();
+        (self.count > 0).then(|| self.told.map_or(now, |told| told + Duration::from_secs(1)))
+    }
+}
+
 impl Session {
     /// Serves until there is nothing left to do.
     ///
@@ -80,6 +108,15 @@ impl Session {
     /// When it has to end for another reason.
     pub fn run(mut self) -> Result<(), EnforcerError> {
         self.notifier.ready();
+        let end = self.serve();
+        self.tell_crowd(true);
+        // Who is stopped for the sake of a tree goes on.
+        self.guard.switch(Mode::SwitchedOff);
+        self.sweep();
+        end
+    }
+
+    fn serve(&mut self) -> Result<(), EnforcerError> {
         loop {
             self.wait()?;
             if self.is_told_to_end() {
@@ -89,10 +126,12 @@ impl Session {
             self.answer_admins()?;
             self.let_in_callers();
             self.hear_loader();
+            self.sweep();
+            self.tell_crowd(false);
             if self.serve_analyzer()? == Served::End {
                 return Ok(());
             }
-            if self.should_start_anew()? {
+            if self.should_start_anew() {
                 return Err(EnforcerError::Alone);
             }
         }
@@ -111,6 +150,8 @@ impl Session {
             alone.then(|| in_time(self.alone_since + ALONE)),
             self.admins.as_ref().and_then(Admins::next_deadline).map(in_time),
             self.siblings.as_ref().and_then(|one| one.door.shut_until()).map(in_time),
+            self.refused.next().map(in_time),
+            self.tree.as_ref().map(|_| Duration::ZERO),
         ];
         let timeout = match timeout.into_iter().flatten().min() {
             // Rounded up, so that the deadline has passed.
@@ -158,12 +199,18 @@ impl Session {
                 continue;
             }
             match caller {
-                Caller::Analyzer => {
-                    self.guard.begin_conversation();
-                    self.analyzer = Some(Conversation::new(channel));
-                }
+                Caller::Analyzer => self.change_analyzer(Some(Conversation::new(channel))),
                 Caller::Loader => self.meet_loader(channel),
             }
+        }
+    }
+
+    /// Another analyzer asks from now on, or none. A tree that the last one asked for is ended all the same.
+    fn change_analyzer(&mut self, analyzer: Option<Conversation>) {
+        self.guard.begin_conversation();
+        self.analyzer = analyzer;
+        if let Some(tree) = &mut self.tree {
+            tree.is_orphaned = true;
         }
     }
 
@@ -179,7 +226,12 @@ impl Session {
     fn hear_loader(&mut self) {
         let Some(loader) = &mut self.loader else { return };
         match loader.greeting() {
-            Ok(Some(tgid)) => self.guard.own.loader = Some(tgid),
+            Ok(Some(tgid)) => {
+                self.guard.own.loader = Some(tgid);
+                if self.tree.is_none() {
+                    self.tree = self.left_behind.take().map(Tree::taken_over);
+                }
+            }
             Ok(None) => {}
             Err(error) => self.lose_loader(&error),
         }
@@ -195,16 +247,15 @@ impl Session {
         self.guard.own.loader = None;
     }
 
-    /// Whether the loader has stayed away for so long that a new enforcer is to call on it. The budget and
-    /// the kill switch outweigh that: a restart must not undo them.
-    fn should_start_anew(&mut self) -> Result<bool, EnforcerError> {
+    /// Whether the loader has stayed away for so long that a new enforcer is to call on it. Budget and kill switch
+    /// outweigh that, where they would be forgotten.
+    fn should_start_anew(&mut self) -> bool {
         let alone = self.is_service() && self.loader.is_none();
         if !alone || self.alone_since.elapsed() < ALONE {
-            return Ok(false);
+            return false;
         }
         self.alone_since = Instant::now();
-        let spent = self.guard.spent(boot_ns().map_err(system("clock_gettime"))?);
-        Ok(!spent.is_to_be_remembered() && !self.switch.would_be_on_again())
+        self.switch.not_kept().is_none()
     }
 
     /// Takes one message of the analyzer, if there is one, and tells it the mode if that is new.
@@ -219,25 +270,121 @@ impl Session {
                 self.guard.own.analyzer = analyzer.tgid();
                 analyzer.greet(self.guard.mode(), &self.about).map(|_sent| Served::Hello)
             }
-            Ok(Heard::Request(request)) => self.judge(&request)?.map(|()| Served::Request),
+            Ok(Heard::Request(request)) => self.judge(request)?.map(|()| Served::Request),
         };
         served.or_else(|breach| self.part(Some(breach)))
     }
 
-    fn judge(&mut self, request: &Request) -> Result<Result<(), Breach>, EnforcerError> {
-        let Self { guard, loader, audit, .. } = self;
-        let verdict =
-            decide(request, guard, loader.as_mut(), audit).map_err(system("clock_gettime"))?;
-        let Some(analyzer) = &self.analyzer else { return Ok(Ok(())) };
-        // An analyzer that does not read its outcomes goes without; the audit has them.
-        let sent = analyzer.outcome(request.number, verdict);
-        let &Request { number, target, rule, ref reason, .. } = request;
-        self.audit.decision(number, target, rule, reason, verdict);
-        Ok(sent.map(|sent| {
-            if sent == Sent::WouldBlock {
-                self.audit.line("the analyzer does not read its outcomes");
+    fn judge(&mut self, request: Request) -> Result<Result<(), Breach>, EnforcerError> {
+        let clock = system("clock_gettime");
+        if let Err(refusal) = self.guard.budget.request(boot_ns().map_err(&clock)?) {
+            self.refused.count += 1;
+            return Ok(self.answer_analyzer(request.number, Verdict::Refused(refusal)));
+        }
+        let mut found = String::new();
+        let number = request.number;
+        let Self { guard, loader, .. } = self;
+        let decision = if request.is_tree && self.tree.is_some() {
+            Refusal::Rate.into()
+        } else {
+            decide(&request, guard, loader.as_mut(), &mut found).map_err(clock)?
+        };
+        let verdict = match decision {
+            Decision::Final(verdict) => verdict,
+            Decision::One(process) => match self.pay(&request, &found)? {
+                Ok(()) => self.kill(&process, request.target),
+                Err(refusal) => Verdict::Refused(refusal),
+            },
+            Decision::Tree => match self.pay(&request, &found)? {
+                Ok(()) => {
+                    self.tree = Some(Tree::new(request, found));
+                    return Ok(Ok(()));
+                }
+                Err(refusal) => Verdict::Refused(refusal),
+            },
+        };
+        let sent = self.answer_analyzer(number, verdict);
+        self.audit.decision(&request, &found, verdict);
+        Ok(sent)
+    }
+
+    /// Takes what is asked for from the budget, if there is still time for it; and says before that what is about
+    /// to be done.
+    fn pay(
+        &mut self,
+        request: &Request,
+        found: &str,
+    ) -> Result<Result<(), Refusal>, EnforcerError> {
+        self.audit.intent(request, found);
+        let now = boot_ns().map_err(system("clock_gettime"))?;
+        if now > request.deadline {
+            return Ok(Err(Refusal::Expired));
+        }
+        let paid = self.guard.budget.spend(now, request.rule, request.target);
+        let spent = self.guard.budget.spent(now);
+        self.switch.keep_kills(spent.last_minute, now);
+        if spent.is_tripped && self.switch.kept().position == Position::On {
+            self.switch.turn(Position::Tripped);
+        }
+        Ok(paid)
+    }
+
+    fn kill(&mut self, process: &Process, target: Target) -> Verdict {
+        match process.kill() {
+            Ok(()) => {
+                self.guard.budget.note_killed(target, Killed::One);
+                Verdict::Terminated
             }
-        }))
+            Err(error) => verdict(error),
+        }
+    }
+
+    /// Goes on with the tree that is being ended.
+    pub(crate) fn sweep(&mut self) {
+        let Some(tree) = &mut self.tree else { return };
+        let verdict = tree.sweep(&self.guard, self.loader.as_mut(), &self.audit);
+        // With the first sweep, in which nobody is stopped yet, it is known whose it is.
+        self.switch.keep_tree(tree.begun().filter(|_| verdict.is_none()));
+        let Some(verdict) = verdict else { return };
+        let Some(Tree { request, found, is_orphaned, .. }) = self.tree.take() else { return };
+        if verdict == Verdict::Terminated {
+            self.guard.budget.note_killed(request.target, Killed::Tree);
+        }
+        if !is_orphaned {
+            // A breach shows when the analyzer is heard next.
+            let _sent = self.answer_analyzer(request.number, verdict);
+        }
+        self.audit.decision(&request, &found, verdict);
+    }
+
+    /// Tells the analyzer. One that does not read its outcomes goes without; the audit has them.
+    fn answer_analyzer(&mut self, number: u64, verdict: Verdict) -> Result<(), Breach> {
+        let Some(analyzer) = &self.analyzer else { return Ok(()) };
+        match analyzer.outcome(number, verdict)? {
+            Sent::WouldBlock => {
+                if self.unanswered == 0 {
+                    self.audit.line("the analyzer does not read its outcomes");
+                }
+                self.unanswered += 1;
+            }
+            Sent::Done | Sent::Closed => {
+                if self.unanswered > 0 {
+                    self.audit.line(&format!("outcomes that were not read: {}", self.unanswered));
+                }
+                self.unanswered = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells how many requests came too fast, once a second, and at the end.
+    fn tell_crowd(&mut self, is_end: bool) {
+        if self.refused.next().is_some_and(|due| is_end || due <= Instant::now()) {
+            let (count, limit) = (self.refused.count, self.guard.budget.requests_per_minute());
+            let verdict = Verdict::Refused(Refusal::Rate);
+            self.audit.line(&format!("audit verdict={verdict} requests={count} limit={limit}/min"));
+            self.refused = Crowd { count: 0, told: Some(Instant::now()) };
+        }
     }
 
     /// Ends the conversation with the analyzer, which went away or broke the protocol. A service waits for
@@ -249,8 +396,7 @@ impl Session {
                     self.audit
                         .line(&format!("audit breach: the analyzer broke the protocol: {what}"));
                 }
-                self.analyzer = None;
-                self.guard.begin_conversation();
+                self.change_analyzer(None);
                 Ok(Served::Nothing)
             }
             (false, Some(Breach(what))) => Err(EnforcerError::Protocol(what)),

@@ -17,7 +17,7 @@ use nix::{
 use sentinel_ipc::{
     activation::{ActivationError, Sockets, taken_over},
     channel::{Channel, ChannelError},
-    confinement::{self, ConfinementError, Sandbox, account},
+    confinement::{self, ConfinementError, account},
     notify::Notifier,
     places,
 };
@@ -31,7 +31,7 @@ use crate::{
     guard::Guard,
     marker::Marker,
     privileges,
-    session::Session,
+    session::{Crowd, Session},
     switch::Switch,
 };
 
@@ -44,6 +44,8 @@ pub enum EnforcerError {
     Activation(ActivationError),
     /// It could not give up its privileges.
     Confinement(ConfinementError),
+    /// The audit cannot be written.
+    Audit(String),
     /// The analyzer broke the protocol.
     Protocol(String),
     /// The loader stays away; a new enforcer calls on it.
@@ -60,6 +62,7 @@ impl fmt::Display for EnforcerError {
             }
             Self::Activation(error) => error.fmt(to),
             Self::Confinement(error) => error.fmt(to),
+            Self::Audit(reason) => write!(to, "audit-log: {reason}"),
             Self::Protocol(what) => write!(to, "the analyzer broke the protocol: {what}"),
             Self::Alone => write!(
                 to,
@@ -165,21 +168,24 @@ pub fn run(arguments: &Arguments) -> Result<(), EnforcerError> {
     };
     let notifier = Notifier::from_environment()
         .map_err(|error| EnforcerError::System("NOTIFY_SOCKET", error))?;
-    let settings = arguments.settings;
+    let settings = &arguments.settings;
     let (marker, found) = Marker::open(&arguments.marker);
+    let owner = account("sentinel-enforcer")?.uid;
+    let log = settings.audit_log.as_deref().map(|path| Audit::open(path, owner)).transpose();
+    let audit = Audit::new(log.map_err(EnforcerError::Audit)?);
     confinement::close_standard_streams()?;
-    let audit = Audit::new();
     let confined = privileges::drop_privileges()?;
-    if confined.sandbox == Sandbox::Partial {
+    if !confined.sandbox.is_full {
         audit.line("this kernel's landlock closes the file system only");
     }
     if let Some(note) = found.note.filter(|_| settings.enforce) {
         audit.line(&note);
     }
     let is_off = arguments.is_off_by_environment;
-    let switch = Switch::new(settings.enforce, is_off, found.position, marker);
-    let guard = Guard::new(switch.mode(), &settings, std::process::id());
+    let switch = Switch::new(settings.enforce, is_off, found.kept, marker);
+    let guard = Guard::new(switch.mode(), settings, switch.kept(), std::process::id());
     let Connections { analyzer, loader, admins, siblings, signals } = connections;
+    let left_behind = switch.kept().tree;
     let mut session = Session {
         analyzer: analyzer.map(Conversation::new),
         loader: None,
@@ -191,6 +197,10 @@ pub fn run(arguments: &Arguments) -> Result<(), EnforcerError> {
         guard,
         switch,
         audit,
+        tree: None,
+        left_behind,
+        unanswered: 0,
+        refused: Crowd::default(),
         file: arguments.file.as_ref().map(|path| path.display().to_string()),
         about: confined.about,
     };

@@ -2,36 +2,36 @@
 
 use sentinel_ipc::frame::Mode;
 
-use crate::marker::{Marker, Position};
+use crate::marker::{Begun, Kept, Marker, Position};
 
 /// The kill switch.
 #[derive(Debug)]
 pub struct Switch {
     is_configured: bool,
     is_off_by_environment: bool,
-    position: Position,
+    kept: Kept,
     marker: Marker,
     /// Why the position does not survive a restart, if it does not.
     not_kept: Option<String>,
 }
 
 impl Switch {
-    /// The switch in the position that the marker was found in.
+    /// The switch as the marker was found.
     pub fn new(
         is_configured: bool,
         is_off_by_environment: bool,
-        position: Position,
+        kept: Kept,
         marker: Marker,
     ) -> Self {
         let not_kept = marker.problem();
-        Self { is_configured, is_off_by_environment, position, marker, not_kept }
+        Self { is_configured, is_off_by_environment, kept, marker, not_kept }
     }
 
-    /// What the enforcer does.
+    /// What the enforcer does, as long as its budget lasts.
     pub fn mode(&self) -> Mode {
         if !self.is_configured {
             Mode::Shadow
-        } else if self.is_off_by_environment || self.position == Position::Off {
+        } else if self.is_off_by_environment || self.kept.position == Position::Off {
             Mode::SwitchedOff
         } else {
             Mode::Enforce
@@ -43,20 +43,40 @@ impl Switch {
         self.is_configured && !self.is_off_by_environment
     }
 
+    /// What is kept for the next start.
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
     /// Turns it, at once, and keeps that for the next start.
     pub fn turn(&mut self, position: Position) {
-        self.position = position;
-        self.not_kept = self.marker.keep(position).err();
+        self.kept.position = position;
+        self.not_kept = self.marker.keep(&self.kept, true).err();
+    }
+
+    /// Keeps how many kills a minute has had by the last of them, at `last`.
+    pub fn keep_kills(&mut self, kills: usize, last: u64) {
+        (self.kept.kills, self.kept.last) = (u16::try_from(kills).unwrap_or(u16::MAX), last);
+        self.keep();
+    }
+
+    /// Keeps that a tree is being ended, or no more.
+    pub fn keep_tree(&mut self, tree: Option<Begun>) {
+        if self.kept.tree != tree {
+            self.kept.tree = tree;
+            self.keep();
+        }
+    }
+
+    /// Not onto the disk, for which a kill would have to wait: with the host ends who was stopped, and the minute.
+    fn keep(&mut self) {
+        let kept = self.marker.keep(&self.kept, false);
+        self.not_kept = kept.err().or(self.not_kept.take());
     }
 
     /// Why its position does not survive a restart, if it does not.
     pub fn not_kept(&self) -> Option<&str> {
         self.not_kept.as_deref()
-    }
-
-    /// Whether a restart would switch on what was switched off.
-    pub fn would_be_on_again(&self) -> bool {
-        self.position == Position::Off && self.not_kept.is_some()
     }
 
     /// Whether the configuration lets it kill.
@@ -83,18 +103,19 @@ mod tests {
             (true, false, Position::On, Mode::Enforce),
             (true, false, Position::Off, Mode::SwitchedOff),
             (true, true, Position::On, Mode::SwitchedOff),
+            (true, false, Position::Tripped, Mode::Enforce),
             (false, false, Position::On, Mode::Shadow),
             (false, true, Position::Off, Mode::Shadow),
         ] {
-            let mut switch = Switch::new(is_configured, is_off, position, marker());
+            let kept = Kept { position, ..Kept::default() };
+            let mut switch = Switch::new(is_configured, is_off, kept, marker());
             assert_eq!(switch.mode(), mode);
             assert_eq!(switch.can_be_on(), is_configured && !is_off);
             switch.turn(Position::On);
             assert_eq!(switch.mode() == Mode::Enforce, switch.can_be_on(), "kept nowhere, yet on");
-            assert!(switch.not_kept().is_some() && !switch.would_be_on_again());
+            assert!(switch.not_kept().is_some());
             switch.turn(Position::Off);
             assert_ne!(switch.mode(), Mode::Enforce);
-            assert!(switch.would_be_on_again());
         }
     }
 }

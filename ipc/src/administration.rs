@@ -21,7 +21,7 @@ pub struct AdminQuestion {
 pub enum Ask {
     /// How things are.
     Status,
-    /// Kill, if the configuration allows it. Changes nothing where it does not.
+    /// Kill, if the configuration allows it, with a whole budget. Changes nothing where it does not.
     On,
     /// Kill nobody from now on, nor whom a request named that waits already.
     Off,
@@ -50,7 +50,7 @@ pub struct AdminAnswer {
     pub kills_of_last_minute: u32,
     /// Kills that it allows within a minute.
     pub kills_per_minute: u32,
-    /// Whether more were asked for at some time: it kills no more until it is started again.
+    /// Whether more were asked for at some time: it kills no more until [`Ask::On`].
     pub is_tripped: bool,
     /// Itself.
     pub about: About,

@@ -7,14 +7,14 @@ use std::{fmt, fs::File, io, os::fd::OwnedFd};
 
 use caps::{CapSet, Capability, CapsHashSet};
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, NetPort,
+    PathBeneath, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use nix::{
     errno::Errno,
     sys::{
         prctl,
-        resource::{Resource, setrlimit},
+        resource::{Resource, getrlimit, setrlimit},
         signal::{SigSet, Signal},
     },
     unistd::{
@@ -250,6 +250,9 @@ pub fn limit(limits: Limits) -> Result<(), ConfinementError> {
         (Resource::RLIMIT_CORE, 0),
         (Resource::RLIMIT_NPROC, 0),
     ] {
+        // One that is lower already stays: to raise it would take a capability.
+        let (_, most) = getrlimit(resource).map_err(refused("getrlimit"))?;
+        let limit = most.min(limit);
         setrlimit(resource, limit, limit).map_err(refused("setrlimit"))?;
     }
     prctl::set_dumpable(false).map_err(refused("PR_SET_DUMPABLE"))?;
@@ -284,11 +287,12 @@ pub enum Signals {
 
 /// How far landlock went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sandbox {
-    /// Everything that was asked for.
-    Full,
-    /// The file system; this kernel knows less than was asked for beyond it.
-    Partial,
+pub struct Sandbox {
+    /// Whether everything is closed that was asked for; else the file system is, and of the rest what this kernel
+    /// knows.
+    pub is_full: bool,
+    /// The version of landlock's interface that holds (ABI).
+    pub version: i32,
 }
 
 /// What stays allowed beneath a directory.
@@ -299,6 +303,8 @@ pub enum Rights {
     /// Making files and writing to them; not reading, truncating, renaming or removing them. That they are
     /// only appended to is for the filter of system calls to see to.
     Write,
+    /// Reading files, making new ones, and putting them in the place of others.
+    Replace,
 }
 
 impl Rights {
@@ -306,6 +312,10 @@ impl Rights {
         match self {
             Self::Read => AccessFs::ReadFile | AccessFs::ReadDir,
             Self::Write => AccessFs::MakeReg | AccessFs::WriteFile,
+            // A file that another one takes the place of is removed.
+            Self::Replace => {
+                AccessFs::ReadFile | AccessFs::MakeReg | AccessFs::WriteFile | AccessFs::RemoveFile
+            }
         }
     }
 }
@@ -337,6 +347,22 @@ pub fn landlock_but(
     directories: &[Directory],
     signals: Signals,
 ) -> Result<Sandbox, ConfinementError> {
+    restrict(directories, None, signals)
+}
+
+/// As [`landlock`] with [`Signals::Inside`], but this TCP port may be connected to, at any address.
+///
+/// # Errors
+/// When the minimum is missing or the system refuses.
+pub fn landlock_but_port(port: u16) -> Result<Sandbox, ConfinementError> {
+    restrict(&[], Some(port), Signals::Inside)
+}
+
+fn restrict(
+    directories: &[Directory],
+    port: Option<u16>,
+    signals: Signals,
+) -> Result<Sandbox, ConfinementError> {
     let refused = |error: landlock::RulesetError| failed("landlock")(error.to_string());
     let scope = match signals {
         Signals::Inside => Scope::Signal | Scope::AbstractUnixSocket,
@@ -356,12 +382,21 @@ pub fn landlock_but(
                 ruleset.add_rule(PathBeneath::new(descriptor, rights.access()))
             })
         })
+        .and_then(|ruleset| {
+            ruleset.add_rules(port.map(|port| Ok(NetPort::new(port, AccessNet::ConnectTcp))))
+        })
         .and_then(landlock::RulesetCreated::restrict_self)
         .map_err(refused)?;
-    match status.ruleset {
-        RulesetStatus::FullyEnforced => Ok(Sandbox::Full),
-        RulesetStatus::PartiallyEnforced => Ok(Sandbox::Partial),
-        RulesetStatus::NotEnforced => Err(ConfinementError::NoEffect("landlock")),
+    let is_full = match status.ruleset {
+        RulesetStatus::FullyEnforced => true,
+        RulesetStatus::PartiallyEnforced => false,
+        RulesetStatus::NotEnforced => return Err(ConfinementError::NoEffect("landlock")),
+    };
+    match status.landlock {
+        LandlockStatus::Available { effective_abi, .. } => {
+            Ok(Sandbox { is_full, version: effective_abi as i32 })
+        }
+        _ => Err(ConfinementError::NoEffect("landlock")),
     }
 }
 
@@ -389,10 +424,11 @@ pub fn confined(account: Account, sandbox: Sandbox) -> Result<Confined, Confinem
         tgid: std::process::id(),
         uid: geteuid().as_raw(),
         capabilities,
-        sandbox: match sandbox {
-            Sandbox::Full => "landlock, seccomp, no_new_privs".to_owned(),
-            Sandbox::Partial => "landlock (file system only), seccomp, no_new_privs".to_owned(),
-        },
+        sandbox: format!(
+            "landlock {}{}, seccomp, no_new_privs",
+            sandbox.version,
+            if sandbox.is_full { "" } else { " (not all of it)" }
+        ),
         since: clock::boot_ns().map_err(refused("clock_gettime"))?,
     };
     Ok(Confined { account, sandbox, about })

@@ -11,6 +11,18 @@ use nix::{
 /// What a pipe that polls as writable takes at once (PIPE_BUF, pipe(7)).
 const MAX_LINE_BYTES: usize = 4096;
 
+/// How long a service that cannot go on stays: one that dies is started again at once, and a wrong
+/// configuration would be told ten times a second.
+const PAUSE_MS: u16 = 2000;
+
+/// To be called by a process that ends with an error, when that is told.
+pub fn pause_if_service() {
+    if std::env::var_os("NOTIFY_SOCKET").is_some() {
+        // A call that the confined may make.
+        let _over = poll(&mut [], PAUSE_MS);
+    }
+}
+
 /// Writes `line` and a newline; false if it was left out because nobody reads.
 pub fn tell(line: &str) -> bool {
     let stderr = io::stderr();

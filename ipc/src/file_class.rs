@@ -16,7 +16,7 @@ pub const WRITES: u32 = 1 << 17;
 pub mod class {
     use super::{SECRET, WRITES};
 
-    /// Told apart from its surroundings, and of no interest.
+    /// Told apart from its surroundings, and of no interest: never told by name.
     pub const ORDINARY: u32 = 1;
     /// As [`ORDINARY`], to who writes.
     pub const ORDINARY_WRITES: u32 = 1 | WRITES;
@@ -79,6 +79,12 @@ pub mod class {
     pub const BOOT: u32 = 29 | WRITES;
     /// Sentinel's own files.
     pub const SENTINEL: u32 = 30 | WRITES;
+    /// What data may go through from one process to another, whatever it is called: fifos, shared memory, files
+    /// that are written after, or read while, a secret was read (`loader-ebpf/src/exchange.rs`). They are
+    /// ordinary otherwise.
+    pub const EXCHANGE: u32 = ORDINARY;
+    /// What the operator has named.
+    pub const SENSITIVE: u32 = 31 | SECRET;
 }
 
 /// The number of `class`, below 32, without the bits beside it.
@@ -122,7 +128,7 @@ pub enum Pattern {
 ///
 /// A path or prefix whose first two components are whole (`/etc/crontab`, `/etc/cron.d/`) also holds within
 /// a file system, wherever that or a part of it is mounted, if no other rule applies.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
     /// Which paths.
     pub pattern: Pattern,
@@ -147,7 +153,8 @@ const fn proc(pattern: Pattern, class: u32) -> Rule {
     Rule { proc: true, ..always(pattern, class) }
 }
 
-const fn fits(pattern: Pattern) -> bool {
+/// Whether the kernel's tables have room for it.
+pub const fn fits(pattern: Pattern) -> bool {
     match pattern {
         // One byte for the NUL that ends it.
         Pattern::Path(path) => path.len() < PREFIX_BYTES,
@@ -195,7 +202,13 @@ pub const BUILT_IN: &[Rule] = &{
         always(Name(b".pgpass"), class::CLIENT_CREDENTIALS),
         always(Name(b".my.cnf"), class::CLIENT_CREDENTIALS),
         always(NameWithin(b".cargo", b"credentials.toml"), class::CLIENT_CREDENTIALS),
+        always(NameWithin(b".cargo", b"credentials"), class::CLIENT_CREDENTIALS),
         always(NameWithin(b"gh", b"hosts.yml"), class::CLIENT_CREDENTIALS),
+        always(NameWithin(b"git", b"credentials"), class::CLIENT_CREDENTIALS),
+        always(NameWithin(b"rclone", b"rclone.conf"), class::CLOUD_CREDENTIALS),
+        always(NameWithin(b"containers", b"auth.json"), class::CLOUD_CREDENTIALS),
+        always(Name(b".s3cfg"), class::CLOUD_CREDENTIALS),
+        always(Name(b".vault-token"), class::CLOUD_CREDENTIALS),
         always(Within(b".gnupg", b"private-keys-v1.d"), class::PRIVATE_KEY),
         always(NameWithin(b".gnupg", b"secring.gpg"), class::PRIVATE_KEY),
         private(Suffix(b".pem"), class::PRIVATE_KEY),

@@ -8,13 +8,19 @@ use serde::{Deserialize, Serialize};
 pub use crate::kind_set::KindSet;
 
 /// Raised whenever a message or record changes; both ends must have the same.
-pub const PROTOCOL_VERSION: u16 = 6;
+pub const PROTOCOL_VERSION: u16 = 8;
 /// Bytes of the reason in a kill request, at most; more are refused.
 pub const MAX_REASON_BYTES: usize = 256;
+/// Processes of a tree that are told and ended, at the most.
+pub const MAX_TREE: usize = 2048;
 /// Bytes of the longest frame; longer ones are refused unread.
 pub const MAX_FRAME_BYTES: usize = 128 * 1024;
+/// Processes in one message about who is to be followed, at most; more are refused.
+pub const MAX_FOLLOWED: usize = 256;
 /// Records in a batch, at most.
 pub const MAX_BATCH_RECORDS: usize = 256;
+/// Counts in a part of [`LoaderMessage::Calls`], beyond which it gets no further executable.
+pub const MAX_COUNTS: usize = 8192;
 /// Bytes of records in a batch, at most: leaves room for the rest of the frame.
 pub const MAX_BATCH_BYTES: usize = MAX_FRAME_BYTES - 1024;
 
@@ -30,6 +36,11 @@ pub enum AnalyzerMessage {
     Subscribe(Subscription),
     /// Tell what is running.
     TakeSnapshot,
+    /// Data of a secret can have come to these: tell each of their sends, as of who has read one.
+    Follow {
+        /// At most [`MAX_FOLLOWED`]; who is not the same any more, or out of scope, is left out.
+        processes: Vec<Target>,
+    },
     /// Detach, send what is left, and end with [`LoaderMessage::Finished`].
     Stop,
 }
@@ -47,13 +58,21 @@ pub struct Subscription {
     pub classes: u32,
     /// Processes, of those in the operator's scope.
     pub selection: Selection,
+    /// Whether system calls are to be counted.
+    pub counts: bool,
 }
 
 impl Subscription {
     /// To these kinds, from all processes in the scope and about files of all classes.
     pub const fn to(kinds: KindSet) -> Self {
-        let (number, reporting) = (0, true);
-        Self { number, reporting, kinds, classes: u32::MAX, selection: Selection::All }
+        Self {
+            number: 0,
+            reporting: true,
+            kinds,
+            classes: u32::MAX,
+            selection: Selection::All,
+            counts: false,
+        }
     }
 }
 
@@ -160,6 +179,29 @@ pub enum LoaderMessage<'a> {
         /// Totals since the start.
         counters: Counters,
     },
+    /// Sent once a second while system calls are counted, in parts.
+    Calls {
+        /// When they were read; CLOCK_BOOTTIME, ns.
+        until: u64,
+        /// When they were read before that, or counting began; likewise.
+        since: u64,
+        /// By executable; those that made none are left out.
+        profiles: Vec<ProfileCalls>,
+        /// Whether this was the last part.
+        is_last: bool,
+    },
+}
+
+/// System calls of all processes that run one executable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileCalls {
+    /// Device, inode and generation of the executable; `None` for all those together for which there
+    /// was no room.
+    pub executable: Option<(u32, u64, u32)>,
+    /// How many by native number, ascending; those of other ABIs are
+    /// [`crate::kernel_abi::profile::OTHER_CALLS`], and bytes have their places there as well. A call counts when it has returned, and that which
+    /// starts a program to the program before.
+    pub calls: Vec<(u16, u32)>,
 }
 
 /// What a process says of itself after it has given up its privileges, for `sentinel status`.
@@ -185,12 +227,14 @@ pub enum KillMessage<'a> {
         /// [`PROTOCOL_VERSION`] of the analyzer.
         version: u16,
     },
-    /// End a process.
+    /// End a process, or a tree of them.
     Kill {
         /// Rises with each request; the outcome carries it back.
         request: u64,
-        /// Whom.
+        /// Whom; of a tree the root, which may have ended.
         target: Target,
+        /// Whether all that descends from it is meant too.
+        tree: bool,
         /// Id of the rule that matched.
         rule: u64,
         /// CLOCK_BOOTTIME, ns, after which the analyzer no longer waits for the outcome.
@@ -200,8 +244,8 @@ pub enum KillMessage<'a> {
     },
 }
 
-/// Who is to be killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// A process that is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Target {
     /// Thread group id.
     pub tgid: u32,
@@ -251,7 +295,7 @@ pub enum Mode {
 /// What became of a kill request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
-    /// SIGKILL was sent to exactly the process that was meant.
+    /// SIGKILL was sent to exactly the process that was meant; of a tree to everybody who was found.
     Terminated,
     /// The process was gone.
     AlreadyExited,
@@ -268,8 +312,14 @@ pub enum Refusal {
     Shadow,
     /// The kill switch is set.
     KillSwitch,
-    /// Too many kills within a minute; it kills no more until it is started again.
+    /// Too many kills within a minute; it kills no more until an administrator switches it on again.
     Budget,
+    /// Too many kills within a minute for one rule; for this one it kills no more until then.
+    RuleBudget,
+    /// Too many requests within a second.
+    Rate,
+    /// Its program or its unit is listed as never to be killed.
+    Protected,
     /// The analyzer's deadline has passed.
     Expired,
     /// The request's number is not higher than the last one's.
@@ -297,6 +347,9 @@ impl Refusal {
             Self::Shadow => "shadow_mode",
             Self::KillSwitch => "kill_switch",
             Self::Budget => "budget",
+            Self::RuleBudget => "rule_budget",
+            Self::Rate => "rate",
+            Self::Protected => "protected",
             Self::Expired => "expired",
             Self::Repeated => "repeated",
             Self::Init => "init",
@@ -338,6 +391,22 @@ pub enum IdentityQuestion {
         /// Thread group id.
         tgid: u32,
     },
+    /// What does this process run, and where?
+    Describe {
+        /// Comes back with the answer.
+        question: u64,
+        /// Thread group id.
+        tgid: u32,
+    },
+    /// Who descends from this process?
+    Tree {
+        /// Comes back with the answer.
+        question: u64,
+        /// The root, which may have ended.
+        root: Target,
+        /// Real user id of whom it is; `None` for the oldest's.
+        user: Option<u32>,
+    },
 }
 
 /// Loader → enforcer.
@@ -357,6 +426,51 @@ pub enum IdentityAnswer {
         /// `None` if the kernel has noted nothing of such a process.
         identity: Option<Identity>,
     },
+    /// Answer to [`IdentityQuestion::Describe`].
+    Described {
+        /// The question's number.
+        question: u64,
+        /// `None` if there is no such process in the scope.
+        description: Option<Description>,
+    },
+    /// Answer to [`IdentityQuestion::Tree`].
+    Members {
+        /// The question's number.
+        question: u64,
+        /// Whose they are; `None` if there is nobody and it was not given.
+        user: Option<u32>,
+        /// The oldest first; [`MAX_TREE`] at the most.
+        members: Vec<Member>,
+    },
+}
+
+/// What the kernel says of a living process when it is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// Start of the group's leader, ns since boot.
+    pub start_time: u64,
+    /// Real user id.
+    pub uid: u32,
+    /// Path of its executable; of one that was replaced, the path that it had.
+    pub path: Vec<u8>,
+    /// Whether the path is whole and nobody but root could have put another file there ([`trust`](crate::kernel_abi::trust)).
+    pub is_sound: bool,
+    /// Whether its pid namespace is another one than the loader's: a container's.
+    pub has_own_pids: bool,
+    /// Path of its cgroup within the hierarchy. Of a long one the start, which ends with a slash; empty if it is
+    /// not known.
+    pub cgroup: Vec<u8>,
+}
+
+/// A process of a tree, in the scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Who it is.
+    pub process: Target,
+    /// Device, inode number and generation of its executable.
+    pub executable: (u32, u64, u32),
+    /// Cgroup v2 id.
+    pub cgroup_id: u64,
 }
 
 /// What the kernel noted of a process at its last fork, exec or move.
@@ -471,6 +585,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kernel_abi::profile;
 
     #[test]
     fn messages_survive_the_way() {
@@ -504,6 +619,22 @@ mod tests {
             LoaderMessage::Snapshot { begun: u64::MAX, records: &records, is_last, is_cut };
         encode(&message, &mut frame).unwrap();
         assert!(frame.len() <= MAX_FRAME_BYTES);
+    }
+
+    #[test]
+    fn a_full_part_of_counts_fits_in_a_frame() {
+        let calls = vec![(u16::MAX, u32::MAX); profile::CALLS];
+        let row = ProfileCalls { executable: Some((u32::MAX, u64::MAX, u32::MAX)), calls };
+        // One row short of full, and then a whole one; or as many rows as there are, of one count each.
+        let few = ProfileCalls { calls: vec![(u16::MAX, u32::MAX)], ..row.clone() };
+        let rows = MAX_COUNTS.div_ceil(profile::CALLS) + 1;
+        let (until, since, is_last) = (u64::MAX, u64::MAX, true);
+        for profiles in [vec![row; rows], vec![few; usize::try_from(profile::COUNT).unwrap()]] {
+            let mut frame = Vec::new();
+            let message = LoaderMessage::Calls { until, since, profiles, is_last };
+            encode(&message, &mut frame).unwrap();
+            assert!(frame.len() <= MAX_FRAME_BYTES, "{}", frame.len());
+        }
     }
 
     #[test]

@@ -382,6 +382,35 @@ shared_layout! {
         kernel_thread: u32,
     }
 
+    /// Value of the map `LINEAGE` (by tgid): whom a process descends from, by their starts (ns since boot;
+    /// 0 for none). An ancestor that has ended is still one.
+    struct Line: 64 {
+        /// The one that began the program which the process runs, however many forks ago.
+        founder: u64,
+        /// The nearest first.
+        nearest: [u64; 7],
+    }
+
+    /// What [`pass::TELL_LINES`] writes of each process in the scope.
+    struct LineRecord: 104 {
+        /// Start of the thread group's leader, ns since boot.
+        start_time: u64,
+        /// Cgroup v2 id.
+        cgroup_id: u64,
+        /// Inode of what it runs; see [`Object`].
+        inode: u64,
+        /// Its device.
+        device: u32,
+        /// Its generation.
+        generation: u32,
+        /// Thread group id.
+        tgid: u32,
+        /// Real user id.
+        uid: u32,
+        /// Whom it descends from.
+        line: Line,
+    }
+
     /// Key of the maps `FILE_CLASSES` and `FIRST_FILES`: an inode.
     struct ObjectKey: 16 {
         /// See [`Object`].
@@ -788,6 +817,12 @@ pub mod flag {
     pub const FOREIGN_PIDS: u16 = 1024;
     /// Sends to other addresses since the last record of this descriptor had none of their own.
     pub const SKIPPED: u16 = 2048;
+    /// The descriptor that the record tells of can be read from.
+    pub const READS: u16 = 4096;
+    /// The descriptor that the record tells of can be written to.
+    pub const WRITES: u16 = 8192;
+    /// The child shares its parent's memory (CLONE_VM), as it does until its exec after vfork(2).
+    pub const SHARED_MEMORY: u16 = 16384;
 }
 
 /// Bits of [`ExecRecord::trust`] and [`ProcessRecord::trust`]: what speaks for a program being the one that
@@ -825,6 +860,13 @@ pub const CLASS_RULES: u32 = 1024;
 /// Entries of the maps `FILE_CLASSES`, in which the oldest make room, and `FIRST_FILES`, in which
 /// those of the start stay.
 pub const FILE_CLASSES_ENTRIES: u32 = 65_536;
+/// Entries of the map `WRITTEN`, in which the oldest make room.
+pub const WRITTEN_ENTRIES: u32 = 32_768;
+/// Entries of the map `CONNECTED`, in which the oldest make room.
+pub const CONNECTED_ENTRIES: u32 = 8192;
+/// How long after it was read a secret is looked for, ns. A server sends for days what has nothing to do with
+/// the key that it read at its start.
+pub const SECRET_WINDOW_NS: u64 = 60_000_000_000;
 /// Entries of the map `TRAFFIC`; see [`SensorCounters::untracked`].
 pub const TRAFFIC_ENTRIES: u32 = 32_768;
 
@@ -878,6 +920,33 @@ pub mod ring_completion {
     pub const IN_ARGUMENT: u32 = 2;
 }
 
+/// What the map `CALL_COUNTS` holds: a row of [`profile::Row`] for each profile, and those of each CPU
+/// one after the other. A profile is an executable, by its inode.
+pub mod profile {
+    /// Profiles there is room for.
+    pub const COUNT: u32 = 512;
+    /// Nobody's.
+    pub const NONE: u32 = 0;
+    /// That of all executables for which there was no room, or which are not known.
+    pub const OTHER: u32 = 1;
+    /// The first one that an executable may have.
+    pub const FIRST: u32 = 2;
+    /// Native calls that are told apart, by number; a power of two.
+    pub const CALLS: usize = 512;
+    /// Place of all other calls, those of other ABIs among them.
+    pub const OTHER_CALLS: usize = CALLS - 1;
+    /// Places of what is no call: bytes that the calls which send have sent, and that those which write
+    /// have written, to whatever it was.
+    pub const SENT_BYTES: usize = CALLS - 3;
+    /// See [`SENT_BYTES`].
+    pub const WRITTEN_BYTES: usize = CALLS - 2;
+    /// Calls by number since the sensor was loaded, modulo 2^32.
+    pub type Row = [u32; CALLS];
+}
+
+/// Entries of the map `PROFILES`, four tgids each.
+pub const PROFILES_ENTRIES: u32 = PROCESS_CLASS_ENTRIES * 2;
+
 /// Slots of the object's variable `CONTROL`.
 pub mod control {
     /// 1: processes are reported unless they are our own; 0: only those in scope.
@@ -926,6 +995,11 @@ pub mod pass {
     pub const TELL_LEVEL: u64 = 3;
     /// Writes the values of [`super::control::HOST_ROOT_INODE`] and the slot behind it.
     pub const TELL_ROOT: u64 = 4;
+    /// Writes a [`super::CgroupRecord`] and a [`super::ProcessRecord`] of the process in the slot
+    /// [`super::control::MARK_ROOT`], if it is in the scope.
+    pub const DESCRIBE_ONE: u64 = 5;
+    /// Writes a [`super::LineRecord`] of each that is in the scope.
+    pub const TELL_LINES: u64 = 6;
 }
 
 /// Value of the object's variable `CONTROL`, alone in its section `.bss`.

@@ -66,6 +66,9 @@ kernel_fields! {
     SignalLive = "signal_struct"."live.counter",
     CssSetDefaultCgroup = "css_set"."dfl_cgrp",
     CgroupParent = "cgroup"."self.parent",
+    CgroupLevel = "cgroup"."level",
+    // Before 6.1 their ids alone.
+    CgroupAncestors = "cgroup"."ancestors",
     CgroupRoot = "cgroup"."root",
     CgroupRootHierarchy = "cgroup_root"."hierarchy_id",
     CgroupKernfsNode = "cgroup"."kn",

@@ -22,6 +22,10 @@ pub enum When {
     ArgumentLacks(u8, u32),
     /// When, of these bits, an argument has exactly those.
     ArgumentHas(u8, u32, u32),
+    /// When an argument is this address.
+    ArgumentIsAddress(u8, usize),
+    /// When all of these hold at once.
+    Together(&'static [When]),
 }
 
 /// One system call that a process needs, and why.
@@ -42,11 +46,8 @@ impl AllowedCall {
     }
 }
 
-/// What the language's runtime needs in every process: memory, closing descriptors, and dying. Without
-/// rt_sigaction an abort would go round in circles: the runtime's handler of SIGSEGV gives the signal
-/// its default effect and returns, and the fault comes again.
+/// What the language's runtime needs in every process beside [`ENDING`]: memory, and closing descriptors.
 const RUNTIME: &[AllowedCall] = &[
-    AllowedCall::always(libc::SYS_brk, "memory"),
     AllowedCall {
         number: libc::SYS_mmap,
         when: When::ArgumentLacks(2, libc::PROT_EXEC.cast_unsigned()),
@@ -70,6 +71,13 @@ const RUNTIME: &[AllowedCall] = &[
         ),
         reason: "the check of a descriptor before it is closed; flags; copies",
     },
+];
+
+/// What even a process needs that only waits and dies. Without rt_sigaction an abort would go round in
+/// circles: the runtime's handler of SIGSEGV gives the signal its default effect and returns, and the fault
+/// comes again.
+const ENDING: &[AllowedCall] = &[
+    AllowedCall::always(libc::SYS_brk, "memory"),
     AllowedCall::always(libc::SYS_restart_syscall, "a wait after SIGSTOP and SIGCONT"),
     AllowedCall::always(libc::SYS_sigaltstack, "the end of the main thread"),
     AllowedCall::always(libc::SYS_rt_sigaction, "default effect of a signal"),
@@ -83,14 +91,26 @@ const RUNTIME: &[AllowedCall] = &[
 /// # Errors
 /// When the table makes no filter or the system refuses it.
 pub fn seccomp(allowed: &[AllowedCall]) -> Result<(), ConfinementError> {
+    filter(allowed.iter().chain(RUNTIME).chain(ENDING))
+}
+
+/// As [`seccomp`], for a process whose memory must stay as it is: it can map nothing, unmap nothing and
+/// change no page's protection. Only the heap may grow, as far as brk(2) goes.
+///
+/// # Errors
+/// As with [`seccomp`].
+pub fn seccomp_with_fixed_memory(allowed: &[AllowedCall]) -> Result<(), ConfinementError> {
+    filter(allowed.iter().chain(ENDING))
+}
+
+fn filter<'a>(allowed: impl Iterator<Item = &'a AllowedCall>) -> Result<(), ConfinementError> {
     let step = failed("seccomp");
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for call in allowed.iter().chain(RUNTIME) {
-        let conditions = conditions(call.when).map_err(|error| step(error.to_string()))?;
+    for call in allowed {
+        let alternatives = alternatives(call.when).map_err(|error| step(error.to_string()))?;
         let rules = rules.entry(call.number).or_default();
-        for condition in conditions {
-            let rule =
-                SeccompRule::new(vec![condition]).map_err(|error| step(error.to_string()))?;
+        for conditions in alternatives {
+            let rule = SeccompRule::new(conditions).map_err(|error| step(error.to_string()))?;
             rules.push(rule);
         }
     }
@@ -104,24 +124,38 @@ pub fn seccomp(allowed: &[AllowedCall]) -> Result<(), ConfinementError> {
     seccompiler::apply_filter(&filter).map_err(|error| step(error.to_string()))
 }
 
-fn conditions(when: When) -> Result<Vec<SeccompCondition>, seccompiler::BackendError> {
+/// Each of them is enough; of each, all conditions must hold.
+fn alternatives(when: When) -> Result<Vec<Vec<SeccompCondition>>, seccompiler::BackendError> {
     use SeccompCmpArgLen::{Dword, Qword};
+    let alone = |argument, length, how, value| {
+        Ok(vec![vec![SeccompCondition::new(argument, length, how, value)?]])
+    };
     match when {
         When::Always => Ok(Vec::new()),
         When::ArgumentIs(argument, values) => values
             .iter()
-            .map(|&value| SeccompCondition::new(argument, Dword, SeccompCmpOp::Eq, value.into()))
+            .map(|&value| {
+                let is = SeccompCondition::new(argument, Dword, SeccompCmpOp::Eq, value.into())?;
+                Ok(vec![is])
+            })
             .collect(),
-        When::ArgumentIsNull(argument) => {
-            Ok(vec![SeccompCondition::new(argument, Qword, SeccompCmpOp::Eq, 0)?])
+        When::ArgumentIsNull(argument) => alone(argument, Qword, SeccompCmpOp::Eq, 0),
+        When::ArgumentIsAddress(argument, address) => {
+            alone(argument, Qword, SeccompCmpOp::Eq, address as u64)
         }
         When::ArgumentLacks(argument, bits) => {
-            let masked = SeccompCmpOp::MaskedEq(bits.into());
-            Ok(vec![SeccompCondition::new(argument, Dword, masked, 0)?])
+            alone(argument, Dword, SeccompCmpOp::MaskedEq(bits.into()), 0)
         }
         When::ArgumentHas(argument, of, exactly) => {
-            let masked = SeccompCmpOp::MaskedEq(of.into());
-            Ok(vec![SeccompCondition::new(argument, Dword, masked, exactly.into())?])
+            alone(argument, Dword, SeccompCmpOp::MaskedEq(of.into()), exactly.into())
         }
+        When::Together(parts) => parts.iter().try_fold(vec![Vec::new()], |so_far, part| {
+            let more = alternatives(*part)?;
+            if more.is_empty() {
+                return Ok(so_far);
+            }
+            let both = |one: &Vec<_>| more.iter().map(|other| [&one[..], other].concat()).collect();
+            Ok(so_far.iter().flat_map::<Vec<_>, _>(both).collect())
+        }),
     }
 }

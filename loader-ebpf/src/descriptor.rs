@@ -7,7 +7,7 @@ use sentinel_ipc::{
 
 use crate::{
     emit::{Facts, header, is_urgent, scratch, send},
-    held::peer_of,
+    held::{note_connected, peer_of},
     kernel::{Address, Task, forget, has},
 };
 
@@ -160,6 +160,14 @@ fn put_v4(to: &mut [u8; 16], address: [u8; 4]) {
     to[3] = address[3];
 }
 
+/// The bits in [`flag`] that tell what `file` is open for; none if it is null.
+#[inline(always)]
+pub fn access_of(file: Address) -> u16 {
+    const READS_AT: u32 = flag::READS.trailing_zeros();
+    const { assert!(flag::WRITES == flag::READS << 1, "as in f_mode: FMODE_READ, FMODE_WRITE") };
+    ((file.read::<u32>(Field::FileMode) & 3) << READS_AT) as u16
+}
+
 /// Emits a call that made or used descriptor `number`.
 #[inline(always)]
 pub fn emit(facts: Facts, number: u32) {
@@ -178,12 +186,15 @@ pub fn emit_file(facts: Facts, file: Address) {
 #[inline(always)]
 fn emit_with(facts: Facts, file: Address, urgent: bool) {
     let Some(record) = scratch::<DescriptorRecord>() else { return };
+    let facts = Facts { flags: facts.flags | access_of(file), ..facts };
     // SAFETY: the scratch memory has room for exactly this type; both fields get written.
     unsafe {
         (&raw mut (*record).header).write(header(facts));
         describe(file, &raw mut (*record).descriptor);
         if facts.kind == kind::ACCEPT {
             (&raw mut (*record).descriptor.socket.peer).write(peer_of(file) as u32);
+        } else if facts.kind == kind::CONNECT {
+            note_connected(file);
         }
     }
     send(record, urgent || is_urgent(facts.kind));

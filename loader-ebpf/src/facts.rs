@@ -3,7 +3,7 @@
 
 use aya_ebpf::{bindings::BPF_NOEXIST, macros::map, maps::HashMap};
 use sentinel_ipc::{
-    kernel_abi::{Credentials, Object, PROCESS_FACTS_ENTRIES, ProcessFacts},
+    kernel_abi::{Credentials, Line, Object, PROCESS_FACTS_ENTRIES, ProcessFacts},
     kernel_fields::Field,
 };
 
@@ -18,6 +18,10 @@ use crate::{
 #[map]
 static PROCESS_FACTS: HashMap<u32, ProcessFacts> =
     HashMap::with_max_entries(PROCESS_FACTS_ENTRIES, 0);
+
+/// By tgid, of the same processes: who has ended is forgotten, and stays an ancestor.
+#[map]
+static LINEAGE: HashMap<u32, Line> = HashMap::with_max_entries(PROCESS_FACTS_ENTRIES, 0);
 
 /// `PF_KTHREAD` (include/linux/sched.h).
 const KERNEL_THREAD: u32 = 0x0020_0000;
@@ -50,14 +54,35 @@ pub fn note_fork(parent_tgid: u32, child: Task, child_tgid: u32) {
     let facts = facts_of(child, child.read(Field::TaskStartBoottime), executable);
     // Fails only when the map is full; the process is unknown then.
     let _noted = PROCESS_FACTS.insert(&child_tgid, &facts, 0);
+    let parent_start = Task::current().start_time();
+    let Line { founder, nearest: [a, b, c, d, e, f, _] } = line_of(parent_tgid, parent_start);
+    let line = Line { founder, nearest: [parent_start, a, b, c, d, e, f] };
+    let _noted = LINEAGE.insert(&child_tgid, &line, 0);
+}
+
+/// Whom a process descends from; one of which nothing is known began its program itself.
+#[inline(always)]
+pub fn line_of(tgid: u32, start_time: u64) -> Line {
+    // SAFETY: a copy is taken at once; only its own fork and exec change it.
+    let known = unsafe { LINEAGE.get(&tgid) };
+    known.map_or(Line { founder: start_time, nearest: [0; 7] }, |line| *line)
 }
 
 /// The current process runs a new program.
 #[inline(always)]
 pub fn note_exec(tgid: u32, executable: Object) {
     let task = Task::current();
+    // SAFETY: a copy is taken at once.
+    let before = unsafe { PROCESS_FACTS.get(&tgid) }.map_or(NO_OBJECT, |facts| facts.executable);
     let facts = facts_of(task, task.start_time(), executable);
     let _noted = PROCESS_FACTS.insert(&tgid, &facts, 0);
+    // Who starts the program that it runs already goes on with it.
+    if before.inode != executable.inode || before.device != executable.device {
+        if let Some(line) = LINEAGE.get_ptr_mut(&tgid) {
+            // SAFETY: a live map value; one aligned store.
+            unsafe { (&raw mut (*line).founder).write(task.start_time()) };
+        }
+    }
 }
 
 /// Copies what the process could act as, as far as it is known.
@@ -89,8 +114,10 @@ pub unsafe fn note_credentials(tgid: u32, from: *const Credentials) {
 
 /// A snapshot has found a process. What a hook has noted of it meanwhile is newer and stays.
 #[inline(always)]
-pub fn note_found(tgid: u32, facts: &ProcessFacts) {
+pub fn note_found(tgid: u32, facts: &ProcessFacts, parent_start: u64) {
     let _known = PROCESS_FACTS.insert(&tgid, facts, BPF_NOEXIST as u64);
+    let line = Line { founder: facts.start_time, nearest: [parent_start, 0, 0, 0, 0, 0, 0] };
+    let _known = LINEAGE.insert(&tgid, &line, BPF_NOEXIST as u64);
 }
 
 /// Start of the process, ns since boot; 0 if it is not known.
@@ -120,4 +147,5 @@ pub fn note_move(task: Task, reported: bool) {
 #[inline(always)]
 pub fn forget(tgid: u32) {
     let _gone = PROCESS_FACTS.remove(&tgid);
+    let _gone = LINEAGE.remove(&tgid);
 }

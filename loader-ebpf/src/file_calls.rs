@@ -6,6 +6,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use sentinel_ipc::{
+    file_class::class,
     kernel_abi::{FileRecord, Object, Span, abi, control, flag, kind, origin, stage},
     kernel_fields::Field,
 };
@@ -14,7 +15,7 @@ use crate::{
     call::Call,
     descriptor::{NO_OBJECT, Table, object_of},
     emit::{Facts, header, is_urgent, scratch, send},
-    file_class,
+    exchange, file_class,
     kernel::{Address, forget, read_user},
     path::{Location, walk},
     pid::current_ids,
@@ -203,6 +204,8 @@ pub fn report() {
     let inode = file.follow(Field::FileInode);
     let is_idle = open_flags & file_class::PATH_ONLY != 0 && !is_secret;
     let class = if is_idle || file_class::is_of_oneself(class, inode) { 0 } else { class };
+    let exchanges = exchange::is_told(&facts, &object, open_flags, tgid);
+    let class = if class == 0 && exchanges { class::EXCHANGE } else { class };
     let class = forget(class as usize, location.dentry.0) as u32;
     let wanted = match facts.kind {
         kind::OPEN => is_wanted_class(class) || is_wanted(kind::OPEN_ANY) || file.is_null(),

@@ -69,8 +69,9 @@ const READABLE_FOR_ALL: u32 = 0o004;
 /// Components that are looked at.
 const MAX_COMPONENTS: usize = 32;
 
+/// The key of the maps that know files.
 #[inline(always)]
-fn key_of(object: &Object) -> ObjectKey {
+pub fn key_of(object: &Object) -> ObjectKey {
     ObjectKey { inode: object.inode, device: object.device, generation: object.generation }
 }
 

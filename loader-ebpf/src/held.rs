@@ -1,13 +1,14 @@
 //! What running processes have open when the loader asks: an iterator over descriptors, of the same kind
 //! as that of [`crate::snapshot`].
 
+use aya_ebpf::{macros::map, maps::LruHashMap};
 use sentinel_ipc::{
-    kernel_abi::{FileRecord, HeldRecord, Object, flag, kind},
+    kernel_abi::{CONNECTED_ENTRIES, FileRecord, HeldRecord, Object, flag, kind},
     kernel_fields::Field,
 };
 
 use crate::{
-    descriptor::{S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK, Table, describe, object_of},
+    descriptor::{S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK, Table, access_of, describe, object_of},
     file_class,
     kernel::{Address, Task, has, offset},
     path::{Location, walk},
@@ -75,7 +76,7 @@ fn flags_of(task: Task, number: u32) -> u16 {
 fn tell_channel(output: Output, task: Task, number: u32, file: Address) {
     let Some(workspace) = Workspace::get() else { return };
     let record = workspace.record::<HeldRecord>();
-    let flags = flags_of(task, number);
+    let flags = flags_of(task, number) | access_of(file);
     // SAFETY: the workspace has room for this type, all of which is written.
     unsafe {
         (&raw mut (*record).header).write(header(task, kind::HELD, flags, number as u64));
@@ -87,17 +88,40 @@ fn tell_channel(output: Output, task: Task, number: u32, file: Address) {
     }
 }
 
+/// Inodes of unix sockets that were connected, by the addresses of their `struct sock`: one that is closed before
+/// the other end is accepted has none any more. The oldest make room.
+#[map]
+static CONNECTED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(CONNECTED_ENTRIES, 0);
+
+/// The `struct sock` of the socket `file`.
+#[inline(always)]
+fn sock_of(file: Address) -> Address {
+    file.follow(Field::FilePrivateData).follow(Field::SocketSock)
+}
+
+/// The socket `file` was connected.
+#[inline(always)]
+pub fn note_connected(file: Address) {
+    let sock = sock_of(file);
+    if sock.read::<u16>(Field::SockFamily) == AF_UNIX {
+        let inode: u64 = file.follow(Field::FileInode).read(Field::InodeNumber);
+        let _full = CONNECTED.insert(&sock.0, &inode, 0);
+    }
+}
+
 /// Inode of the unix socket at the other end of the socket `file`; 0 if there is none, or nobody has
 /// accepted it yet.
 #[inline(always)]
 pub fn peer_of(file: Address) -> u64 {
-    let sock = file.follow(Field::FilePrivateData).follow(Field::SocketSock);
+    let sock = sock_of(file);
     if !has(Field::UnixSockPeer) || sock.read::<u16>(Field::SockFamily) != AF_UNIX {
         return 0;
     }
-    let socket = sock.follow(Field::UnixSockPeer).follow(Field::SockSocket);
+    let peer = sock.follow(Field::UnixSockPeer);
+    let socket = peer.follow(Field::SockSocket);
     if socket.is_null() {
-        return 0;
+        // SAFETY: a copy of eight bytes is taken at once.
+        return unsafe { CONNECTED.get(&peer.0) }.copied().unwrap_or(0);
     }
     // Both are members of the same `struct socket_alloc`.
     let outer = socket.0.wrapping_sub(offset(Field::SocketAllocSocket) as u64);

@@ -30,6 +30,8 @@ mod emit;
 #[cfg(target_arch = "bpf")]
 mod environment;
 #[cfg(target_arch = "bpf")]
+mod exchange;
+#[cfg(target_arch = "bpf")]
 mod facts;
 #[cfg(target_arch = "bpf")]
 mod file_calls;
@@ -57,6 +59,8 @@ mod path_object;
 mod pid;
 #[cfg(target_arch = "bpf")]
 mod process;
+#[cfg(target_arch = "bpf")]
+mod profile;
 #[cfg(target_arch = "bpf")]
 mod received;
 #[cfg(target_arch = "bpf")]

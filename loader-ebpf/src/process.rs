@@ -24,6 +24,7 @@ use crate::{
     kernel::{Address, Task, copy_kernel, copy_kernel_string, copy_user},
     path::Location,
     pid::{current_ids, tgid_of, thread_before_exec},
+    profile,
     scope::{
         cgroup_id, class_of, count, is_in_scope, is_reported, is_reporting, membership, set_class,
     },
@@ -52,6 +53,7 @@ fn new_process(tgid: u32, child: Task, child_tgid: u32) {
     // CLONE_INTO_CGROUP puts a child elsewhere than its parent.
     let inherited = membership(child).apply(parents & INHERITED);
     set_class(child_tgid, inherited);
+    profile::inherit(tgid, child_tgid);
     if is_in_scope(parents) || is_in_scope(inherited) {
         facts::note_fork(tgid, child, child_tgid);
     }
@@ -60,15 +62,13 @@ fn new_process(tgid: u32, child: Task, child_tgid: u32) {
         return;
     }
     count(|counters| counters.passed += 1);
-    let shared = child.follow(Field::TaskFiles) == Task::current().follow(Field::TaskFiles);
+    let is_shared = |field| child.follow(field) == Task::current().follow(field);
+    let files = is_shared(Field::TaskFiles) as u16 * flag::SHARED_FILES;
+    let memory = is_shared(Field::TaskMm) as u16 * flag::SHARED_MEMORY;
     let parent = child.follow(Field::TaskRealParent);
     let leader = parent.follow(Field::TaskGroupLeader);
     let record = ForkRecord {
-        header: header(Facts {
-            kind: kind::FORK,
-            flags: if shared { flag::SHARED_FILES } else { 0 },
-            ..Facts::default()
-        }),
+        header: header(Facts { kind: kind::FORK, flags: files | memory, ..Facts::default() }),
         child_start_time: child.read(Field::TaskStartBoottime),
         child_cgroup_id: cgroup_id(child.cgroup()),
         child_tgid,
@@ -85,6 +85,7 @@ pub fn sched_process_exec(context: BtfTracePointContext) -> i32 {
     count(|counters| counters.seen += 1);
     let (tgid, _) = current_ids();
     let class = class_of(tgid);
+    profile::executed(tgid);
     if !is_in_scope(class) {
         return 0;
     }
@@ -220,6 +221,7 @@ pub fn sched_process_exit(context: BtfTracePointContext) -> i32 {
         plain(Facts { kind: kind::EXIT, ..Facts::default() });
     }
     set_class(tgid, 0);
+    profile::forget(tgid);
     facts::forget(tgid);
     0
 }

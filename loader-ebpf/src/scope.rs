@@ -13,8 +13,8 @@ use sentinel_ipc::{
 };
 
 use crate::{
-    atomic,
-    kernel::{Address, Task, forget},
+    atomic, exchange,
+    kernel::{Address, Task, forget, has, offset},
 };
 
 /// Eight class bytes an entry: a byte for every possible tgid, in 4 MiB.
@@ -29,8 +29,8 @@ static mut CONTROL: Control = [0; control::COUNT as usize];
 #[map]
 static COUNTERS: PerCpuArray<SensorCounters> = PerCpuArray::with_max_entries(1, 0);
 
-/// Cgroups on the way to the root that are looked at. What lies deeper counts as inside: nesting is
-/// no way out of a scope.
+/// Cgroups on the way to the root that are looked at: of one that lies deeper the outermost, among which a
+/// scope's is. Before Linux 6.1 what lies deeper counts as inside: nesting is no way out of a scope.
 const MAX_CGROUP_DEPTH: usize = 256;
 
 /// This CPU's counters.
@@ -121,6 +121,7 @@ pub fn is_tainted(tgid: u32) -> bool {
 /// `tgid` has opened a secret.
 #[inline(always)]
 pub fn taint(tgid: u32) {
+    exchange::secret_was_read();
     add_class(tgid, class::TAINTED);
 }
 
@@ -176,7 +177,7 @@ pub fn membership(task: Task) -> Membership {
     if scope | selection == 0 {
         return Membership { decided: 0, given: 0 };
     }
-    let mut cgroup = task.cgroup();
+    let mut cgroup = outermost(task.cgroup(), MAX_CGROUP_DEPTH - 1);
     let unknown = cgroup.0;
     let decided = forget(bits(scope != 0, selection != 0) as usize, unknown) as u8;
     let scope = forget(scope as usize, unknown) as u64;
@@ -199,6 +200,21 @@ pub fn membership(task: Task) -> Membership {
 #[inline(always)]
 fn bits(in_scope: bool, selected: bool) -> u8 {
     in_scope as u8 * class::IN_SCOPE | selected as u8 * class::SELECTED
+}
+
+/// The cgroup at `cgroup` or, if that lies more than `level` levels below the root, the one above it that lies
+/// at this level. However deep one is, this takes two reads; kernels that cannot tell leave it as it is.
+#[inline(always)]
+pub fn outermost(cgroup: Address, level: usize) -> Address {
+    if !has(Field::CgroupAncestors) {
+        return cgroup;
+    }
+    // Zero of one that cannot be read.
+    let depth = forget(cgroup.read::<u32>(Field::CgroupLevel) as usize, cgroup.0);
+    if depth <= level {
+        return cgroup;
+    }
+    Address(cgroup.read_at(offset(Field::CgroupAncestors) + level * size_of::<u64>()))
 }
 
 /// Cgroup v2 id of the cgroup at `cgroup`.

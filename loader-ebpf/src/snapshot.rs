@@ -10,8 +10,8 @@ use core::ffi::c_void;
 use aya_ebpf::{helpers::generated as helpers, macros::map, maps::Array};
 use sentinel_ipc::{
     kernel_abi::{
-        COMM_BYTES, CgroupRecord, Descriptor, NO_CALL, ProcessFacts, ProcessRecord, RecordHeader,
-        control, flag, kind, pass,
+        COMM_BYTES, CgroupRecord, Descriptor, LineRecord, NO_CALL, ProcessFacts, ProcessRecord,
+        RecordHeader, control, flag, kind, pass,
     },
     kernel_fields::Field,
 };
@@ -24,7 +24,7 @@ use crate::{
     marking,
     path::{Location, NAME_MAX},
     pid::{first_process, tgid_of},
-    scope::{cgroup_id, class_of, control_value, is_reported, is_tainted},
+    scope::{cgroup_id, class_of, control_value, is_in_scope, is_reported, is_tainted},
     trust,
 };
 
@@ -118,13 +118,49 @@ pub extern "C" fn running(context: *const TaskContext) -> i32 {
         output.write(&(Task::current().level() as u64));
     } else if control_value(control::PASS) == pass::TELL_ROOT {
         output.write(&trust::root_directory(first_process()));
-    } else if control_value(control::PASS) != pass::DESCRIBE {
+    } else if control_value(control::PASS) == pass::TELL_LINES {
+        tell_line(output, task);
+    } else if control_value(control::PASS) == pass::MARK_SCOPE
+        || control_value(control::PASS) == pass::MARK_SELECTION
+    {
         marking::mark(output, task);
-    } else if stands_for_process(task) && is_reported(class_of(task.tgid())) {
+    } else if stands_for_process(task) && is_wanted(task.tgid()) {
         tell_cgroup(output, task);
         tell_process(output, task);
     }
     0
+}
+
+/// Whether the process is to be described.
+#[inline(always)]
+fn is_wanted(tgid: u32) -> bool {
+    if control_value(control::PASS) == pass::DESCRIBE_ONE {
+        control_value(control::MARK_ROOT) == tgid as u64 && is_in_scope(class_of(tgid))
+    } else {
+        is_reported(class_of(tgid))
+    }
+}
+
+/// Tells whom the process descends from.
+#[inline(always)]
+fn tell_line(output: Output, task: Task) {
+    let tgid = task.tgid();
+    if !stands_for_process(task) || !is_in_scope(class_of(tgid)) {
+        return;
+    }
+    let file = task.follow(Field::TaskMm).follow(Field::MmExecutable);
+    let executable = if file.is_null() { NO_OBJECT } else { object_of(file) };
+    let start_time = task.start_time();
+    output.write(&LineRecord {
+        start_time,
+        cgroup_id: cgroup_id(task.cgroup()),
+        inode: executable.inode,
+        device: executable.device,
+        generation: executable.generation,
+        tgid,
+        uid: task.follow(Field::TaskCred).read(Field::CredUid),
+        line: facts::line_of(tgid, start_time),
+    });
 }
 
 /// Whether what there is to know of a user's process is known of `task`: its first thread, or, where that
@@ -258,7 +294,7 @@ unsafe fn note(to: *mut ProcessFacts, record: *const ProcessRecord, task: Task) 
             uid: (*record).header.uid,
             kernel_thread: 0,
         });
-        facts::note_found(task.tgid(), &*to);
+        facts::note_found(task.tgid(), &*to, (*record).parent_start_time);
     }
     // Its end has cleared the facts before they were noted, or else finds them.
     if !task.has_live_group() {

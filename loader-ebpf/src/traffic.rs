@@ -17,7 +17,7 @@ use crate::{
     atomic,
     descriptor::{S_IFMT, S_IFSOCK, describe},
     emit::{Facts, header, scratch, send},
-    file_class,
+    exchange, file_class,
     kernel::{Address, forget, now},
     pid::current_ids,
     scope::{count, is_tainted, is_wanted, taint},
@@ -77,8 +77,9 @@ const MAX_CHAIN: u64 = 33 * CHAIN_STEPS as u64;
 const NUMBER: u64 = u32::MAX as u64;
 /// Records of one descriptor that come at once; later ones keep a distance.
 const BURST: u32 = 16;
-/// That distance, ns.
+/// That distance, ns; and where the process has not read a secret itself.
 const DISTANCE: u64 = 1_000_000;
+const OTHERS_DISTANCE: u64 = 100_000_000;
 
 /// Marks the key of an entry that is kept by inode, for want of a number.
 pub const BY_INODE: u32 = 0x8000_0000;
@@ -154,11 +155,17 @@ pub fn account(share: Share, facts: Facts) {
     }
     let elsewhere = goes_elsewhere(&traffic.descriptor.socket, &share.remote);
     let first = traffic.records == 0;
-    if !first && !elsewhere && !is_tainted(share.tgid) {
+    // Whoever sends may have what was read, and what was sent before that is something else.
+    let fresh = !first && exchange::is_secret_about(traffic.reported_at);
+    let tainted = is_tainted(share.tgid);
+    if !first && !elsewhere && !fresh && !tainted {
+        traffic.reported = traffic.sent;
+        traffic.reported_writes = traffic.writes;
         return;
     }
     let time = now();
-    if traffic.records >= BURST && time.wrapping_sub(traffic.reported_at) < DISTANCE {
+    let distance = if tainted { DISTANCE } else { OTHERS_DISTANCE };
+    if traffic.records >= BURST && time.wrapping_sub(traffic.reported_at) < distance {
         traffic.flags |= if elsewhere { flag::SKIPPED as u32 } else { 0 };
         return;
     }

@@ -7,7 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sentinel_ipc::settings::{self, Value};
+use sentinel_ipc::{
+    file_class::Rule,
+    settings::{self, Value},
+};
+
+use crate::sensitive_paths;
+
+use crate::call_counts::Counting;
 
 /// What to report on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +42,10 @@ impl fmt::Display for Scope {
 pub struct Arguments {
     /// What to report on.
     pub scope: Scope,
+    /// What the operator says of files.
+    pub files: Vec<Rule>,
+    /// Whether system calls can be counted.
+    pub counting: Counting,
     /// Whether to do no more than look at command line and settings.
     pub check_only: bool,
 }
@@ -46,7 +57,8 @@ impl Arguments {
     /// # Errors
     /// A sentence that names the offending argument, or file and line.
     pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
-        let (mut scope, mut file, mut check_only) = (None, None, false);
+        let (mut scope, mut files, mut check_only) = (None, None, false);
+        let (mut configured, mut counts) = (Configured::default(), false);
         for argument in arguments {
             let text = argument.to_str().ok_or("an argument is not UTF-8")?;
             let given = match text.split_once('=') {
@@ -56,11 +68,19 @@ impl Arguments {
                 },
                 Some(("--scope-cgroup", path)) => Scope::Cgroup(PathBuf::from(path)),
                 Some(("--config", path)) => {
-                    file = Some(PathBuf::from(path));
+                    configured = Configured::read(Path::new(path))?;
+                    continue;
+                }
+                Some(("--sensitive-paths", path)) => {
+                    files = Some(PathBuf::from(path));
                     continue;
                 }
                 None if text == "--check" => {
                     check_only = true;
+                    continue;
+                }
+                None if text == "--count-calls" => {
+                    counts = true;
                     continue;
                 }
                 _ => return Err(format!("unknown argument {text:?}")),
@@ -69,27 +89,53 @@ impl Arguments {
                 return Err("--attach-pid and --scope-cgroup exclude each other".into());
             }
         }
-        let configured = file.as_deref().map(configured_scope).transpose()?.flatten();
-        let scope = scope.or(configured).unwrap_or(Scope::Everything);
-        Ok(Self { scope, check_only })
+        let scope = scope.or(configured.scope).unwrap_or(Scope::Everything);
+        let files = files.or(configured.sensitive_paths);
+        let files = files.as_deref().map(sensitive_paths::read).transpose()?.unwrap_or_default();
+        let counting =
+            if counts || configured.count_calls { Counting::Possible } else { Counting::Never };
+        Ok(Self { scope, files, counting, check_only })
     }
 }
 
-/// The scope that the settings in `file` name, if they do.
-fn configured_scope(file: &Path) -> Result<Option<Scope>, String> {
-    let mut scope = None;
-    settings::read(file, |key, value| match (key, value) {
-        ("scope-cgroup", Value::Text(path)) if Path::new(&path).is_absolute() => {
-            scope = Some(Scope::Cgroup(path.into()));
-            Ok(())
-        }
-        ("scope-cgroup", value) => Err(format!(
-            "scope-cgroup = {value}: give the absolute path of a cgroup v2 directory in double quotes"
-        )),
-        _ => Err(format!("unknown key {key}; there is only scope-cgroup")),
-    })
-    .map_err(|error| error.to_string())?;
-    Ok(scope)
+/// What the file of settings says.
+#[derive(Default)]
+struct Configured {
+    scope: Option<Scope>,
+    sensitive_paths: Option<PathBuf>,
+    count_calls: bool,
+}
+
+impl Configured {
+    fn read(file: &Path) -> Result<Self, String> {
+        let mut found = Self::default();
+        settings::read(file, |key, value| match (key, value) {
+            ("scope-cgroup", Value::Text(path)) if Path::new(&path).is_absolute() => {
+                found.scope = Some(Scope::Cgroup(path.into()));
+                Ok(())
+            }
+            ("scope-cgroup", value) => Err(format!(
+                "scope-cgroup = {value}: give the absolute path of a cgroup v2 directory in double quotes"
+            )),
+            ("sensitive-paths", Value::Text(path)) if Path::new(&path).is_absolute() => {
+                found.sensitive_paths = Some(path.into());
+                Ok(())
+            }
+            ("sensitive-paths", value) => Err(format!(
+                "sensitive-paths = {value}: give the absolute path of a file in double quotes"
+            )),
+            ("count-calls", Value::Switch(counts)) => {
+                found.count_calls = counts;
+                Ok(())
+            }
+            ("count-calls", value) => Err(format!("count-calls = {value}: give true or false")),
+            _ => Err(format!(
+                "unknown key {key}; there are scope-cgroup, sensitive-paths and count-calls"
+            )),
+        })
+        .map_err(|error| error.to_string())?;
+        Ok(found)
+    }
 }
 
 #[cfg(test)]
@@ -110,7 +156,8 @@ mod tests {
 
     #[test]
     fn no_argument_means_everything() {
-        let everything = Arguments { scope: Scope::Everything, check_only: false };
+        let (scope, files, counting) = (Scope::Everything, Vec::new(), Counting::Never);
+        let everything = Arguments { scope, files, counting, check_only: false };
         assert_eq!(parse(&[]), Ok(everything));
     }
 
@@ -141,11 +188,41 @@ mod tests {
     }
 
     #[test]
+    fn sensitive_paths_are_read_from_the_file_that_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| directory.path().join(name));
+        std::fs::write(&one, "/srv/a").unwrap();
+        std::fs::write(&two, "/srv/a\n!b").unwrap();
+        let argument = format!("--sensitive-paths={}", two.display());
+        let text = format!("sensitive-paths = \"{}\"", one.display());
+        assert_eq!(with_file(&text, &[]).unwrap().files.len(), 1);
+        assert_eq!(with_file(&text, &[&argument]).unwrap().files.len(), 2);
+        assert!(
+            parse(&["--sensitive-paths=/nonexistent/x"]).unwrap_err().contains("/nonexistent/x")
+        );
+    }
+
+    #[test]
+    fn calls_can_be_counted_if_either_says_so() {
+        let counting =
+            |text: &str, arguments: &[&str]| with_file(text, arguments).unwrap().counting;
+        assert_eq!(counting("count-calls = false", &[]), Counting::Never);
+        assert_eq!(counting("count-calls = true", &[]), Counting::Possible);
+        assert_eq!(counting("", &["--count-calls"]), Counting::Possible);
+    }
+
+    #[test]
     fn a_bad_file_is_refused_with_its_line() {
         for (text, words) in [
             ("\nscope = 1", "loader.toml:2: unknown key scope"),
             ("scope-cgroup = \"a\"", "loader.toml:1: scope-cgroup = \"a\": give the absolute"),
             ("scope-cgroup = true", "loader.toml:1: scope-cgroup = true"),
+            (
+                "sensitive-paths = \"a\"",
+                "loader.toml:1: sensitive-paths = \"a\": give the absolute",
+            ),
+            ("sensitive-paths = \"/nonexistent/x\"", "/nonexistent/x"),
+            ("count-calls = \"yes\"", "loader.toml:1: count-calls = \"yes\": give true or false"),
         ] {
             let error = with_file(text, &[]).unwrap_err();
             assert!(error.contains(words), "{error}");
@@ -157,6 +234,7 @@ mod tests {
     fn the_shipped_file_says_what_holds_without_it() {
         let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/config/loader.toml");
         assert_eq!(parse(&[&format!("--config={shipped}")]), parse(&[]));
-        assert!(std::fs::read_to_string(shipped).unwrap().contains("\n#scope-cgroup = "));
+        let text = std::fs::read_to_string(shipped).unwrap();
+        assert!(text.contains("\n#scope-cgroup = ") && text.contains("\n#count-calls = false"));
     }
 }

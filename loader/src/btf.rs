@@ -16,6 +16,8 @@ const TRACEPOINT: &[u8] = b"btf_trace_";
 const WRAPPERS: [u32; 5] = [8, 9, 10, 11, 18];
 /// How deep qualifiers or anonymous members may nest.
 const MAX_DEPTH: u32 = 16;
+/// Members that are looked at to find one, at most: some that are nested in themselves would never end.
+const MAX_MEMBERS: u32 = 16_384;
 
 /// Why BTF could not be read.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,11 +119,12 @@ impl Btf {
     /// Offset in bytes of the member at `path` ("sk_common.family") in a structure; `None` when
     /// this kernel has none. Members of anonymous structures and unions count as the outer's own.
     pub fn offset(&self, structure: &str, path: &str) -> Option<u32> {
+        let mut left = MAX_MEMBERS;
         self.structures.get(structure.as_bytes())?.iter().find_map(|&id| {
             let mut id = id;
             let mut bits = 0_u32;
             for name in path.split('.') {
-                let (offset, member_type) = self.member(id, name.as_bytes(), 0)?;
+                let (offset, member_type) = self.member(id, name.as_bytes(), 0, &mut left)?;
                 bits = bits.checked_add(offset)?;
                 id = self.unwrap_type(member_type)?;
             }
@@ -129,24 +132,32 @@ impl Btf {
         })
     }
 
-    /// Offset in bits and type of a member.
-    fn member(&self, id: u32, wanted: &[u8], depth: u32) -> Option<(u32, u32)> {
+    /// Offset in bits and type of a member; `left` is how many more may be looked at.
+    fn member(&self, id: u32, wanted: &[u8], depth: u32, left: &mut u32) -> Option<(u32, u32)> {
         let outer = self.types.get(id as usize)?;
         if !matches!(outer.kind, KIND_STRUCT | KIND_UNION) || depth > MAX_DEPTH {
             return None;
         }
-        (0..outer.members as usize).find_map(|index| {
+        for index in 0..outer.members as usize {
+            *left = left.checked_sub(1)?;
             let at = outer.body + 12 * index;
             let name = read_u32(&self.data, at)?;
             let member_type = read_u32(&self.data, at + 4)?;
             let offset = read_u32(&self.data, at + 8)?;
             let offset = if outer.bit_fields { offset & 0x00ff_ffff } else { offset };
             if name != 0 {
-                return (self.string(name)? == wanted).then_some((offset, member_type));
+                if self.string(name)? == wanted {
+                    return Some((offset, member_type));
+                }
+                continue;
             }
-            let (inner, found) = self.member(self.unwrap_type(member_type)?, wanted, depth + 1)?;
-            Some((offset.checked_add(inner)?, found))
-        })
+            let inner = self.unwrap_type(member_type);
+            let found = inner.and_then(|id| self.member(id, wanted, depth + 1, left));
+            if let Some((inner, found)) = found {
+                return Some((offset.checked_add(inner)?, found));
+            }
+        }
+        None
     }
 
     /// The type behind typedefs and qualifiers.
@@ -235,6 +246,20 @@ mod tests {
         assert_eq!(found("e"), None);
         assert_eq!(found("a.b"), None);
         assert_eq!(btf.offset("nobody", "a"), None);
+    }
+
+    #[test]
+    fn a_structure_that_is_nested_in_itself_has_an_end() {
+        // struct outer { struct outer; … sixty times }
+        let strings = b"\0outer\0";
+        let mut words = vec![1, (4 << 24) | 60, 8];
+        words.extend([0, 1, 0].repeat(60));
+        let (types, length) = (u32::try_from(words.len() * 4).unwrap(), 7);
+        let head = [24, 0, types, types, length];
+        let mut data = [&MAGIC.to_ne_bytes()[..], &[1, 0]].concat();
+        data.extend(head.into_iter().chain(words).flat_map(u32::to_ne_bytes));
+        data.extend(strings);
+        assert_eq!(Btf::parse(data).unwrap().offset("outer", "a"), None);
     }
 
     #[test]

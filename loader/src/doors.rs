@@ -5,8 +5,13 @@
 //! calls. It calls on the others as well when it starts itself, before it is confined; so none of the
 //! three has to start anew when another one does, and none needs connect(2) later.
 
-use std::{fmt, io, os::fd::AsFd, path::Path};
+use std::{
+    fmt, io,
+    os::fd::{AsFd, BorrowedFd},
+    path::Path,
+};
 
+use nix::unistd::Uid;
 use sentinel_ipc::{
     activation::{ActivationError, Sockets},
     channel::{Channel, ChannelError},
@@ -21,6 +26,52 @@ pub struct Doors {
     pub analyzers: Endpoint,
     /// The enforcer, the newest one.
     pub enforcers: Endpoint,
+}
+
+/// One of them, from behind which only root and one user are let in.
+pub struct Door {
+    endpoint: Endpoint,
+    user: Uid,
+    /// Whether it has been told that the system lets nobody in, which it may say at each look.
+    is_told: bool,
+}
+
+impl Door {
+    /// Lets in who comes to `endpoint` and is `user`.
+    pub fn new(endpoint: Endpoint, user: Uid) -> Self {
+        Self { endpoint, user, is_told: false }
+    }
+
+    /// The next peer, if there is one, as far as the system has room for it.
+    pub fn let_in(&mut self) -> Option<Channel> {
+        loop {
+            let error = match self.endpoint.next(self.user) {
+                Ok(channel) => {
+                    self.is_told = false;
+                    return channel;
+                }
+                Err(error) => error,
+            };
+            // Somebody else may be waiting behind a stranger; else it is tried again later.
+            let is_stranger = matches!(error, ChannelError::Stranger(_));
+            if is_stranger || !std::mem::replace(&mut self.is_told, true) {
+                tell(&format!("sentinel-loader: a connection is refused: {error}"));
+            }
+            if !is_stranger {
+                return None;
+            }
+        }
+    }
+
+    /// Whether another peer may come after the present one.
+    pub fn is_listening(&self) -> bool {
+        self.endpoint.is_listening()
+    }
+
+    /// The listening socket, to be polled.
+    pub fn listener(&self) -> Option<BorrowedFd<'_>> {
+        self.endpoint.listener()
+    }
 }
 
 /// Why there are none.

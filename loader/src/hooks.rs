@@ -9,6 +9,8 @@ use crate::{btf::Btf, syscall_table};
 
 /// The tracepoint behind all system calls.
 pub const SYS_EXIT: &str = "sys_exit";
+/// The program that counts system calls, at the same tracepoint.
+pub const COUNTS: &str = "call_counts";
 const EXEC: &str = "sched_process_exec";
 const EXIT: &str = "sched_process_exit";
 const RING: &str = "io_uring_complete";

@@ -1,7 +1,8 @@
-//! Tells the enforcer who a process is, from what the kernel noted.
+//! Tells the enforcer who a process is, from what the kernel noted, and what it and its descendants are now.
 
 use sentinel_ipc::{
     channel::{Channel, ChannelError, Received},
+    diagnostics::tell,
     frame::{FrameError, IdentityAnswer, IdentityQuestion, PROTOCOL_VERSION, decode, encode},
 };
 
@@ -60,11 +61,11 @@ impl IdentityService {
         &self.channel
     }
 
-    /// Answers all that was asked.
+    /// Answers all that was asked, as far as the kernel does.
     ///
     /// # Errors
     /// When the enforcer is to be served no longer.
-    pub fn serve(&mut self, sensor: &Sensor) -> Result<(), IdentityError> {
+    pub fn serve(&mut self, sensor: &mut Sensor) -> Result<(), IdentityError> {
         loop {
             let question = match self.channel.receive().map_err(IdentityError::Channel)? {
                 Received::WouldBlock => return Ok(()),
@@ -83,14 +84,32 @@ impl IdentityService {
                     }
                     sensor.exclude_peer(tgid, &self.channel);
                     self.state = State::Serving;
-                    IdentityAnswer::Ready { version: PROTOCOL_VERSION, tgid: std::process::id() }
+                    let tgid = std::process::id();
+                    Ok(IdentityAnswer::Ready { version: PROTOCOL_VERSION, tgid })
                 }
                 (State::Serving, IdentityQuestion::WhoIs { question, tgid }) => {
-                    IdentityAnswer::Is { question, identity: sensor.identity(tgid) }
+                    Ok(IdentityAnswer::Is { question, identity: sensor.identity(tgid) })
                 }
+                (State::Serving, IdentityQuestion::Describe { question, tgid }) => sensor
+                    .describe(tgid)
+                    .map(|description| IdentityAnswer::Described { question, description }),
+                (State::Serving, IdentityQuestion::Tree { question, root, user }) => sensor
+                    .tree(root, user)
+                    .map(|(user, members)| IdentityAnswer::Members { question, user, members }),
                 (State::AwaitingHello | State::Serving, IdentityQuestion::Hello { .. })
-                | (State::AwaitingHello, IdentityQuestion::WhoIs { .. }) => {
-                    return Err(IdentityError::OutOfTurn);
+                | (
+                    State::AwaitingHello,
+                    IdentityQuestion::WhoIs { .. }
+                    | IdentityQuestion::Describe { .. }
+                    | IdentityQuestion::Tree { .. },
+                ) => return Err(IdentityError::OutOfTurn),
+            };
+            let answer = match answer {
+                Ok(answer) => answer,
+                // It refuses for that reason, and may ask again: what keeps the kernel may pass.
+                Err(error) => {
+                    tell(&format!("sentinel-loader: the enforcer gets no answer: {error}"));
+                    continue;
                 }
             };
             let mut frame = Vec::new();

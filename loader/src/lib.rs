@@ -3,16 +3,20 @@
 
 pub mod arguments;
 pub mod btf;
+pub mod call_counts;
 pub mod doors;
 pub mod file_classes;
 pub mod forward;
 pub mod hooks;
 pub mod identity;
+pub mod lineage;
+pub mod mapping;
 pub mod offsets;
 pub mod pid_namespace;
 pub mod privileges;
 pub mod process_class;
 pub mod scope;
+pub mod sensitive_paths;
 pub mod sensor;
 pub mod session;
 pub mod snapshot;

@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use sentinel_ipc::diagnostics::tell;
+use sentinel_ipc::diagnostics::{pause_if_service, tell};
 use sentinel_loader::{arguments::Arguments, session};
 
 fn main() -> ExitCode {
@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(message) => {
             tell(&format!("sentinel-loader: {message}"));
+            pause_if_service();
             return ExitCode::from(2);
         }
     };
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&format!("sentinel-loader: {error}"));
+            pause_if_service();
             ExitCode::FAILURE
         }
     }

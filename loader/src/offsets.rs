@@ -27,6 +27,8 @@ const OPTIONAL: &[(&str, &str)] = &[
     // One of the two is there.
     ("mount", "mnt_next_for_sb"),
     ("mount", "mnt_instance"),
+    // Since 6.1.
+    ("cgroup", "ancestors"),
     // Where unix sockets are a module.
     ("unix_sock", "peer"),
 ];

@@ -14,11 +14,12 @@ use sentinel_ipc::{
 /// and link is a descriptor.
 const LIMITS: Limits = Limits { memory: 256 << 20, descriptors: 128 };
 
-/// Commands of bpf(2) (include/uapi/linux/bpf.h): look up and change map elements, attach and
+/// Commands of bpf(2) (include/uapi/linux/bpf.h): look up, change and remove map elements, attach and
 /// detach, iterate. Not among them: load a program, make a map, get at objects by id or path.
 pub const BPF_COMMANDS: &[u32] = &[
     1,  // BPF_MAP_LOOKUP_ELEM
     2,  // BPF_MAP_UPDATE_ELEM
+    3,  // BPF_MAP_DELETE_ELEM
     17, // BPF_RAW_TRACEPOINT_OPEN
     28, // BPF_LINK_CREATE
     33, // BPF_ITER_CREATE
@@ -59,16 +60,17 @@ pub const ALLOWED: &[AllowedCall] = &[
     },
 ];
 
-/// Gives up everything. All programs are loaded and the sockets open; nothing has been read.
+/// Gives up everything. All programs are loaded and the sockets open; nothing has been read. `mapped` bytes
+/// of address space are taken for counts, which depends on the number of CPUs.
 ///
 /// # Errors
 /// When a step is refused or has no effect; the process must end then.
-pub fn drop_privileges() -> Result<Confined, ConfinementError> {
+pub fn drop_privileges(mapped: u64) -> Result<Confined, ConfinementError> {
     let account = account("sentinel-loader")?;
     let kept = capabilities_needed();
     become_account(account)?;
     keep_capabilities(kept)?;
-    limit(LIMITS)?;
+    limit(Limits { memory: LIMITS.memory.saturating_add(mapped), ..LIMITS })?;
     no_new_privileges()?;
     let sandbox = landlock(Signals::Inside)?;
     // Once with the kernel's own answers, and once with the filter's.

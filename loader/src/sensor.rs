@@ -1,6 +1,6 @@
 //! The eBPF object: loaded, attached, read.
 
-use std::{fmt, io, os::fd::AsFd};
+use std::{fmt, io};
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
@@ -9,14 +9,18 @@ use aya::{
 };
 use sentinel_ipc::{
     channel::Channel,
-    file_class::{self, BUILT_IN},
-    frame::{Counters, Identity, KindSet, Limit, Selection, Subscription},
-    kernel_abi::{self, class, control, kind, pass},
+    file_class::{self, Rule},
+    frame::{
+        Counters, Description, Identity, KindSet, Limit, Member, ProfileCalls, Selection,
+        Subscription, Target,
+    },
+    kernel_abi::{self, class, control, kind, pass, profile},
 };
 
 use crate::{
     arguments::Scope,
-    file_classes, hooks,
+    call_counts::{CallCounts, Counting},
+    file_classes, hooks, lineage,
     offsets::{self, OffsetsError},
     pid_namespace::{self, PidNamespaceError},
     process_class::ProcessClasses,
@@ -41,7 +45,9 @@ pub enum SensorError {
     /// A map is not as expected.
     Map(&'static str, MapError),
     /// A map's memory cannot be shared.
-    Mapping(io::Error),
+    Mapping(&'static str, io::Error),
+    /// It is not known how many CPUs there are.
+    Cpus(io::Error),
     /// A program of this name is refused.
     Program(&'static str, ProgramError),
     /// An iterator cannot be read.
@@ -60,7 +66,8 @@ impl fmt::Display for SensorError {
                 write!(to, "the kernel refuses the eBPF object: {}{}", first_line(error), HINT)
             }
             Self::Map(name, error) => write!(to, "eBPF map {name}: {}", first_line(error)),
-            Self::Mapping(error) => write!(to, "eBPF map PROCESS_CLASS cannot be mapped: {error}"),
+            Self::Mapping(name, error) => write!(to, "eBPF map {name} cannot be mapped: {error}"),
+            Self::Cpus(error) => write!(to, "how many CPUs there are cannot be read: {error}"),
             Self::Program(name, error) => {
                 write!(
                     to,
@@ -107,15 +114,21 @@ const MAX_MARKING_RUNS: u32 = 1000;
 /// The loaded object. Dropping it detaches and unloads everything.
 pub struct Sensor {
     ebpf: Ebpf,
+    /// Which files matter.
+    rules: Vec<Rule>,
     classes: ProcessClasses,
     counters: PerCpuArray<MapData, PerCpuCounters>,
     facts: HashMap<MapData, u32, Facts>,
+    /// `None` if calls are never counted.
+    counts: Option<CallCounts>,
     /// Programs that others hand on to.
     _stages: Vec<ProgramArray<MapData>>,
     /// Reporting tracepoints that this kernel has.
     reporting: Vec<&'static str>,
     /// Those of them that are attached.
     attached: Vec<(&'static str, BtfTracePointLinkId)>,
+    /// The program that counts calls, while it does.
+    counting: Option<BtfTracePointLinkId>,
     scope: Scope,
     everything: bool,
     /// The part of the scope that is reported.
@@ -143,11 +156,15 @@ struct Facts(kernel_abi::ProcessFacts);
 unsafe impl aya::Pod for Facts {}
 
 impl Sensor {
-    /// Loads maps and programs and attaches none.
+    /// Loads maps and programs and attaches none; `rules` say which files matter.
     ///
     /// # Errors
     /// When the kernel lacks something or refuses.
-    pub fn load(scope: &Scope) -> Result<(Self, [RingBuf<MapData>; 2]), SensorError> {
+    pub fn load(
+        scope: &Scope,
+        rules: &[Rule],
+        counting: Counting,
+    ) -> Result<(Self, [RingBuf<MapData>; 2]), SensorError> {
         scope::check_cgroups().map_err(SensorError::Scope)?;
         let pid_namespace = pid_namespace::own().map_err(SensorError::PidNamespace)?;
         let kernel = offsets::btf_of_this_kernel().map_err(SensorError::Offsets)?;
@@ -155,6 +172,11 @@ impl Sensor {
         let ring_completion = hooks::ring_completion(&kernel);
         let exit_tells_last = hooks::exit_tells_last(&kernel);
         let mut loader = EbpfLoader::new();
+        let cpus = counting.cpus()?;
+        loader.map_max_entries("CALL_COUNTS", (cpus * profile::COUNT).max(1));
+        if cpus == 0 {
+            loader.map_max_entries("PROFILES", 1);
+        }
         loader.override_global("OFFSETS", &offsets, true);
         loader.override_global("PID_NAMESPACE", &pid_namespace, true);
         loader.override_global("RING_COMPLETION", &ring_completion, true);
@@ -174,11 +196,17 @@ impl Sensor {
                 loaded.map_err(refused(stage.name))?;
             }
         }
+        if cpus > 0 {
+            program(&mut ebpf, hooks::COUNTS)?
+                .load(hooks::SYS_EXIT, &btf)
+                .map_err(refused(hooks::COUNTS))?;
+        }
         snapshot::load(&mut ebpf, &btf)?;
         let stages = fill_stages(&mut ebpf)?;
-        file_classes::write(&mut ebpf, BUILT_IN)?;
-        let classes = map_classes(&ebpf)?;
+        file_classes::write(&mut ebpf, rules)?;
+        let classes = ProcessClasses::map(&ebpf)?;
         let counters = typed(take(&mut ebpf, "COUNTERS")?, "COUNTERS")?;
+        let counts = (cpus > 0).then(|| CallCounts::new(&mut ebpf, cpus)).transpose()?;
         let facts = typed(take(&mut ebpf, "PROCESS_FACTS")?, "PROCESS_FACTS")?;
         let rings = [
             typed(take(&mut ebpf, "ALERT")?, "ALERT")?,
@@ -192,12 +220,15 @@ impl Sensor {
         let scope = scope.clone();
         let mut sensor = Self {
             ebpf,
+            rules: rules.to_vec(),
             classes,
             counters,
             facts,
+            counts,
             _stages: stages,
             reporting,
             attached: Vec::new(),
+            counting: None,
             scope,
             everything: everything == 1,
             selection: Selection::All,
@@ -305,10 +336,39 @@ impl Sensor {
     /// that is set or, without one, `root` and what descends from it.
     fn mark(&mut self, pass: u64, root: u32) -> Result<(), SensorError> {
         self.set_control(&[(control::PASS, pass), (control::MARK_ROOT, u64::from(root))])?;
-        let mut runs = (0..MAX_MARKING_RUNS).map(|_| snapshot::run(&mut self.ebpf));
-        let end = runs.find(|changes| !matches!(changes, Ok(1..)));
+        let mut runs = (0..MAX_MARKING_RUNS).map(|_| snapshot::run(&mut self.ebpf, usize::MAX));
+        let end = runs.find(|changes| changes.as_ref().map_or(true, Vec::is_empty));
         self.set_control(&[(control::PASS, pass::DESCRIBE), (control::MARK_ROOT, 0)])?;
-        end.unwrap_or(Ok(0)).map(|_| ())
+        end.unwrap_or(Ok(Vec::new())).map(|_| ())
+    }
+
+    /// What `tgid` runs at this moment, and where; `None` if it is not in the scope.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn describe(&mut self, tgid: u32) -> Result<Option<Description>, SensorError> {
+        self.tell(pass::DESCRIBE_ONE, tgid, 0).map(|told| lineage::description(&told))
+    }
+
+    /// Who of `user`'s descends from `root`, and itself; without a user, of whose the oldest is.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn tree(
+        &mut self,
+        root: Target,
+        user: Option<u32>,
+    ) -> Result<(Option<u32>, Vec<Member>), SensorError> {
+        let told = self.tell(pass::TELL_LINES, 0, lineage::MAX_BYTES)?;
+        Ok(lineage::tree(&told, root, user))
+    }
+
+    /// What the iterator over tasks writes when it looks for this.
+    fn tell(&mut self, pass: u64, tgid: u32, most: usize) -> Result<Vec<u8>, SensorError> {
+        self.set_control(&[(control::PASS, pass), (control::MARK_ROOT, u64::from(tgid))])?;
+        let told = snapshot::run(&mut self.ebpf, most);
+        self.set_control(&[(control::PASS, pass::DESCRIBE), (control::MARK_ROOT, 0)])?;
+        told
     }
 
     /// Has the kernel learn the files that the rules name, by having it see them opened. Needs to
@@ -321,7 +381,7 @@ impl Sensor {
         self.attach(hooks::SYS_EXIT)?;
         self.set_control(&[(control::LOADER, u64::from(std::process::id()))])?;
         self.set_control(&[(control::LEARN, 1)])?;
-        for rule in BUILT_IN.iter().filter(|rule| file_class::is_learned(rule.class)) {
+        for rule in self.rules.iter().filter(|rule| file_class::is_learned(rule.class)) {
             drop(file_classes::open_existing(rule));
         }
         self.set_control(&[(control::LEARN, 0)])?;
@@ -343,7 +403,41 @@ impl Sensor {
             (control::CLASSES, u64::from(subscription.classes & !file_class::bit(0))),
             (control::REPORTING, u64::from(subscription.reporting)),
         ])?;
-        self.attach_for(kinds)
+        self.attach_for(kinds)?;
+        self.count_calls(subscription.reporting && subscription.counts)
+    }
+
+    /// Counts system calls, if that is possible, or counts them no longer.
+    fn count_calls(&mut self, wanted: bool) -> Result<(), SensorError> {
+        let Some(counts) = &mut self.counts else { return Ok(()) };
+        match (wanted, self.counting.take()) {
+            (true, None) => {
+                // What was counted for somebody else is nobody's.
+                counts.read()?;
+                let attached = program(&mut self.ebpf, hooks::COUNTS)?.attach();
+                self.counting = Some(attached.map_err(refused(hooks::COUNTS))?);
+            }
+            (false, Some(link)) => {
+                let detached = program(&mut self.ebpf, hooks::COUNTS)?.detach(link);
+                detached.map_err(refused(hooks::COUNTS))?;
+            }
+            (_, unchanged) => self.counting = unchanged,
+        }
+        Ok(())
+    }
+
+    /// Calls that were counted since the last time; `None` while they are not counted.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn take_counts(&mut self) -> Result<Option<Vec<ProfileCalls>>, SensorError> {
+        let Some(counts) = &mut self.counts else { return Ok(None) };
+        self.counting.is_some().then(|| counts.read()).transpose()
+    }
+
+    /// Bytes of address space that counting system calls takes.
+    pub fn counts_bytes(&self) -> u64 {
+        self.counts.as_ref().map_or(0, CallCounts::bytes)
     }
 
     /// Attaches the reporting tracepoints that `kinds` need, and detaches the others.
@@ -367,7 +461,8 @@ impl Sensor {
     /// Names of all tracepoints that are attached.
     pub fn hooks(&self) -> Vec<&'static str> {
         let reporting = self.attached.iter().map(|(name, _)| *name);
-        hooks::SCOPE.into_iter().chain(reporting).collect()
+        let counting = self.counting.iter().map(|_| hooks::COUNTS);
+        hooks::SCOPE.into_iter().chain(reporting).chain(counting).collect()
     }
 
     /// What this kernel cannot tell of `kinds`.
@@ -411,6 +506,14 @@ impl Sensor {
         })
     }
 
+    /// Has each send of `process` told from now on, if it is still that one and in scope.
+    pub fn follow(&self, process: Target) {
+        let known = self.identity(process.tgid);
+        if known.is_some_and(|known| known.in_scope && known.start_time == process.start_time) {
+            self.classes.add(process.tgid, class::TAINTED);
+        }
+    }
+
     /// Totals over all CPUs of what the kernel counts.
     ///
     /// # Errors
@@ -436,7 +539,8 @@ impl Sensor {
     pub fn fall_silent(&mut self) -> Result<(), SensorError> {
         self.set_control(&[(control::REPORTING, 0)])?;
         self.set_kinds(KindSet::default())?;
-        self.attach_for(KindSet::default())
+        self.attach_for(KindSet::default())?;
+        self.count_calls(false)
     }
 }
 
@@ -474,11 +578,11 @@ fn program<'a>(
     program.try_into().map_err(refused(name))
 }
 
-fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, SensorError> {
+pub(crate) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, SensorError> {
     ebpf.take_map(name).ok_or(SensorError::Mismatch(name))
 }
 
-fn typed<T: TryFrom<Map, Error = MapError>>(
+pub(crate) fn typed<T: TryFrom<Map, Error = MapError>>(
     map: Map,
     name: &'static str,
 ) -> Result<T, SensorError> {
@@ -497,12 +601,4 @@ fn set<V: aya::Pod>(
         array.set(*index, value, 0).map_err(failed)?;
     }
     Ok(())
-}
-
-fn map_classes(ebpf: &Ebpf) -> Result<ProcessClasses, SensorError> {
-    const NAME: &str = "PROCESS_CLASS";
-    let Some(Map::Array(data)) = ebpf.map(NAME) else {
-        return Err(SensorError::Mismatch(NAME));
-    };
-    ProcessClasses::map(data.fd().as_fd()).map_err(SensorError::Mapping)
 }

@@ -7,16 +7,15 @@ use std::{
 };
 
 use mio::{Events, Interest, Poll, Registry, Token, unix::SourceFd};
-use nix::unistd::{Uid, getsid};
+use nix::unistd::getsid;
 use sentinel_ipc::{
-    channel::{Channel, ChannelError, Received},
-    clock,
-    confinement::{self, Sandbox},
+    channel::{Channel, Received},
+    clock, confinement,
     diagnostics::tell,
-    endpoint::Endpoint,
+    file_class::BUILT_IN,
     frame::{
-        About, AnalyzerMessage, Clock, Counters, LoaderMessage, MAX_BATCH_BYTES, PROTOCOL_VERSION,
-        Subscription, decode,
+        About, AnalyzerMessage, Clock, Counters, LoaderMessage, MAX_BATCH_BYTES, MAX_COUNTS,
+        MAX_FOLLOWED, PROTOCOL_VERSION, Subscription, decode,
     },
     kernel_abi::kind,
     notify::Notifier,
@@ -24,10 +23,10 @@ use sentinel_ipc::{
 
 use crate::{
     arguments::Arguments,
-    doors::Doors,
+    doors::{Door, Doors},
     forward::{Forwarder, Progress},
     identity::{IdentityError, IdentityService},
-    privileges,
+    privileges, sensitive_paths,
     sensor::Sensor,
     snapshot::{self, Snapshot},
 };
@@ -53,6 +52,9 @@ const MAX_ANSWERS: usize = 8;
 /// Heartbeats from one canary to the next.
 const CANARY_EVERY: u32 = 4;
 
+/// Heartbeats from one telling of counts to the next.
+const COUNTS_EVERY: u32 = 2;
+
 /// What the analyzer may say next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -72,63 +74,46 @@ enum State {
 /// When the sensor cannot run or the only analyzer misbehaves.
 pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     confinement::own_signal_mask()?;
-    let Doors { mut analyzers, enforcers } = Doors::open()?;
+    let Doors { analyzers, enforcers } = Doors::open()?;
     let notifier = Notifier::from_environment()
         .map_err(|error| SessionError::System("NOTIFY_SOCKET", error))?;
-    let analyzer_user = confinement::account("sentinel")?.uid;
-    let enforcer_user = confinement::account("sentinel-enforcer")?.uid;
+    let mut analyzers = Door::new(analyzers, confinement::account("sentinel")?.uid);
+    let enforcers = Door::new(enforcers, confinement::account("sentinel-enforcer")?.uid);
     confinement::close_standard_streams()?;
-    let (mut sensor, rings) = Sensor::load(&arguments.scope)?;
+    let rules = sensitive_paths::before(&arguments.files, BUILT_IN);
+    let (mut sensor, rings) = Sensor::load(&arguments.scope, &rules, arguments.counting)?;
     sensor.exclude(std::process::id());
     // The peer of a pair is there already; nothing of it may be seen while the scope is set up.
-    let first =
-        if analyzers.is_listening() { None } else { next_of(&mut analyzers, analyzer_user) };
+    let first = if analyzers.is_listening() { None } else { analyzers.let_in() };
     if let Some(first) = &first {
         leave_out(first, &sensor);
     }
     sensor.follow_scope()?;
     sensor.learn_files()?;
-    let confined = privileges::drop_privileges()?;
-    if confined.sandbox == Sandbox::Partial {
+    let confined = privileges::drop_privileges(sensor.counts_bytes())?;
+    if !confined.sandbox.is_full {
         tell("sentinel-loader: this kernel's landlock closes the file system only");
     }
     let polling = |error| SessionError::System("epoll", error);
     let poll = Poll::new().map_err(polling)?;
     let mut session = Session {
         analyzers,
-        analyzer_user,
         about: confined.about,
         scope: arguments.scope.to_string(),
         conversation: None,
         unattended_since: None,
         enforcers,
-        enforcer_user,
         enforcer: None,
         sensor,
         forwarder: Forwarder::new(rings),
         registry: poll.registry().try_clone().map_err(polling)?,
         notifier,
+        counted_until: 0,
     };
     if let Some(channel) = first {
         session.converse(channel)?;
     }
     session.run(poll)
-}
-
-/// The next peer, if there is one.
-fn next_of(endpoint: &mut Endpoint, user: Uid) -> Option<Channel> {
-    loop {
-        match endpoint.next(user) {
-            Ok(channel) => return channel,
-            Err(error) => {
-                tell(&format!("sentinel-loader: a connection is refused: {error}"));
-                // Somebody else may be waiting behind a stranger; else it is tried again later.
-                if !matches!(error, ChannelError::Stranger(_)) {
-                    return None;
-                }
-            }
-        }
-    }
 }
 
 /// Has the sensor leave out who is at the other end; where this end has called, that is known once
@@ -172,24 +157,22 @@ struct Begun {
 }
 
 struct Session {
-    analyzers: Endpoint,
-    /// The user that analyzers have.
-    analyzer_user: Uid,
+    analyzers: Door,
     /// Itself and what it watches in words, for analyzers.
     about: About,
     scope: String,
     conversation: Option<Conversation>,
     /// When the last analyzer went; CLOCK_BOOTTIME, ns.
     unattended_since: Option<u64>,
-    enforcers: Endpoint,
-    /// The user that enforcers have.
-    enforcer_user: Uid,
+    enforcers: Door,
     /// `None` while there is no enforcer; watching goes on.
     enforcer: Option<IdentityService>,
     sensor: Sensor,
     forwarder: Forwarder,
     registry: Registry,
     notifier: Notifier,
+    /// Until when counted calls have been told; CLOCK_BOOTTIME, ns.
+    counted_until: u64,
 }
 
 impl Session {
@@ -210,7 +193,7 @@ impl Session {
             self.serve_enforcer();
             // Who was called and has not answered makes room for who calls.
             if self.conversation.as_ref().is_none_or(Conversation::awaits_answer)
-                && let Some(channel) = next_of(&mut self.analyzers, self.analyzer_user)
+                && let Some(channel) = self.analyzers.let_in()
             {
                 self.converse(channel)?;
             }
@@ -240,15 +223,15 @@ impl Session {
             readable(ring.as_raw_fd(), token)?;
         }
         let listeners = [(&self.analyzers, ANALYZERS), (&self.enforcers, ENFORCERS)];
-        for (endpoint, token) in listeners {
-            endpoint.listener().map_or(Ok(()), |listener| readable(listener.as_raw_fd(), token))?;
+        for (door, token) in listeners {
+            door.listener().map_or(Ok(()), |listener| readable(listener.as_raw_fd(), token))?;
         }
         Ok(())
     }
 
     /// The newest enforcer takes the place of the one before.
     fn let_enforcer_in(&mut self) -> Result<(), SessionError> {
-        while let Some(channel) = next_of(&mut self.enforcers, self.enforcer_user) {
+        while let Some(channel) = self.enforcers.let_in() {
             let source = &mut SourceFd(&channel.as_raw_fd());
             self.registry
                 .register(source, ENFORCER, Interest::READABLE)
@@ -393,8 +376,12 @@ impl Session {
         match conversation.state {
             State::Serving if std::mem::take(&mut conversation.beat_follows) => {
                 let (clock, canaries) = (wall_and_boot()?, conversation.canaries);
+                let counts_due = conversation.beats.is_multiple_of(COUNTS_EVERY);
                 let counters = self.counters()?;
                 self.forwarder.message(&LoaderMessage::Heartbeat { clock, counters, canaries })?;
+                if counts_due {
+                    self.tell_counts(clock.boot_ns)?;
+                }
                 Ok(Progress::More)
             }
             State::Stopping if !conversation.last_round => Ok(Progress::More),
@@ -412,7 +399,7 @@ impl Session {
 
     fn serve_enforcer(&mut self) {
         if let Some(enforcer) = &mut self.enforcer
-            && let Err(error) = enforcer.serve(&self.sensor)
+            && let Err(error) = enforcer.serve(&mut self.sensor)
         {
             if !matches!(error, IdentityError::Closed) {
                 tell(&format!("sentinel-loader: {error}; it is served no longer"));
@@ -471,6 +458,13 @@ impl Session {
                             Some(Begun { snapshot, at: wall_and_boot()?.boot_ns });
                     }
                 }
+                (State::Serving, AnalyzerMessage::Follow { processes }) => {
+                    if processes.len() > MAX_FOLLOWED {
+                        let what = format!("{} processes to follow at once", processes.len());
+                        return Err(SessionError::Protocol(what));
+                    }
+                    processes.iter().for_each(|process| self.sensor.follow(*process));
+                }
                 (State::Serving, AnalyzerMessage::Stop) => {
                     conversation.state = State::Stopping;
                     self.sensor.fall_silent()?;
@@ -484,12 +478,15 @@ impl Session {
                 // Sent before it read that there is nothing more.
                 (
                     State::Stopping | State::Finishing,
-                    AnalyzerMessage::Subscribe(_) | AnalyzerMessage::TakeSnapshot,
+                    AnalyzerMessage::Subscribe(_)
+                    | AnalyzerMessage::TakeSnapshot
+                    | AnalyzerMessage::Follow { .. },
                 ) => {}
                 (
                     State::AwaitingHello,
                     AnalyzerMessage::Subscribe(_)
                     | AnalyzerMessage::TakeSnapshot
+                    | AnalyzerMessage::Follow { .. }
                     | AnalyzerMessage::Stop,
                 )
                 | (State::Stopping | State::Finishing, AnalyzerMessage::Stop) => {
@@ -506,10 +503,35 @@ impl Session {
             return Err(SessionError::Protocol(what));
         }
         self.sensor.subscribe(subscription)?;
+        self.counted_until = clock::boot_ns()
+            .map_err(|errno| SessionError::System("clock_gettime", errno.into()))?;
         let (hooks, limits) = (self.sensor.hooks(), self.sensor.limits(subscription.kinds));
         let number = subscription.number;
         let scope = &self.scope;
         Ok(self.forwarder.message(&LoaderMessage::Subscribed { number, hooks, limits, scope })?)
+    }
+
+    /// Tells the calls that were counted until `now`, CLOCK_BOOTTIME in ns, if they are.
+    fn tell_counts(&mut self, now: u64) -> Result<(), SessionError> {
+        let Some(rest) = self.sensor.take_counts()? else { return Ok(()) };
+        let (until, since) = (now, std::mem::replace(&mut self.counted_until, now));
+        let (mut part, mut counts) = (Vec::new(), 0);
+        let mut rest = rest.into_iter().peekable();
+        loop {
+            let profile = rest.next();
+            let is_last = rest.peek().is_none();
+            counts += profile.as_ref().map_or(0, |profile| profile.calls.len());
+            part.extend(profile);
+            if is_last || counts >= MAX_COUNTS {
+                counts = 0;
+                let profiles = std::mem::take(&mut part);
+                let message = LoaderMessage::Calls { until, since, profiles, is_last };
+                self.forwarder.message(&message)?;
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
     }
 
     fn counters(&self) -> Result<Counters, SessionError> {

@@ -9,6 +9,7 @@ use std::{
 
 use aya::{Btf, Ebpf, programs::Iter};
 use sentinel_ipc::kernel_abi::{RecordHeader, record_bytes};
+use zerocopy::FromBytes;
 
 use crate::sensor::SensorError;
 
@@ -44,19 +45,22 @@ pub fn load(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), SensorError> {
     Ok(())
 }
 
-/// Runs the iterator over tasks for what it does; returns how many bytes it wrote.
+/// Runs the iterator over tasks; returns what it wrote, or as much of it as `most` bytes are and a piece.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn run(ebpf: &mut Ebpf) -> Result<usize, SensorError> {
+pub fn run(ebpf: &mut Ebpf, most: usize) -> Result<Vec<u8>, SensorError> {
     let mut file = open(ebpf, RUNNING)?;
     let mut piece = vec![0; PIECE_BYTES];
-    let mut written = 0;
+    let mut written = Vec::new();
     for _ in 0..MAX_READS {
         match read(&mut file, &mut piece)? {
-            Some(0) => return Ok(written),
-            Some(bytes) => written += bytes,
+            Some(0) => break,
+            Some(bytes) => written.extend_from_slice(piece.get(..bytes).unwrap_or_default()),
             None => {}
+        }
+        if written.len() > most {
+            break;
         }
     }
     Ok(written)
@@ -67,14 +71,10 @@ pub fn run(ebpf: &mut Ebpf) -> Result<usize, SensorError> {
 /// # Errors
 /// When the kernel refuses, or there is no answer.
 pub fn answer<const WORDS: usize>(ebpf: &mut Ebpf) -> Result<[u64; WORDS], SensorError> {
-    let mut file = open(ebpf, RUNNING)?;
-    let mut answer = [0; WORDS];
-    for word in &mut answer {
-        let mut bytes = [0; size_of::<u64>()];
-        file.read_exact(&mut bytes).map_err(SensorError::Iterator)?;
-        *word = u64::from_ne_bytes(bytes);
-    }
-    Ok(answer)
+    let written = run(ebpf, 0)?;
+    let (words, _) = <[u64; WORDS]>::read_from_prefix(&written)
+        .map_err(|_| SensorError::Mismatch("answer in an iterator's output"))?;
+    Ok(words)
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Iter, SensorError> {

@@ -399,7 +399,7 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
             "perl -e 'use Socket; socket(S,17,3,0x0300) or die'",
             "perl -e 'use Socket; socket(S,17,2,0x0300) or die'",
             "cp /usr/bin/perl $top/tcpdump; exec -a tcpdump $top/tcpdump -e 'use Socket; socket(S,17,3,0) or die'",
-            "unshare -n perl -e 'use Socket; socket(S,17,3,0x0300) or die'",
+            "unshare -n perl -e 'use Socket; socket(T,17,3,0x0300) or die'",
         ],
     ),
     (

@@ -6,7 +6,15 @@ use std::{
     path::Path,
 };
 
-use sentinel_analyzer::{configuration::Settings, json_log::JsonLog, privileges};
+use nix::{
+    fcntl::{AT_FDCWD, renameat},
+    unistd::{UnlinkatFlags, unlinkat},
+};
+use sentinel_analyzer::{
+    configuration::Settings,
+    json_log::JsonLog,
+    privileges::{self, Connections},
+};
 use sentinel_ipc::confinement::{ConfinementError, Directory, Rights};
 
 /// Logs that were opened before.
@@ -28,11 +36,14 @@ pub(crate) fn drop_privileges(stage: &Path) -> Result<Logs, ConfinementError> {
         Directory { descriptor, rights }
     };
     let configuration = File::open(stage.join("configuration")).expect("a directory");
-    privileges::drop_privileges(vec![
-        kept(renamed.directory().expect("its directory"), Rights::Write),
-        kept(homeless.directory().expect("its directory"), Rights::Write),
-        kept(&configuration, Rights::Read),
-    ])?;
+    privileges::drop_privileges(
+        vec![
+            kept(renamed.directory().expect("its directory"), Rights::Write),
+            kept(homeless.directory().expect("its directory"), Rights::Write),
+            kept(&configuration, Rights::Read),
+        ],
+        Connections::None,
+    )?;
     Ok(Logs { renamed, homeless })
 }
 
@@ -67,6 +78,41 @@ pub(crate) fn tries(stage: &Path, mut logs: Logs) -> Vec<(&'static str, String)>
         }),
         ("reopen_renamed", logs.renamed.reopen().map_or_else(|why| why, |()| "ok".to_owned())),
         ("reopen_homeless", logs.homeless.reopen().map_or_else(|why| why, |()| "ok".to_owned())),
+    ]
+}
+
+/// Drops privileges as the analyzer does that keeps baselines in `stage` and has no other directory.
+pub(crate) fn drop_to_replace(stage: &Path) -> Result<(), ConfinementError> {
+    let descriptor = File::open(stage.join("baselines")).expect("a directory").into();
+    let kept = Directory { descriptor, rights: Rights::Replace };
+    privileges::drop_privileges(vec![kept], Connections::None).map(|_| ())
+}
+
+/// Tries what a directory of baselines is for, and what not; a name and a result for each.
+pub(crate) fn tries_to_replace(stage: &Path) -> Vec<(&'static str, String)> {
+    let at = |name: &str| stage.join(name);
+    let make = || OpenOptions::new().write(true).create_new(true).clone();
+    let open = |options: &mut OpenOptions, name: &str| told(options.open(at(name)));
+    let rename = |from: &str, to: &str| {
+        told(renameat(AT_FDCWD, &at(from), AT_FDCWD, &at(to)).map_err(io::Error::from))
+    };
+    let remove = |name: &str| {
+        told(unlinkat(AT_FDCWD, &at(name), UnlinkatFlags::NoRemoveDir).map_err(io::Error::from))
+    };
+    vec![
+        ("make", open(&mut make(), "baselines/new")),
+        ("replace", rename("baselines/new", "baselines/old")),
+        ("read", open(OpenOptions::new().read(true), "baselines/old")),
+        ("overwrite", open(OpenOptions::new().write(true), "baselines/old")),
+        ("append", open(OpenOptions::new().append(true), "baselines/old")),
+        ("make_outside", open(&mut make(), "new")),
+        ("remove_outside", remove("outside")),
+        ("read_outside", open(OpenOptions::new().read(true), "outside")),
+        ("rename_outside", rename("outside", "other")),
+        ("move_out", rename("baselines/old", "old")),
+        ("move_in", rename("outside", "baselines/outside")),
+        ("walk_out", rename("baselines/old", "baselines/../old")),
+        ("remove", remove("baselines/old")),
     ]
 }
 

@@ -57,8 +57,12 @@ fn check_descent(stage: &mut Stage, truth: &Truth, fork: &ForkRecord) {
 #[test]
 fn a_new_process_is_told_with_its_parent_however_it_is_made() {
     Stage::with(|stage| {
-        let cases =
-            [("fork", 0), ("vfork", 0), ("spawn", 0), ("sharing_files", flag::SHARED_FILES)];
+        let cases = [
+            ("fork", 0),
+            ("vfork", flag::SHARED_MEMORY),
+            ("spawn", flag::SHARED_MEMORY),
+            ("sharing_files", flag::SHARED_FILES),
+        ];
         let truths = cases.map(|(case, flags)| (stage.play(PROGRAM, &[case]), flags));
         stage.catch_up();
         for (truth, flags) in &truths {

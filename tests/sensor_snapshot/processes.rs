@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use sentinel_ipc::kernel_abi::{NO_CALL, flag, origin};
+use sentinel_ipc::{
+    file_class::BUILT_IN,
+    kernel_abi::{NO_CALL, flag, origin},
+};
 use sentinel_loader::arguments::Scope;
 use sentinel_tests::{bed::Bed, programs::compiled, rig::boot_now, sentinel::within, tap::spanned};
 
@@ -186,6 +189,7 @@ fn a_scope_that_is_a_tree_is_marked_from_its_root_down() {
 #[test]
 fn a_root_that_is_no_process_is_refused() {
     use sentinel_loader::{
+        call_counts::Counting,
         scope::ScopeError,
         sensor::{Sensor, SensorError},
     };
@@ -197,7 +201,8 @@ fn a_root_that_is_no_process_is_refused() {
     let mut ended = Command::new("true").stdin(Stdio::null()).spawn().unwrap();
     assert!(within(Duration::from_secs(5), || stat(ended.id())[0] == "Z"));
     for root in [thread, ended.id(), 4_000_000_000] {
-        let (mut sensor, _ring) = Sensor::load(&Scope::Tree(root)).unwrap();
+        let (mut sensor, _ring) =
+            Sensor::load(&Scope::Tree(root), BUILT_IN, Counting::Never).unwrap();
         let refused = sensor.follow_scope();
         assert!(
             matches!(refused, Err(SensorError::Scope(ScopeError::NoProcess(pid))) if pid == root)

@@ -8,16 +8,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sentinel_ipc::kernel_abi::{
-    CgroupRecord, FileRecord, HeldRecord, ProcessRecord, RecordHeader, kind, record_bytes,
+use sentinel_ipc::{
+    file_class::BUILT_IN,
+    kernel_abi::{
+        CgroupRecord, FileRecord, HeldRecord, ProcessRecord, RecordHeader, kind, record_bytes,
+    },
 };
-use sentinel_loader::{arguments::Scope, sensor::Sensor, snapshot::Progress};
+use sentinel_loader::{
+    arguments::Scope, call_counts::Counting, sensor::Sensor, snapshot::Progress,
+};
 use sentinel_tests::{bed::Bed, programs::compiled, sentinel::within};
 use zerocopy::FromBytes;
 
 /// A sensor that follows `scope`.
 pub fn sensor(scope: &Scope) -> Sensor {
-    let (mut sensor, _ring) = Sensor::load(scope).unwrap();
+    let (mut sensor, _ring) = Sensor::load(scope, BUILT_IN, Counting::Never).unwrap();
     sensor.follow_scope().unwrap();
     sensor
 }

@@ -62,10 +62,12 @@ impl Bed {
         self.directory.path().join(name)
     }
 
-    /// A command that runs inside the cgroup, under the pid it is spawned with.
+    /// A command that runs inside the cgroup, under the pid it is spawned with; without Cargo's variable,
+    /// under which programs would not count as themselves.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("/bin/sh");
         command
+            .env_remove("LD_LIBRARY_PATH")
             .arg("-c")
             .arg(r#"echo $$ > "$0" && exec "$@""#)
             .arg(self.cgroup.join("cgroup.procs"))

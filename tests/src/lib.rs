@@ -4,12 +4,16 @@
 //! run side by side, and nothing else on the machine is watched.
 
 pub mod bed;
+pub mod bounds;
 pub mod container;
 pub mod nspawn;
 pub mod outside;
+pub mod packages;
 pub mod peer;
 pub mod programs;
 pub mod rig;
+pub mod rsyslogd;
+pub mod schema;
 pub mod sentinel;
 pub mod service;
 pub mod tap;

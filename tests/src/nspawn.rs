@@ -7,13 +7,13 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use tempfile::TempDir;
-
 use crate::{
     bed::skip,
+    packages::{self, Layer, Package, Packages},
     sentinel::{PATIENCE, program, within},
 };
 
@@ -27,7 +27,7 @@ pub fn packaging(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(name)
 }
 
-/// Puts what was built into `to`, as a package would.
+/// Puts what was built into `to`, for a package.
 ///
 /// # Panics
 /// When something is missing.
@@ -51,7 +51,7 @@ pub struct Machine {
     leader: u32,
     cgroup: PathBuf,
     /// The lowest layer of its file system but one.
-    _installed: TempDir,
+    _installed: Option<Arc<Layer>>,
 }
 
 impl Machine {
@@ -60,32 +60,49 @@ impl Machine {
     /// # Panics
     /// In CI, where there must be one; and when it does not come up.
     pub fn bare() -> Option<Self> {
-        Self::boot(tempfile::tempdir().expect("a directory of our own"))
+        Self::is_possible().then(|| Self::boot(None))
     }
 
-    /// One that had Sentinel installed when it booted, but not enabled. `None` as with
+    /// One on which Sentinel's rpm was installed before it booted, but not enabled. `None` as with
     /// [`Self::bare`].
     ///
     /// # Panics
     /// As with [`Self::bare`].
     pub fn installed() -> Option<Self> {
-        let directory = tempfile::tempdir().expect("a directory of our own");
-        install(directory.path());
-        Self::boot(directory)
+        Self::installed_from(Package::Rpm)
     }
 
-    /// One with the files of `directory`.
-    fn boot(directory: TempDir) -> Option<Self> {
+    /// The same from another package.
+    ///
+    /// # Panics
+    /// As with [`Self::bare`].
+    pub fn installed_from(package: Package) -> Option<Self> {
+        (Self::is_possible() && packages::ready()).then(|| Self::boot(Some(Layer::shared(package))))
+    }
+
+    /// One with packages of your choice on it. `None` as with [`Self::bare`].
+    ///
+    /// # Panics
+    /// As with [`Self::bare`].
+    pub fn with(installed: Arc<Layer>) -> Option<Self> {
+        Self::is_possible().then(|| Self::boot(Some(installed)))
+    }
+
+    /// Whether there is what machines need; says why if there is not.
+    fn is_possible() -> bool {
         let made = Command::new(script("prepare")).output().expect("prepare starts");
         if !made.status.success() {
             let errors = String::from_utf8_lossy(&made.stderr);
             skip(errors.lines().last().unwrap_or("tests/nspawn/prepare fails"));
-            return None;
         }
-        // Its root directory is the machine's.
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+        made.status.success()
+    }
+
+    /// One with the files of `installed`.
+    fn boot(installed: Option<Arc<Layer>>) -> Self {
+        let layer = installed.as_ref().map(|layer| layer.path()).unwrap_or_default();
         let mut boot = Command::new(script("boot"))
-            .arg(directory.path())
+            .arg(layer)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -99,7 +116,7 @@ impl Machine {
             panic!("{}", String::from_utf8_lossy(&end.stderr));
         };
         let leader = leader.parse().expect("a process id");
-        Some(Self { leader, cgroup: cgroup.into(), boot, _installed: directory })
+        Self { leader, cgroup: cgroup.into(), boot, _installed: installed }
     }
 
     /// Its systemd's process id on the host.
@@ -248,26 +265,29 @@ impl Machine {
         self.run(&["test", "-e", path]).status.success()
     }
 
-    /// Installs Sentinel into the running machine, as a package does.
+    /// Installs one of `packages` into the running machine, or upgrades to it.
     ///
     /// # Panics
     /// When that fails.
-    pub fn install(&self) {
-        let directory = tempfile::tempdir().expect("a directory of our own");
-        install(directory.path());
-        let mut archive = Command::new("tar")
-            .args(["--create", "--owner=0", "--group=0", "--directory"])
-            .arg(directory.path())
-            .args(["etc", "usr"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("tar starts");
-        let archived = archive.stdout.take().expect("piped");
-        self.feed(archived, &["tar", "--extract", "--directory=/"]);
-        assert!(archive.wait().expect("wait").success(), "tar fails");
-        self.told(&["systemd-sysusers", "sentinel.conf"]);
-        self.told(&["systemd-tmpfiles", "--create", "sentinel.conf"]);
-        self.told(&["systemctl", "daemon-reload"]);
+    pub fn install(&self, packages: &Packages, package: Package) {
+        let file = format!("/root/{}", package.file());
+        self.copy_in(&packages.path(package.file()), &file);
+        let command: &[&str] = match package {
+            Package::Rpm => &["rpm", "--dbpath=/var/lib/rpm", "--nodeps", "--upgrade"],
+            Package::Deb => &["dpkg", "--force-confold", "--install"],
+        };
+        self.told(&[command, &[&file]].concat());
+    }
+
+    /// Removes Sentinel's package.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn remove(&self, package: Package) {
+        self.told(match package {
+            Package::Rpm => &["rpm", "--dbpath=/var/lib/rpm", "--erase", "sentinel"],
+            Package::Deb => &["dpkg", "--remove", "sentinel"],
+        });
     }
 
     /// Runs a command that must succeed, with `input`.

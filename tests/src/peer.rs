@@ -2,12 +2,27 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::{Child, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
 use crate::{bed::Bed, sentinel::PATIENCE};
+
+/// A port of loopback that is free for both TCP and UDP, and that nobody gets by chance: the kernel's own choice
+/// begins at 32,768 (ip_local_port_range).
+///
+/// # Panics
+/// When there is none.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(24_000);
+    let is_free = |port: &u16| {
+        let address = ("127.0.0.1", *port);
+        TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
+    };
+    (0..1000).map(|_| NEXT.fetch_add(1, Ordering::Relaxed)).find(is_free).expect("a free port")
+}
 
 /// Waits for a shell.
 pub struct Peer {

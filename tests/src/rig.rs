@@ -46,9 +46,25 @@ impl Rig {
     /// # Panics
     /// When one does not get ready.
     pub fn start(bed: &Bed) -> Self {
-        let mut rig = Self::start_silent(bed);
+        Self::start_as(bed, &[])
+    }
+
+    /// Starts both, the enforcer with these arguments as well, and greets them.
+    ///
+    /// # Panics
+    /// When one does not get ready.
+    pub fn start_as(bed: &Bed, arguments: &[&str]) -> Self {
+        let mut rig = Self::start_with(bed, Stdio::piped(), arguments);
         rig.greet();
         rig
+    }
+
+    /// Starts both; the enforcer, with these arguments as well, is to refuse to run.
+    ///
+    /// # Panics
+    /// When one cannot be started.
+    pub fn start_refused(bed: &Bed, arguments: &[&str]) -> Self {
+        Self::start_with(bed, Stdio::piped(), arguments)
     }
 
     /// Greets both.
@@ -77,7 +93,7 @@ impl Rig {
         let (reader, mut writer) = std::io::pipe().expect("a pipe");
         fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).expect("a small pipe");
         writer.write_all(&[b'x'; 4096]).expect("room for a page");
-        let mut rig = Self::start_with(bed, Stdio::from(writer));
+        let mut rig = Self::start_with(bed, Stdio::from(writer), &[]);
         rig.unread = Some(reader);
         rig
     }
@@ -87,10 +103,10 @@ impl Rig {
     /// # Panics
     /// When one cannot be started.
     pub fn start_silent(bed: &Bed) -> Self {
-        Self::start_with(bed, Stdio::piped())
+        Self::start_with(bed, Stdio::piped(), &[])
     }
 
-    fn start_with(bed: &Bed, audit: Stdio) -> Self {
+    fn start_with(bed: &Bed, audit: Stdio, arguments: &[&str]) -> Self {
         let (loader, loaders_analyzer) = Channel::pair().expect("sockets");
         let (enforcer, enforcers_analyzer) = Channel::pair().expect("sockets");
         let (loaders_enforcer, enforcers_loader) = Channel::raw_pair().expect("sockets");
@@ -102,6 +118,7 @@ impl Rig {
         let mut enforcer_process =
             command("sentinel-enforcer", enforcers_analyzer, enforcers_loader)
                 .arg("--enforce")
+                .args(arguments)
                 .stderr(audit)
                 .spawn()
                 .expect("the enforcer");
@@ -184,16 +201,54 @@ impl Rig {
     /// # Panics
     /// When there is no outcome.
     pub fn kill_as(&mut self, request: u64, target: Target, deadline: u64) -> Verdict {
+        self.ask(request, target, false, 1, deadline);
+        self.outcome(request)
+    }
+
+    /// Asks for the end of `target` for the rule `rule`, and waits for the outcome.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn kill_for(&mut self, rule: u64, target: Target) -> Verdict {
+        let request = self.next_request;
+        self.next_request += 1;
+        self.ask(request, target, false, rule, u64::MAX);
+        self.outcome(request)
+    }
+
+    /// Asks for the end of the tree below `root` and waits for the outcome.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn kill_tree(&mut self, root: Target) -> Verdict {
+        let request = self.next_request;
+        self.next_request += 1;
+        self.ask(request, root, true, 1, u64::MAX);
+        self.outcome(request)
+    }
+
+    /// Asks for the end of `target`, and does not wait.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    pub fn ask(&mut self, request: u64, target: Target, tree: bool, rule: u64, deadline: u64) {
         let reason = "a test";
-        self.tell_enforcer(&KillMessage::Kill { request, target, rule: 1, deadline, reason });
+        self.tell_enforcer(&KillMessage::Kill { request, target, tree, rule, deadline, reason });
+    }
+
+    /// What became of `request`.
+    ///
+    /// # Panics
+    /// When that is not the next that is told.
+    pub fn outcome(&mut self, request: u64) -> Verdict {
         loop {
             match self.enforcer_says() {
                 Some(OutcomeMessage::Outcome { request: answered, verdict }) => {
                     assert_eq!(answered, request);
                     return verdict;
                 }
-                // Its budget is spent, which the outcome says as well.
-                Some(OutcomeMessage::Switched { mode: Mode::Tripped }) => {}
+                // Its budget is spent, or whole again, which outcomes say as well.
+                Some(OutcomeMessage::Switched { .. }) => {}
                 other => panic!("no outcome but {other:?}"),
             }
         }
@@ -278,6 +333,7 @@ impl Rig {
                 }
                 LoaderMessage::Drained { .. }
                 | LoaderMessage::Snapshot { .. }
+                | LoaderMessage::Calls { .. }
                 | LoaderMessage::Heartbeat { .. }
                 | LoaderMessage::Finished { .. } => {}
             }
@@ -288,7 +344,7 @@ impl Rig {
     /// The audit's lines so far.
     pub fn audit(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        while let Ok(line) = self.audit.recv_timeout(Duration::from_millis(200)) {
+        while let Ok(line) = self.audit.recv_timeout(Duration::from_secs(1)) {
             lines.push(line);
         }
         lines

@@ -15,10 +15,12 @@ use nix::{
 };
 use serde_json::Value;
 
-use crate::bed::Bed;
+use crate::{bed::Bed, schema};
 
 /// Longest that anything here may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// The same until programs are loaded: the kernel verifies each of them, one process after the other.
+const PATIENCE_WITH_LOADING: Duration = Duration::from_secs(150);
 
 /// The built `sentinel`.
 ///
@@ -92,7 +94,7 @@ impl Sentinel {
         let output = String::new();
         let pid = child.id();
         let mut sentinel = Self { child, pid, lines, errors, output, log, loader: 0, enforcer: 0 };
-        sentinel.wait_for("hooks attached");
+        sentinel.wait_so_long_for("hooks attached", PATIENCE_WITH_LOADING);
         let running = |name| descendant_running(pid, name).unwrap_or_else(|| panic!("{name} runs"));
         sentinel.pid = running("sentinel");
         sentinel.loader = running("sentinel-loader");
@@ -125,7 +127,11 @@ impl Sentinel {
     /// # Panics
     /// When none comes.
     pub fn wait_for(&mut self, text: &str) {
-        let limit = Instant::now() + PATIENCE;
+        self.wait_so_long_for(text, PATIENCE);
+    }
+
+    fn wait_so_long_for(&mut self, text: &str, patience: Duration) {
+        let limit = Instant::now() + patience;
         loop {
             let left = limit.saturating_duration_since(Instant::now());
             let Ok(line) = self.lines.recv_timeout(left) else {
@@ -228,11 +234,26 @@ pub fn send(pid: u32, signal: Signal) {
 /// The alerts in a log of whole lines.
 ///
 /// # Panics
-/// When a line is cut or no JSON.
+/// When a line is cut, or none as the schema says.
 pub fn alerts(log: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    assert!(text.is_empty() || text.ends_with('\n'), "a cut line: {text:?}");
-    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    let is_alert = |line: &Value| line["pattern_name"] != "sensor_counters";
+    lines(log).into_iter().filter(is_alert).collect()
+}
+
+/// All lines of a log, with those that only count.
+///
+/// # Panics
+/// When a line is cut, or none as the schema says.
+pub fn lines(log: &Path) -> Vec<Value> {
+    let mut text = String::new();
+    // A line that is being written may be seen in part, for a moment.
+    let is_whole = || {
+        text = fs::read_to_string(log).unwrap_or_default();
+        text.is_empty() || text.ends_with('\n')
+    };
+    assert!(within(PATIENCE, is_whole), "a cut line: {text:?}");
+    let lines = text.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+    lines.inspect(schema::check_alert).collect()
 }
 
 /// Whether an alert is about the process `pid` or one that descends from it.
@@ -245,7 +266,7 @@ pub fn is_about(alert: &Value, pid: u32) -> bool {
 }
 
 /// `pid`, or the one below it, that runs the program `name`.
-fn descendant_running(pid: u32, name: &str) -> Option<u32> {
+pub fn descendant_running(pid: u32, name: &str) -> Option<u32> {
     let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
     if program.file_name().is_some_and(|found| found == name) {
         return Some(pid);

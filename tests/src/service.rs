@@ -33,8 +33,8 @@ use sentinel_ipc::{
     confinement::account,
     endpoint::Endpoint,
     frame::{
-        Identity, IdentityAnswer, IdentityQuestion, KillMessage, Mode, OutcomeMessage,
-        PROTOCOL_VERSION, Target, Verdict, decode, encode,
+        Description, Identity, IdentityAnswer, IdentityQuestion, KillMessage, Member, Mode,
+        OutcomeMessage, PROTOCOL_VERSION, Target, Verdict, decode, encode,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -315,8 +315,20 @@ impl Analyzer {
     pub fn request(&mut self, tgid: u32) {
         let (request, deadline) = (self.next_request, u64::MAX);
         let target = Target { tgid, start_time: START_TIME };
-        let (rule, reason) = (1, "a test");
-        say(&self.channel, &KillMessage::Kill { request, target, rule, deadline, reason });
+        let (tree, rule, reason) = (false, 1, "a test");
+        say(&self.channel, &KillMessage::Kill { request, target, tree, rule, deadline, reason });
+        self.next_request += 1;
+    }
+
+    /// Asks for the end of the tree below `tgid`, and does not wait.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
+    pub fn request_tree(&mut self, tgid: u32) {
+        let (request, deadline) = (self.next_request, u64::MAX);
+        let target = Target { tgid, start_time: START_TIME };
+        let (tree, rule, reason) = (true, 1, "a test");
+        say(&self.channel, &KillMessage::Kill { request, target, tree, rule, deadline, reason });
         self.next_request += 1;
     }
 
@@ -341,19 +353,49 @@ impl Analyzer {
     }
 }
 
+/// A process as the test's loader knows it.
+struct Known {
+    start_time: u64,
+    program: &'static str,
+    /// Whether it is in the lists of trees.
+    is_listed: bool,
+}
+
+impl Known {
+    fn new() -> Self {
+        Self { start_time: START_TIME, program: "/usr/bin/sleep", is_listed: true }
+    }
+}
+
 /// The test as loader: knows the processes that it is told of, and no other can be killed.
 pub struct Loader {
-    known: Arc<Mutex<HashMap<u32, u64>>>,
+    known: Arc<Mutex<HashMap<u32, Known>>>,
+    /// Processes that it adds to a tree, one with each list.
+    growth: Arc<Mutex<Option<Vec<Child>>>>,
     is_greeted: Arc<AtomicBool>,
     is_over: Arc<AtomicBool>,
 }
 
 impl Loader {
     /// Serves the enforcer behind `channel`.
-    pub fn on(mut channel: Channel) -> Self {
-        let loader =
-            Self { known: Arc::default(), is_greeted: Arc::default(), is_over: Arc::default() };
+    pub fn on(channel: Channel) -> Self {
+        Self::knowing(Arc::default(), channel)
+    }
+
+    /// Serves the enforcer behind `channel` too, with what it knows by then and learns later.
+    pub fn also_on(&self, channel: Channel) -> Self {
+        Self::knowing(Arc::clone(&self.known), channel)
+    }
+
+    fn knowing(known: Arc<Mutex<HashMap<u32, Known>>>, mut channel: Channel) -> Self {
+        let loader = Self {
+            known,
+            growth: Arc::default(),
+            is_greeted: Arc::default(),
+            is_over: Arc::default(),
+        };
         let (known, is_greeted) = (Arc::clone(&loader.known), Arc::clone(&loader.is_greeted));
+        let growth = Arc::clone(&loader.growth);
         let is_over = Arc::clone(&loader.is_over);
         std::thread::spawn(move || {
             while !is_over.load(Ordering::Relaxed) {
@@ -373,7 +415,7 @@ impl Loader {
                     }
                     IdentityQuestion::WhoIs { question, tgid } => {
                         let known = known.lock().unwrap_or_else(PoisonError::into_inner);
-                        let identity = known.get(&tgid).map(|&start_time| Identity {
+                        let identity = known.get(&tgid).map(|&Known { start_time, .. }| Identity {
                             start_time,
                             cgroup_id: 1,
                             executable: (0, 0, 0),
@@ -382,6 +424,37 @@ impl Loader {
                             in_scope: true,
                         });
                         say(&channel, &IdentityAnswer::Is { question, identity });
+                    }
+                    IdentityQuestion::Describe { question, tgid } => {
+                        let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+                        let description = known.get(&tgid).map(|known| Description {
+                            start_time: known.start_time,
+                            uid: 0,
+                            path: known.program.into(),
+                            is_sound: true,
+                            has_own_pids: false,
+                            cgroup: b"/test".to_vec(),
+                        });
+                        say(&channel, &IdentityAnswer::Described { question, description });
+                    }
+                    // All that it knows.
+                    IdentityQuestion::Tree { question, user, .. } => {
+                        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+                        let mut growth = growth.lock().unwrap_or_else(PoisonError::into_inner);
+                        if let Some(growth) = growth.as_mut() {
+                            let child = Command::new("sleep").arg("300").spawn().expect("sleep");
+                            known.insert(child.id(), Known::new());
+                            growth.push(child);
+                        }
+                        let member = |(&tgid, known): (&u32, &Known)| Member {
+                            process: Target { tgid, start_time: known.start_time },
+                            executable: (1, known.program.len() as u64, 3),
+                            cgroup_id: 4,
+                        };
+                        let listed = known.iter().filter(|(_, known)| known.is_listed);
+                        let members = listed.map(member).collect();
+                        let user = Some(user.unwrap_or(0));
+                        say(&channel, &IdentityAnswer::Members { question, user, members });
                     }
                 }
             }
@@ -401,6 +474,23 @@ impl Loader {
         greeted()
     }
 
+    /// Has each list of a tree have one process more.
+    pub fn grow_trees(&self) {
+        *self.growth.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+    }
+
+    /// Ends what trees have grown by.
+    ///
+    /// # Panics
+    /// When that cannot be waited for.
+    pub fn end_trees(&self) {
+        let grown = self.growth.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for mut child in grown.into_iter().flatten() {
+            let _gone = child.kill();
+            child.wait().expect("a child");
+        }
+    }
+
     /// A process that it knows, and that may so be killed.
     ///
     /// # Panics
@@ -408,8 +498,18 @@ impl Loader {
     pub fn victim(&self) -> Child {
         let child = Command::new("sleep").arg("300").spawn().expect("sleep");
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(child.id(), START_TIME);
+        known.insert(child.id(), Known::new());
         child
+    }
+
+    /// Says from now on that `tgid` runs `program`, or is in no tree.
+    ///
+    /// # Panics
+    /// When it does not know it.
+    pub fn tells_of(&self, tgid: u32, program: &'static str, is_listed: bool) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = known.get_mut(&tgid).expect("somebody whom it knows");
+        (one.program, one.is_listed) = (program, is_listed);
     }
 }
 

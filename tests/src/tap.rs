@@ -1,18 +1,21 @@
 //! A real loader with the test in the analyzer's place: every record that the kernel gives.
 
 use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
-use sentinel_analyzer::event;
+use sentinel_analyzer::event::{self, Event};
 use sentinel_ipc::{
     channel::{Channel, Received, Sent},
     frame::{
-        AnalyzerMessage, Counters, KindSet, LoaderMessage, PROTOCOL_VERSION, Subscription, decode,
-        encode,
+        AnalyzerMessage, Counters, KindSet, LoaderMessage, PROTOCOL_VERSION, ProfileCalls,
+        Subscription, decode, encode,
     },
     kernel_abi::{
         CredentialsRecord, DescriptorRecord, ExecRecord, FileRecord, ForkRecord, Object,
@@ -39,6 +42,14 @@ impl Record {
     pub fn as_type<T: FromBytes + IntoBytes + Immutable>(&self) -> T {
         assert_eq!(size_of::<T>(), bytes_of(self.header.kind), "kind {:#x}", self.header.kind);
         T::read_from_prefix(&self.bytes).expect("long enough").0
+    }
+
+    /// As the analyzer understands it.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn event(&self) -> Event {
+        event::take(&self.bytes).expect("a record").0
     }
 
     /// As a call about a descriptor.
@@ -116,6 +127,8 @@ struct Source {
     counters: Counters,
     heartbeats: u32,
     canaries: u64,
+    /// System calls that were counted.
+    calls: Vec<ProfileCalls>,
     /// The number of the last subscription that was answered, and the hooks that it brought.
     subscribed: Option<(u32, Vec<String>)>,
 }
@@ -242,6 +255,27 @@ impl Tap {
         }
     }
 
+    /// How often each call was counted of the executable at `path` so far, and some time after now.
+    ///
+    /// # Panics
+    /// When it cannot be looked at, or the loader ended.
+    pub fn calls_of(&self, path: &Path) -> BTreeMap<u16, u64> {
+        // They are told with every other heartbeat.
+        self.counters();
+        self.counters();
+        let file = fs::metadata(path).expect("an executable");
+        let is_of = |calls: &&ProfileCalls| {
+            calls.executable.is_some_and(|(_, inode, _)| inode == file.ino())
+        };
+        let mut sum = BTreeMap::new();
+        for calls in lock(&self.source).calls.iter().filter(is_of) {
+            for (call, count) in &calls.calls {
+                *sum.entry(*call).or_default() += u64::from(*count);
+            }
+        }
+        sum
+    }
+
     /// The loader's process id.
     pub fn loader(&self) -> u32 {
         lock(&self.source).loader.id()
@@ -277,6 +311,7 @@ impl Source {
         let (loaders_enforcer, _) = Channel::raw_pair().expect("sockets");
         let loader = rig::command("sentinel-loader", loaders, loaders_enforcer)
             .arg(format!("--scope-cgroup={}", scope.display()))
+            .arg("--count-calls")
             .spawn()
             .expect("the loader");
         let scope = scope.to_owned();
@@ -290,6 +325,7 @@ impl Source {
             counters: Counters::default(),
             heartbeats: 0,
             canaries: 0,
+            calls: Vec::new(),
             subscribed: None,
         };
         source.say(&AnalyzerMessage::Hello { version: PROTOCOL_VERSION });
@@ -327,12 +363,15 @@ impl Source {
                     self.canaries = canaries;
                     self.heartbeats += 1;
                 }
+                LoaderMessage::Calls { profiles, .. } => self.calls.extend(profiles),
                 LoaderMessage::Finished { .. } => panic!("the loader finished"),
-                LoaderMessage::Drained { dropped, .. } => {
+                LoaderMessage::Drained { dropped, until, .. } => {
                     self.dropped = dropped;
-                    // As the analyzer does: in order of time, those of one time as they came.
+                    // As the analyzer does: in order of time, those of one time as they came. What is later
+                    // than the round may have to wait for what the other ring still holds.
                     self.round.sort_by_key(|record| record.header.timestamp);
-                    self.records.append(&mut self.round);
+                    let due = self.round.partition_point(|record| record.header.timestamp <= until);
+                    self.records.extend(self.round.drain(..due));
                 }
                 LoaderMessage::Events { records } | LoaderMessage::Snapshot { records, .. } => {
                     let mut rest = records;

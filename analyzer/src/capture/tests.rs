@@ -27,6 +27,7 @@ pub(super) fn header() -> Header {
             kinds: KindSet::of(&[kind::EXEC, kind::OPEN]),
             classes: 3,
             selection: Selection::Tree(4711),
+            counts: true,
         },
     }
 }

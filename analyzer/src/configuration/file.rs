@@ -5,7 +5,7 @@ use std::path::Path;
 use sentinel_ipc::small_file;
 
 use super::{ConfigurationError, Settings};
-use crate::escape::escape;
+use crate::{escape::escape, rules::language::unknown};
 
 /// More than any configuration has.
 const MAX_BYTES: u64 = 1 << 20;
@@ -21,8 +21,11 @@ impl Settings {
             .map_err(|(line, why)| ConfigurationError::Wrong(path.to_owned(), line, why))
     }
 
-    /// Reads a file's content; else returns the line that is wrong, counted from 1, and why.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, (usize, String)> {
+    /// Reads a file's content.
+    ///
+    /// # Errors
+    /// The line that is wrong, counted from 1, and why.
+    pub fn parse(bytes: &[u8]) -> Result<Self, (usize, String)> {
         let text = match str::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => {
@@ -36,12 +39,21 @@ impl Settings {
             let why: Vec<String> =
                 error.message().lines().map(|line| escape(line.as_bytes())).collect();
             let why = why.join("; ");
+            let why = unknown_key(&why).unwrap_or(why);
             match key_of(text.lines().nth(line - 1).unwrap_or_default()) {
                 Some(key) if !why.contains(key) => (line, format!("{key}: {why}")),
                 _ => (line, why),
             }
         })
     }
+}
+
+/// What to say instead of serde's sentence on a key that is none.
+fn unknown_key(why: &str) -> Option<String> {
+    let mut quoted = why.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
+    let given = quoted.next()?;
+    let known: Vec<&str> = quoted.collect();
+    Some(unknown("key", given, known.into_iter()))
 }
 
 /// The line of the byte at `place`, counted from 1.

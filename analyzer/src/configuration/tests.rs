@@ -23,9 +23,9 @@ const SHIPPED: &str = include_str!("../../../packaging/config/analyzer.toml");
 fn the_file_knows_the_options_under_their_names() {
     assert!(keys().len() >= 8);
     for key in keys() {
-        // A fraction suits none of them.
-        let (_, why) = parse(&format!("{key} = 1.5")).unwrap_err();
-        assert!(!why.contains("unknown field") && why.contains(&key), "{key}: {why}");
+        // A list of fractions suits none of them.
+        let (_, why) = parse(&format!("{key} = [1.5]")).unwrap_err();
+        assert!(!why.contains("is no key") && why.contains(&key), "{key}: {why}");
     }
 }
 
@@ -69,10 +69,15 @@ fn a_place_without_its_switch_is_refused() {
 fn what_is_wrong_is_told_with_its_line_and_key() {
     for (text, line, words) in [
         ("\n\nfrobnicate = 1", 3, &["frobnicate", "enable-grimoire", "syslog"][..]),
+        ("grimoire-lgo = \"/x\"", 1, &["did you mean `grimoire-log`?"]),
         ("grimoire-debug = true\ngrimoire-enforce = \"yes\"", 2, &["grimoire-enforce", "boolean"]),
         ("grimoire-log = \"x.json\"", 1, &["grimoire-log", "x.json", "absolute"]),
         ("json-log-path = 7", 1, &["json-log-path", "string"]),
-        ("# one\nsyslog = \"udp:host:514\"", 2, &["syslog", "udp:host:514", "not there yet"]),
+        ("# one\nsyslog = \"udp:host\"", 2, &["syslog", "udp:host", "a port is missing"]),
+        ("local-networks = [\"10.0.0.0/33\"]", 1, &["local-networks", "10.0.0.0/33", "a network"]),
+        ("# one\nredact = [\"a={}\", \"badge\"]", 2, &["redact", "\"badge\"", "{} is missing"]),
+        ("correlation-timeout = 60001", 1, &["correlation-timeout", "60001", "60000"]),
+        ("correlation-threshold = 0", 1, &["correlation-threshold"]),
         ("syslog = \"/dev/log\"", 1, &["syslog", "unix:PATH"]),
         ("grimoire-debug = true\ngrimoire-debug = true", 2, &["grimoire-debug", "duplicate"]),
         ("grimoire-debug =\n", 1, &["grimoire-debug"]),
@@ -132,16 +137,53 @@ fn options_go_before_the_file_and_the_file_before_defaults() {
 #[test]
 fn contradictions_are_told() {
     let told = |text: &str| Configuration::of(parse(text).unwrap()).unwrap_err().to_string();
-    assert!(told("enable-grimoire = false").contains("no other engine"));
+    assert!(told("enable-grimoire = false\nenable-correlation = false").contains("no other"));
+    assert!(told("enable-grimoire = true\nauto-terminate = true").contains("enable-correlation"));
+    assert!(told("enable-correlation = true\ngrimoire-enforce = true").contains("grimoire"));
     let one = "grimoire-log = \"/x\"\nenable-json-log = true\njson-log-path = \"/x\"";
     assert!(told(one).contains("one file"));
 }
 
 #[test]
+fn engines_look_that_are_named_or_all() {
+    for (text, patterns, correlation) in [
+        ("", true, true),
+        ("enable-baseline = true", false, false),
+        ("enable-baseline = true\nenable-grimoire = true", true, false),
+        ("enable-grimoire = true", true, false),
+        ("enable-correlation = true", false, true),
+        ("enable-grimoire = false", false, true),
+        ("enable-correlation = false", true, false),
+        ("enable-grimoire = true\nenable-correlation = true", true, true),
+    ] {
+        let engines = Configuration::of(parse(text).unwrap()).unwrap().engines;
+        let found = (engines.patterns, engines.correlation.is_some());
+        assert_eq!(found, (patterns, correlation), "{text}");
+    }
+    let numbers = "correlation-threshold = 120\ncorrelation-timeout = 900\nmin-exfil-bytes = 64\n\
+                   local-networks = [\"10.0.0.0/8\", \"fd00::/8\"]";
+    let engines = Configuration::of(parse(numbers).unwrap()).unwrap().engines;
+    let policy = Policy { threshold: 120, timeout_ms: 900, min_bytes: 64 };
+    assert_eq!(engines.correlation, Some(policy));
+    assert_eq!(engines.own_networks.map(|own| own.len()), Some(2));
+}
+
+#[test]
 fn a_change_is_applied_or_told_to_need_a_restart() {
     let before = Configuration::default();
+    let policy = Policy { threshold: 1, timeout_ms: 2, min_bytes: 3 };
+    let judgement = Judgement { learning_period: 300, threshold: 3.0, learns: true, detects: true };
     let after = Configuration {
-        enforce: true,
+        engines: Engines {
+            patterns: false,
+            correlation: Some(policy),
+            baseline: Some(judgement),
+            own_networks: Some(Vec::new()),
+        },
+        enforced: Enforced { patterns: true, correlation: true },
+        baselines: Some(PathBuf::from("/b")),
+        begins_anew: true,
+        correlation_log: Some(PathBuf::from("/c")),
         debug: true,
         rules: Choice {
             directory: Some(PathBuf::from("/r")),
@@ -150,18 +192,46 @@ fn a_change_is_applied_or_told_to_need_a_restart() {
         },
         patterns_log: Some(PathBuf::from("/p")),
         json_log: Some(PathBuf::from("/j")),
+        json_log_sync: true,
+        metrics_file: Some(PathBuf::from("/m")),
         syslog: Some(SyslogTarget::default()),
+        redaction: Redaction::with(vec!["badge={}".parse().unwrap()]),
     };
     let mut running = before.clone();
     let changes = running.take_over(&after);
     assert_eq!(
         changes.applied,
-        ["grimoire-enforce", "grimoire-debug", "enable-rules", "disable-rules"]
+        [
+            "grimoire-enforce",
+            "auto-terminate",
+            "grimoire-debug",
+            "enable-rules",
+            "disable-rules",
+            "redact"
+        ]
     );
-    let later = ["rules", "grimoire-log", "enable-json-log", "enable-syslog"];
+    let later = [
+        "rules",
+        "enable-grimoire",
+        "correlation-threshold",
+        "correlation-timeout",
+        "min-exfil-bytes",
+        "enable-baseline",
+        "baseline-path",
+        "no-load-baselines",
+        "local-networks",
+        "correlation-log",
+        "grimoire-log",
+        "enable-json-log",
+        "json-log-sync",
+        "metrics-file",
+        "enable-syslog",
+    ];
     assert_eq!(changes.needs_restart, later);
     let rules = Choice { directory: None, ..after.rules.clone() };
-    assert_eq!(running, Configuration { enforce: true, debug: true, rules, ..before });
+    let redaction = after.redaction.clone();
+    let enforced = after.enforced;
+    assert_eq!(running, Configuration { enforced, debug: true, rules, redaction, ..before });
     let same = running.clone();
     assert_eq!(running.take_over(&same), Changes::default());
 

@@ -8,7 +8,8 @@ use std::{
 };
 
 use crate::{
-    event::{Descriptor, DescriptorCall, Event, ObjectId, SocketEnds},
+    escape::escape,
+    event::{Descriptor, DescriptorCall, Event, Object, ObjectId, Path, SocketEnds},
     step::{Deed, Step},
 };
 
@@ -29,6 +30,12 @@ pub struct OpenObject {
     pub is_terminal: bool,
     /// Whether it is a pipe or a fifo.
     pub is_pipe: bool,
+    /// Whether it is a regular file.
+    pub is_file: bool,
+    /// Whether it is a file without a name: memory, to whoever holds it.
+    pub is_memory: bool,
+    /// Of a file whose opening was told; escaped.
+    pub path: Option<Rc<str>>,
     socket: RefCell<Option<SocketEnds>>,
     made: Option<Step>,
     peered: RefCell<Option<Step>>,
@@ -40,11 +47,15 @@ pub struct OpenObject {
 }
 
 impl OpenObject {
-    fn new(descriptor: &Descriptor, made: Option<Step>) -> Rc<Self> {
+    fn new(descriptor: &Descriptor, made: Option<Step>, path: Option<Rc<str>>) -> Rc<Self> {
+        let object = &descriptor.object;
         Rc::new(Self {
-            id: descriptor.object.id,
-            is_terminal: descriptor.object.is_terminal(),
-            is_pipe: descriptor.object.is_pipe(),
+            id: object.id,
+            is_terminal: object.is_terminal(),
+            is_pipe: object.is_pipe(),
+            is_file: object.is_regular(),
+            is_memory: object.is_regular() && object.links == 0,
+            path,
             socket: RefCell::new(descriptor.socket),
             made,
             peered: RefCell::new(None),
@@ -197,7 +208,7 @@ impl Objects {
             DescriptorCall::Socket
             | DescriptorCall::Accept
             | DescriptorCall::Pipe
-            | DescriptorCall::Socketpair => self.insert(OpenObject::new(descriptor, made)),
+            | DescriptorCall::Socketpair => self.insert(OpenObject::new(descriptor, made, None)),
             DescriptorCall::Connect
             | DescriptorCall::Bind
             | DescriptorCall::Listen
@@ -214,8 +225,14 @@ impl Objects {
                 known.update(descriptor);
                 known
             }
-            None => self.insert(OpenObject::new(descriptor, None)),
+            None => self.insert(OpenObject::new(descriptor, None, None)),
         }
+    }
+
+    /// A file that was opened at `path`.
+    pub(super) fn of_file(&self, object: Object, path: Option<&Path>) -> Rc<OpenObject> {
+        let path = path.map(|path| Rc::from(escape(&path.bytes)));
+        self.insert(OpenObject::new(&Descriptor { object, socket: None }, None, path))
     }
 
     /// Has the unix socket at the other end of `object` know it, if it is known itself.
@@ -229,7 +246,7 @@ impl Objects {
     }
 
     fn insert(&self, object: Rc<OpenObject>) -> Rc<OpenObject> {
-        if object.is_pipe || object.socket().is_some() {
+        if object.is_pipe || object.is_file || object.socket().is_some() {
             let mut by_id = self.by_id.borrow_mut();
             by_id.insert(object.id, Rc::downgrade(&object));
             if by_id.len() > self.sweep_at.get().max(FIRST_SWEEP) {

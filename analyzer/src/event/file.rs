@@ -11,6 +11,11 @@ use super::{
 
 /// include/uapi/asm-generic/fcntl.h.
 const O_TRUNC: u32 = 0o1000;
+const O_ACCMODE: u32 = 3;
+const O_WRONLY: u32 = 1;
+const O_PATH: u32 = 0o10_000_000;
+/// mmap(2); MAP_SHARED_VALIDATE has the same bit.
+const MAP_SHARED: u64 = 1;
 
 /// A call about one open file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +76,23 @@ pub enum FileCall {
         /// `MODULE_INIT_*`.
         flags: u32,
     },
+}
+
+impl File {
+    /// Whether it is open so that it can be read.
+    pub fn reads(&self) -> bool {
+        self.open_flags & O_ACCMODE != O_WRONLY && self.open_flags & O_PATH == 0
+    }
+
+    /// Whether it is open so that it can be written.
+    pub fn writes(&self) -> bool {
+        self.open_flags & O_ACCMODE != 0 && self.open_flags & O_PATH == 0
+    }
+
+    /// Whether the call mapped memory that is shared with whoever else maps the file.
+    pub fn is_shared_map(&self) -> bool {
+        matches!(self.call, FileCall::Map { flags, .. } if flags & MAP_SHARED != 0)
+    }
 }
 
 impl FileCall {

@@ -33,6 +33,8 @@ impl Event {
             tainted: false,
             racy: false,
             private_descriptors: false,
+            shares_memory: false,
+            access: None,
             action,
         }
     }

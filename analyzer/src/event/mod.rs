@@ -96,8 +96,21 @@ pub struct Event {
     /// Whether the thread has a descriptor table other than its process's; what that holds, nobody
     /// follows.
     pub private_descriptors: bool,
+    /// Of a fork: whether parent and child share their memory.
+    pub shares_memory: bool,
+    /// What the descriptor that it tells of is open for, if that is known.
+    pub access: Option<Access>,
     /// What.
     pub action: Action,
+}
+
+/// What a descriptor is open for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// It can be read.
+    pub reads: bool,
+    /// It can be written.
+    pub writes: bool,
 }
 
 impl Event {

@@ -1,5 +1,6 @@
 //! What files, pipes and sockets are.
 
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use sentinel_ipc::kernel_abi;
@@ -11,6 +12,7 @@ const AF_NETLINK: u16 = 16;
 const S_IFMT: u32 = 0o170_000;
 const S_IFIFO: u32 = 0o010_000;
 const S_IFCHR: u32 = 0o020_000;
+const S_IFREG: u32 = 0o100_000;
 const S_IFSOCK: u32 = 0o140_000;
 const TCP_ESTABLISHED: u16 = 1;
 /// Character device majors of Unix 98 pseudo terminals, slave side (Documentation/admin-guide/
@@ -18,7 +20,9 @@ const TCP_ESTABLISHED: u16 = 1;
 const PTS_MAJORS: std::ops::RangeInclusive<u32> = 136..=143;
 
 /// Which file, pipe or socket something is, whatever it is called.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct ObjectId {
     /// The kernel's device number of the file system.
     pub device: u32,
@@ -54,6 +58,11 @@ impl Object {
     /// Whether it is the slave side of a pseudo terminal.
     pub fn is_terminal(&self) -> bool {
         self.mode & S_IFMT == S_IFCHR && PTS_MAJORS.contains(&(self.rdev >> 20))
+    }
+
+    /// Whether it is a regular file, which one without a name is as well.
+    pub fn is_regular(&self) -> bool {
+        self.mode & S_IFMT == S_IFREG
     }
 
     /// Whether it is a socket.

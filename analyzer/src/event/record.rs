@@ -10,8 +10,8 @@ use sentinel_ipc::kernel_abi::{
 use zerocopy::FromBytes;
 
 use super::{
-    Abi, Action, DescriptorCall, Event, FileCall, PathCall, ProcessId, SystemCall, argument::low,
-    cgroup, credentials, descriptor, exec, file, naming, process, running, traffic,
+    Abi, Access, Action, DescriptorCall, Event, FileCall, PathCall, ProcessId, SystemCall,
+    argument::low, cgroup, credentials, descriptor, exec, file, naming, process, running, traffic,
 };
 
 /// Why bytes are no record.
@@ -77,6 +77,9 @@ pub fn take(bytes: &[u8]) -> Result<(Event, &[u8]), RecordError> {
         tainted: has(flag::TAINTED),
         racy: has(flag::RACY),
         private_descriptors: has(flag::PRIVATE_FILES),
+        shares_memory: has(flag::SHARED_MEMORY),
+        access: (has(flag::READS) || has(flag::WRITES))
+            .then(|| Access { reads: has(flag::READS), writes: has(flag::WRITES) }),
         action,
     };
     Ok((event, rest))

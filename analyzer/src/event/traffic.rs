@@ -33,9 +33,9 @@ pub struct Traffic {
 pub enum TrafficReport {
     /// A send. Several are told as one.
     Sent {
-        /// Bytes since the last record of this descriptor.
+        /// Bytes since the last record of this descriptor, or the last send that nobody wanted told.
         bytes: u64,
-        /// Calls since the last record of this descriptor.
+        /// Calls since then.
         calls: u64,
     },
     /// The end: the descriptor was closed or replaced, or its process ended.

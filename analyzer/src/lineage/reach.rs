@@ -1,18 +1,23 @@
 //! What a process can read from and write to, as far as its descriptors tell.
 //!
-//! Records do not say which end of a pipe a descriptor is. Its number does where it is a standard
-//! stream: 0 is read, 1 and 2 are written. With another number a descriptor counts for both, except
+//! Which end of a pipe a descriptor is, records mostly say; else its number does where it is a standard
+//! stream: 0 is read, 1 and 2 are written. With another number a descriptor counts, except
 //! where the process only sets things up: one that holds several descriptors of a pipe (a jobserver's,
 //! or a shell's between pipe(2) and fork) reads and writes nothing until totals of traffic say so, and
 //! who made a pipe and runs the same program still does not read from it until then. So a shell that
 //! builds `cat key | nc host` carries nothing, and `$(cat key)` does once it was read.
+//!
+//! A file is read by who has it open to read; it is written by who opens it to write while he has
+//! something, and by who is told to have written it: every process holds some log open. The same with
+//! connections of unix sockets, as half the processes of a host have one to the same few services;
+//! socketpairs and shared memory are for those who share them.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::Through;
 use crate::{
     descriptor_table::Slot,
-    event::{Action, Descriptor, DescriptorCall, Event, FileCall, Object, ObjectId, ProcessId},
+    event::{Action, Descriptor, DescriptorCall, Event, Object, ObjectId, ProcessId},
     process_table::Process,
     step::Deed,
 };
@@ -21,19 +26,12 @@ use crate::{
 pub(super) const MIN_TOLD: u64 = 16;
 /// Ends of pairs that are remembered; the oldest is forgotten first.
 const MAX_ENDS: usize = 16_384;
-/// Memfds that are remembered of one process.
-const MAX_MEMORIES: usize = 64;
+/// Files that one process is known to have mapped to share them.
+const MAX_MAPPED: usize = 64;
 const AF_UNIX: u16 = 1;
-const S_IFMT: u32 = 0o170_000;
-const S_IFREG: u32 = 0o100_000;
-
-/// A memfd that a process holds.
-#[derive(Debug, Clone, Copy)]
-struct Memory {
-    id: ObjectId,
-    number: u32,
-    close_on_exec: bool,
-}
+/// Stands for the device of an object that is all of the memory which processes share by clone(2): no
+/// kernel has so many.
+const ALL_OF_IT: u32 = u32::MAX;
 
 /// What belongs together, and was told when it was made.
 #[derive(Debug, Default)]
@@ -45,12 +43,12 @@ pub(super) struct Links {
     next: u64,
     /// First end of a pair or pipe whose other one is told next, by the thread that makes it.
     half: Option<(u32, ObjectId)>,
-    /// Memfds, which are no pipes or sockets, so that descriptor tables do not know them.
-    memories: HashMap<ProcessId, Vec<Memory>>,
+    /// Files that processes have mapped to share them, with a name or without.
+    mapped: HashMap<ProcessId, Vec<ObjectId>>,
 }
 
 impl Links {
-    /// Notes what an event tells of pairs and memfds.
+    /// Notes what an event tells of ends that belong together, and of shared memory.
     pub(super) fn learn(&mut self, event: &Event) {
         match &event.action {
             Action::Descriptor { call: DescriptorCall::Socketpair, descriptor, .. } => {
@@ -67,33 +65,43 @@ impl Links {
                 self.half = if self.half == half { None } else { half };
             }
             Action::Descriptor {
-                call: DescriptorCall::Received,
-                number: Some(number),
-                descriptor: Some(received),
-                close_on_exec,
-                ..
-            } if is_memory(&received.object) => {
-                self.hold(event.process, received.object.id, *number, *close_on_exec);
+                call: DescriptorCall::Accept, descriptor: Some(accepted), ..
+            } => {
+                let id = accepted.object.id;
+                if let Some(peer) = accepted.socket.and_then(|ends| ends.peer) {
+                    self.pair(id, ObjectId { inode: peer, ..id });
+                }
             }
             Action::Held { descriptor: Some(held), peer: Some(peer), .. } => {
                 let id = held.object.id;
                 self.pair(id, ObjectId { inode: *peer, ..id });
             }
-            Action::File(file) if matches!(file.call, FileCall::Memfd { .. }) => {
-                if let (Some(object), Some(number)) = (file.object, file.number) {
-                    self.hold(event.process, object.id, number, file.close_on_exec);
+            Action::File(file) if file.is_shared_map() => {
+                if let Some(object) = file.object.filter(Object::is_regular) {
+                    let mapped = self.mapped.entry(event.process).or_default();
+                    if !mapped.contains(&object.id) && mapped.len() < MAX_MAPPED {
+                        mapped.push(object.id);
+                    }
                 }
             }
-            _ if self.memories.is_empty() => {}
+            Action::Fork { child, .. } if event.shares_memory => {
+                let mapped = self.mapped.entry(event.process).or_default();
+                let all = mapped.iter().find(|id| id.device == ALL_OF_IT).copied();
+                if all.is_none() && mapped.len() < MAX_MAPPED {
+                    self.next += 1;
+                    mapped.push(ObjectId { device: ALL_OF_IT, inode: self.next, generation: 0 });
+                }
+                let mapped = mapped.clone();
+                self.mapped.insert(*child, mapped);
+            }
+            _ if self.mapped.is_empty() => {}
             Action::Fork { child, .. } => {
-                if let Some(held) = self.memories.get(&event.process).cloned() {
-                    self.memories.insert(*child, held);
+                if let Some(mut mapped) = self.mapped.get(&event.process).cloned() {
+                    mapped.retain(|id| id.device != ALL_OF_IT);
+                    self.mapped.insert(*child, mapped);
                 }
             }
-            Action::Exec(_) => self.keep(event.process, |memory| !memory.close_on_exec),
-            Action::Close { first, last, .. } if !event.private_descriptors => {
-                self.keep(event.process, |memory| !(*first..=*last).contains(&memory.number));
-            }
+            Action::Exec(_) => self.forget(event.process),
             _ => {}
         }
     }
@@ -118,42 +126,40 @@ impl Links {
         }
     }
 
-    fn hold(&mut self, process: ProcessId, id: ObjectId, number: u32, close_on_exec: bool) {
-        let held = self.memories.entry(process).or_default();
-        held.retain(|memory| memory.number != number);
-        if held.len() < MAX_MEMORIES {
-            held.push(Memory { id, number, close_on_exec });
-        }
-    }
-
-    fn keep(&mut self, process: ProcessId, keep: impl Fn(&Memory) -> bool) {
-        if let Some(held) = self.memories.get_mut(&process) {
-            held.retain(keep);
-            if held.is_empty() {
-                self.memories.remove(&process);
-            }
-        }
-    }
-
-    /// The process has ended.
+    /// The process has ended, or has other memory.
     pub(super) fn forget(&mut self, process: ProcessId) {
-        self.memories.remove(&process);
+        self.mapped.remove(&process);
     }
 
     /// Forgets all processes but those that live.
     pub(super) fn retain(&mut self, lives: impl Fn(ProcessId) -> bool) {
-        self.memories.retain(|&id, _| lives(id));
+        self.mapped.retain(|&id, _| lives(id));
+    }
+
+    /// The other end of a unix socket, if it is known.
+    pub(super) fn twin(&self, end: ObjectId) -> Option<ObjectId> {
+        self.twins.get(&end).copied()
     }
 
     /// Has `found` told each object from which `process` can receive, once or more often.
     pub(super) fn inputs(&self, process: &Process, mut found: impl FnMut(ObjectId, Through)) {
         let descriptors = process.descriptors.borrow();
         let counts = Counts::of(descriptors.iter());
+        for &memory in self.mapped.get(&process.id).into_iter().flatten() {
+            found(memory, Through::Memory);
+        }
         for (number, slot) in descriptors.iter() {
             let id = slot.object.id;
-            if slot.object.is_pipe {
-                let reads = number > 2 && counts.is_alone(id) && !is_maker(process, slot);
-                if number == 0 || reads {
+            if slot.object.is_memory {
+                found(id, Through::Memory);
+            } else if slot.object.is_file {
+                // 1 and 2 of a log, as a rule.
+                if slot.access.map_or(![1, 2].contains(&number), |access| access.reads) {
+                    found(id, Through::File(slot.object.path.clone()));
+                }
+            } else if slot.object.is_pipe {
+                let may = number > 2 && counts.is_alone(id) && !is_maker(process, slot);
+                if (number == 0 || may) && slot.access.is_none_or(|access| access.reads) {
                     found(id, Through::Pipe);
                 }
             } else if is_unix(slot)
@@ -163,9 +169,6 @@ impl Links {
                 found(id, Through::Socket);
             }
         }
-        for memory in self.memories.get(&process.id).into_iter().flatten() {
-            found(memory.id, Through::Memory);
-        }
     }
 
     /// Has `found` told each object through which others can receive from `process`.
@@ -174,18 +177,22 @@ impl Links {
         let counts = Counts::of(descriptors.iter());
         for (number, slot) in descriptors.iter() {
             let id = slot.object.id;
-            if slot.object.is_pipe {
-                if number == 1 || number == 2 || number > 2 && counts.is_alone(id) {
+            if slot.object.is_memory {
+                found(id);
+            } else if slot.object.is_pipe {
+                let may = number == 1 || number == 2 || number > 2 && counts.is_alone(id);
+                if may && slot.access.is_none_or(|access| access.writes) {
                     found(id);
                 }
             } else if is_unix(slot)
+                && !is_of_service(slot)
                 && let Some(twin) = self.twins.get(&id)
             {
                 found(*twin);
             }
         }
-        for memory in self.memories.get(&process.id).into_iter().flatten() {
-            found(memory.id);
+        for &memory in self.mapped.get(&process.id).into_iter().flatten() {
+            found(memory);
         }
     }
 
@@ -195,10 +202,13 @@ impl Links {
         if descriptor.object.is_pipe() {
             return Some((id, id, Through::Pipe));
         }
-        if let Some(twin) = self.twins.get(&id) {
-            return Some((id, *twin, Through::Socket));
+        if descriptor.socket.is_some_and(|ends| ends.family == AF_UNIX) {
+            // Who has not accepted it yet will find there what was sent.
+            return Some((id, self.twin(id).unwrap_or(id), Through::Socket));
         }
-        is_memory(&descriptor.object).then_some((id, id, Through::Memory))
+        let is_memory = descriptor.object.links == 0;
+        let through = if is_memory { Through::Memory } else { Through::File(None) };
+        descriptor.object.is_regular().then_some((id, id, through))
     }
 }
 
@@ -235,7 +245,8 @@ fn is_maker(process: &Process, slot: &Slot) -> bool {
     })
 }
 
-/// Whether it is a file without a name.
-fn is_memory(object: &Object) -> bool {
-    object.mode & S_IFMT == S_IFREG && object.links == 0
+/// Whether it was connected or accepted: others have connections to the same service.
+fn is_of_service(slot: &Slot) -> bool {
+    let deeds = slot.object.history().map(|step| step.deed);
+    deeds.into_iter().any(|deed| matches!(deed, Deed::Connect(_) | Deed::Accept(_)))
 }

@@ -8,7 +8,7 @@ use crate::event::ProcessId;
 const MAX_HOPS: u32 = 16;
 
 /// Through what data came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Through {
     /// The process was forked from who had it.
     Fork,
@@ -18,6 +18,10 @@ pub enum Through {
     Socket,
     /// Memory that is shared as a file.
     Memory,
+    /// A file; its escaped path, where it is known.
+    File(Option<Rc<str>>),
+    /// One has read the other's memory, or written to it.
+    Tracing,
 }
 
 impl fmt::Display for Through {
@@ -27,6 +31,9 @@ impl fmt::Display for Through {
             Self::Pipe => "through a pipe",
             Self::Socket => "through a socket",
             Self::Memory => "through shared memory",
+            Self::File(Some(path)) => return write!(to, "through the file {path}"),
+            Self::File(None) => "through a file",
+            Self::Tracing => "from its memory",
         })
     }
 }
@@ -67,12 +74,17 @@ impl Trail {
         self.0.since
     }
 
+    /// Whether it has not gone anywhere: who has it, read it.
+    pub fn is_own(&self) -> bool {
+        self.0.from.is_none()
+    }
+
     /// Process, time and way of each hop, from the source's first reader on.
     pub fn hops(&self) -> Vec<(ProcessId, u64, Through, ProcessId)> {
         let mut hops = Vec::new();
         let mut stop = self;
         while let Some((through, before)) = &stop.0.from {
-            hops.push((before.0.process, stop.0.since, *through, stop.0.process));
+            hops.push((before.0.process, stop.0.since, through.clone(), stop.0.process));
             stop = before;
         }
         hops.reverse();

@@ -1,4 +1,4 @@
-//! The patterns that are written in code, as operators are told of them.
+//! The patterns that are written in code, and the other engines' rules, as operators are told of them.
 
 use crate::alert::Severity;
 
@@ -38,6 +38,16 @@ pub const BUILT_IN: &[BuiltIn] = &[
                           service, and backups to another site",
     },
     BuiltIn {
+        name: "data_exfiltration",
+        severity: Severity::Critical,
+        mitre: "T1048",
+        description: "of the correlation engine: a sensitive read beside a connection to an external \
+                      address, or data that left after it, within seconds of each other, whoever did \
+                      each",
+        false_positives: "as of credential_exfil; and, as warnings, services that read a key of their own \
+                          and connect to others",
+    },
+    BuiltIn {
         name: "privilege_escalation",
         severity: Severity::Critical,
         mitre: "T1548.001",
@@ -53,7 +63,26 @@ pub const BUILT_IN: &[BuiltIn] = &[
         description: "a tree of processes grows faster than anything honest, in width or in depth",
         false_positives: "load generators that fork thousands of processes which stay",
     },
+    BuiltIn {
+        name: "baseline_new",
+        severity: Severity::High,
+        mitre: "T1106",
+        description: "of the baseline engine: a program does what it never did in all the time in which it \
+                      was learned",
+        false_positives: "rare jobs, and starts of a server, if there was none while it was learned",
+    },
+    BuiltIn {
+        name: "baseline_rate",
+        severity: Severity::Warning,
+        mitre: "T1499",
+        description: "of the baseline engine: a program does much more of something than usual, for seconds \
+                      on end",
+        false_positives: "work that differs from all that was seen while the program was learned",
+    },
 ];
+
+/// Names of those that are about secrets that were read, from which what is a program's own is left out.
+pub const ABOUT_SECRETS: [&str; 2] = ["credential_exfil", "data_exfiltration"];
 
 /// Whether a pattern written in code has this name.
 pub fn is_built_in(name: &str) -> bool {

@@ -82,6 +82,11 @@ impl ForkBomb {
         }
     }
 
+    /// Who began the program that `member` and its clan run; it may have ended.
+    pub fn founder(&self, member: ProcessId) -> Option<ProcessId> {
+        Some(self.clans.get(&self.members.get(&member)?.clan)?.founder)
+    }
+
     fn fork(
         &mut self,
         event: &Event,
@@ -258,15 +263,8 @@ fn finding(clan: &Clan, alarm: Alarm, event: &Event, processes: &ProcessTable) -
         Step { timestamp: begun, process: root, deed: first },
         Step { timestamp: event.timestamp, process: event.process, deed: last },
     ];
-    Finding {
-        rule: RULE.clone(),
-        severity: Severity::Critical,
-        process: root,
-        message: format!("the tree below {path} (pid {}) {what}: {counts}", root.tgid),
-        steps,
-        remote: None,
-        repeat: false,
-    }
+    let message = format!("the tree below {path} (pid {}) {what}: {counts}", root.tgid);
+    Finding { steps, ..RULE.finding(Severity::Critical, root, message) }
 }
 
 #[cfg(test)]

@@ -7,15 +7,17 @@ pub mod fork_bomb;
 pub mod privilege_escalation;
 pub mod reverse_shell;
 #[cfg(test)]
-mod story;
+pub(crate) mod story;
 
 use std::{borrow::Cow, net::SocketAddr};
 
-pub use built_in::{BUILT_IN, BuiltIn, is_built_in};
+pub use built_in::{ABOUT_SECRETS, BUILT_IN, BuiltIn, is_built_in};
 pub use exceptions::Exceptions;
 
 use crate::{
     alert::{Engine, Severity},
+    baseline::observer::Figures,
+    correlation::Correlated,
     event::ProcessId,
     step::Step,
 };
@@ -35,6 +37,21 @@ impl Rule {
     /// A rule that is written in code.
     pub const fn of(name: &'static str, mitre: &'static str, engine: Engine) -> Self {
         Self { name: Cow::Borrowed(name), mitre: Cow::Borrowed(mitre), engine }
+    }
+
+    /// That it matched, without anything beside.
+    pub fn finding(&self, severity: Severity, process: ProcessId, message: String) -> Finding {
+        Finding {
+            rule: self.clone(),
+            severity,
+            process,
+            message,
+            steps: Vec::new(),
+            remote: None,
+            repeat: false,
+            correlated: None,
+            figures: None,
+        }
     }
 }
 
@@ -56,6 +73,10 @@ pub struct Finding {
     /// Whether the same was reported before, of another process: no news to a reader, but the
     /// process is one more to end.
     pub repeat: bool,
+    /// What the correlation engine has to say beside that.
+    pub correlated: Option<Box<Correlated>>,
+    /// What the baseline engine has.
+    pub figures: Option<Box<Figures>>,
 }
 
 /// What an engine says about an event.

@@ -281,10 +281,10 @@ fn is_reader(process: &Process, is_raised: bool) -> bool {
         identity::is_trusted_as(process, path.as_bytes())
             || is_raised
                 && !process.was_traced
-                && process
-                    .image
-                    .as_ref()
-                    .is_some_and(|image| image.trust.is_whole() && image.path == **path)
+                && process.image.as_ref().is_some_and(|image| {
+                    image.trust.is_whole()
+                        && identity::is_listed_as(image.path.as_bytes(), path.as_bytes())
+                })
     };
     allowed::READERS.iter().any(is_listed)
 }
@@ -319,8 +319,7 @@ fn exec_step(event: &Event, process: &Process) -> Step {
 }
 
 fn finding(process: &Process, severity: Severity, message: String, steps: Vec<Step>) -> Finding {
-    let (rule, process) = (RULE.clone(), process.id);
-    Finding { rule, severity, process, message, steps, remote: None, repeat: false }
+    Finding { steps, ..RULE.finding(severity, process.id, message) }
 }
 
 #[cfg(test)]

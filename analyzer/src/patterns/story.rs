@@ -1,6 +1,6 @@
 //! What processes do, told briefly, and what the analysis says to it: for tests.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::LazyLock};
 
 use crate::{
     alert::{Alert, Severity},
@@ -10,47 +10,62 @@ use crate::{
         FileCall, Ids, Object, ObjectId, Origin, Path, ProcessId, SocketEnds, SystemCall, Traffic,
         TrafficReport, Trust,
     },
+    rules::{Active, RuleSet},
+    secrets::own::{Client, Clients},
 };
 
-pub(super) const MS: u64 = 1_000_000;
+pub(crate) const MS: u64 = 1_000_000;
 const PIPE: u32 = 0o010_600;
 const SOCKET: u32 = 0o140_777;
 
-/// Feeds events, 1 ms apart.
-#[derive(Default)]
-pub(super) struct Story {
-    pub(super) analysis: Analysis,
-    pub(super) now: u64,
-    pub(super) alerts: Vec<Alert>,
+/// Those of the binary.
+static CLIENTS: LazyLock<Vec<Client>> = LazyLock::new(|| {
+    let set = RuleSet::embedded().unwrap();
+    set.clients.into_iter().map(|written| written.client).collect()
+});
+
+/// Feeds events, 1 ms apart, to an analysis without rules of files.
+pub(crate) struct Story {
+    pub(crate) analysis: Analysis,
+    pub(crate) now: u64,
+    pub(crate) alerts: Vec<Alert>,
     /// Real and effective user of the events that follow.
-    pub(super) user: (u32, u32),
+    pub(crate) user: (u32, u32),
+}
+
+impl Default for Story {
+    fn default() -> Self {
+        let clients = Clients::new(CLIENTS.clone());
+        let analysis = Analysis::with_rules(Active { clients, ..Active::default() }, false);
+        Self { analysis, now: 0, alerts: Vec::new(), user: (0, 0) }
+    }
 }
 
 /// A program that is started.
-pub(super) struct Started {
-    pub(super) path: &'static str,
-    pub(super) line: &'static str,
-    pub(super) stdio: [Descriptor; 3],
-    pub(super) trust: u16,
-    pub(super) rights: Option<(Credentials, Credentials)>,
-    pub(super) environment: &'static str,
-    pub(super) script: Option<&'static str>,
+pub(crate) struct Started {
+    pub(crate) path: &'static str,
+    pub(crate) line: &'static str,
+    pub(crate) stdio: [Descriptor; 3],
+    pub(crate) trust: u16,
+    pub(crate) rights: Option<(Credentials, Credentials)>,
+    pub(crate) environment: &'static str,
+    pub(crate) script: Option<&'static str>,
 }
 
 impl Started {
     /// A program that root installed.
-    pub(super) fn at(path: &'static str) -> Self {
+    pub(crate) fn at(path: &'static str) -> Self {
         let trust = u16::MAX;
         let (stdio, rights, environment, script) = ([file(10), file(11), file(11)], None, "", None);
         Self { path, line: path, stdio, trust, rights, environment, script }
     }
 
-    pub(super) fn with(self, stdio: [Descriptor; 3]) -> Self {
+    pub(crate) fn with(self, stdio: [Descriptor; 3]) -> Self {
         Self { stdio, ..self }
     }
 }
 
-pub(super) fn id(pid: u32) -> ProcessId {
+pub(crate) fn id(pid: u32) -> ProcessId {
     ProcessId { tgid: pid, start_time: u64::from(pid) * MS }
 }
 
@@ -59,21 +74,21 @@ fn object(inode: u64, mode: u32) -> Object {
     Object { id, mode, links: 1, ..Object::default() }
 }
 
-pub(super) fn file(inode: u64) -> Descriptor {
+pub(crate) fn file(inode: u64) -> Descriptor {
     Descriptor { object: object(inode, 0o100_644), socket: None }
 }
 
-pub(super) fn pipe(inode: u64) -> Descriptor {
+pub(crate) fn pipe(inode: u64) -> Descriptor {
     Descriptor { object: object(inode, PIPE), socket: None }
 }
 
-pub(super) fn unix_socket(inode: u64) -> Descriptor {
+pub(crate) fn unix_socket(inode: u64) -> Descriptor {
     let ends = SocketEnds { family: 1, has_peer: true, ..SocketEnds::default() };
     Descriptor { object: object(inode, SOCKET), socket: Some(ends) }
 }
 
 /// A TCP socket with this peer.
-pub(super) fn connection(inode: u64, remote: &str) -> Descriptor {
+pub(crate) fn connection(inode: u64, remote: &str) -> Descriptor {
     let remote: SocketAddr = remote.parse().unwrap();
     let family = if remote.is_ipv4() { 2 } else { 10 };
     let (has_peer, kind, state) = (true, 1, 1);
@@ -82,13 +97,13 @@ pub(super) fn connection(inode: u64, remote: &str) -> Descriptor {
     Descriptor { object: object(inode, SOCKET), socket: Some(ends) }
 }
 
-pub(super) fn listener(inode: u64) -> Descriptor {
+pub(crate) fn listener(inode: u64) -> Descriptor {
     let ends = SocketEnds { family: 2, kind: 1, state: 10, ..SocketEnds::default() };
     Descriptor { object: object(inode, SOCKET), socket: Some(ends) }
 }
 
 /// Credentials of a user in the initial user namespace.
-pub(super) fn user(real: u32, effective: u32, saved: u32, capabilities: u64) -> Credentials {
+pub(crate) fn user(real: u32, effective: u32, saved: u32, capabilities: u64) -> Credentials {
     let ids = Ids { real, effective, saved, file_system: effective };
     Credentials {
         user: ids,
@@ -105,7 +120,7 @@ pub(super) fn user(real: u32, effective: u32, saved: u32, capabilities: u64) -> 
 }
 
 impl Story {
-    pub(super) fn happens(&mut self, pid: u32, action: Action) -> &mut Self {
+    pub(crate) fn happens(&mut self, pid: u32, action: Action) -> &mut Self {
         self.now += MS;
         let (uid, euid) = self.user;
         let event = Event { uid, euid, ..Event::of(self.now, id(pid), action) };
@@ -113,19 +128,19 @@ impl Story {
         self
     }
 
-    pub(super) fn passes(&mut self, ms: u64) -> &mut Self {
+    pub(crate) fn passes(&mut self, ms: u64) -> &mut Self {
         self.now += ms * MS;
         self.analysis.time(self.now, &mut self.alerts);
         self
     }
 
-    pub(super) fn fork(&mut self, parent: u32, child: u32) -> &mut Self {
+    pub(crate) fn fork(&mut self, parent: u32, child: u32) -> &mut Self {
         let (child, by) = (id(child), parent);
         let (child_cgroup_id, shares_descriptors, parent) = (1, false, id(parent));
         self.happens(by, Action::Fork { child, child_cgroup_id, parent, shares_descriptors })
     }
 
-    pub(super) fn exec(&mut self, pid: u32, started: Started) -> &mut Self {
+    pub(crate) fn exec(&mut self, pid: u32, started: Started) -> &mut Self {
         let words = |line: &str| line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
         let origin = Origin::Kernel;
         let path = Path { bytes: started.path.as_bytes().to_vec(), origin, truncated: false };
@@ -149,11 +164,11 @@ impl Story {
         self.happens(pid, Action::Exec(Box::new(exec)))
     }
 
-    pub(super) fn exit(&mut self, pid: u32) -> &mut Self {
+    pub(crate) fn exit(&mut self, pid: u32) -> &mut Self {
         self.happens(pid, Action::Exit)
     }
 
-    pub(super) fn call(
+    pub(crate) fn call(
         &mut self,
         pid: u32,
         call: DescriptorCall,
@@ -165,12 +180,12 @@ impl Story {
         self.happens(pid, Action::Descriptor { call, number, from, descriptor, close_on_exec })
     }
 
-    pub(super) fn close(&mut self, pid: u32, number: u32) -> &mut Self {
+    pub(crate) fn close(&mut self, pid: u32, number: u32) -> &mut Self {
         self.happens(pid, Action::Close { first: number, last: number, unshare: false })
     }
 
     /// Opens a file of `class` with `size` bytes; its inode is its size.
-    pub(super) fn opens(&mut self, pid: u32, path: &str, class: u32, size: u64) -> &mut Self {
+    pub(crate) fn opens(&mut self, pid: u32, path: &str, class: u32, size: u64) -> &mut Self {
         let number = Some(9);
         let object = Object { size, ..object(1_000_000 + size, 0o100_600) };
         let bytes = path.as_bytes().to_vec();
@@ -182,7 +197,7 @@ impl Story {
     }
 
     /// The interpreter opens its script, which nobody but root can have put there if it is in /usr.
-    pub(super) fn opens_script(&mut self, pid: u32, path: &str) -> &mut Self {
+    pub(crate) fn opens_script(&mut self, pid: u32, path: &str) -> &mut Self {
         let trust = Trust::of(if path.starts_with("/usr/") { u16::MAX } else { 0 });
         let bytes = path.as_bytes().to_vec();
         let file = File {
@@ -197,12 +212,12 @@ impl Story {
         self.file(pid, file)
     }
 
-    pub(super) fn file(&mut self, pid: u32, file: File) -> &mut Self {
+    pub(crate) fn file(&mut self, pid: u32, file: File) -> &mut Self {
         self.happens(pid, Action::File(Box::new(file)))
     }
 
     /// A record of traffic; `total` and `received` so far, `report` since the last one.
-    pub(super) fn traffic(
+    pub(crate) fn traffic(
         &mut self,
         pid: u32,
         (number, descriptor): (u32, Descriptor),
@@ -223,7 +238,7 @@ impl Story {
         self.happens(pid, Action::Traffic(Box::new(traffic)))
     }
 
-    pub(super) fn credentials(
+    pub(crate) fn credentials(
         &mut self,
         pid: u32,
         number: u16,
@@ -241,7 +256,7 @@ impl Story {
     }
 
     /// Alerts of one rule: pid and severity.
-    pub(super) fn found(&self, rule: &str) -> Vec<(u32, Severity)> {
+    pub(crate) fn found(&self, rule: &str) -> Vec<(u32, Severity)> {
         let its = self.alerts.iter().filter(|alert| alert.pattern_name == rule && !alert.repeat);
         its.map(|alert| (alert.pid, alert.severity)).collect()
     }

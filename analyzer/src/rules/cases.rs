@@ -13,10 +13,7 @@ use super::{
     },
     rule::Rule,
 };
-use crate::{
-    alert::Alert, analysis::Analysis, capture::Reader, event::Event, patterns::Exceptions,
-    stream::Stream,
-};
+use crate::{alert::Alert, analysis::Analysis, capture::Reader, event::Event, stream::Stream};
 
 mod words;
 
@@ -172,8 +169,7 @@ impl Coverage {
 pub fn run(rule: Rule, cases: &[Case]) -> Vec<String> {
     let name = rule.name.clone();
     let rules = Compiled::new(vec![rule]);
-    let mut analysis =
-        Analysis::with_rules(Active { rules, exceptions: Exceptions::default() }, false);
+    let mut analysis = Analysis::with_rules(Active { rules, ..Active::default() }, false);
     let mut wrong = Vec::new();
     for case in cases {
         let mut stream = Stream::of(analysis.begun_anew());

@@ -161,24 +161,20 @@ impl Engine {
             if !is_news(&mut self.reported, seen.event, number, rule.window) {
                 continue;
             }
-            verdicts.findings.push(Finding {
-                rule: patterns::Rule {
-                    name: Cow::Owned(rule.name.clone()),
-                    mitre: Cow::Owned(rule.mitre.clone()),
-                    engine: alert::Engine::Patterns,
-                },
-                severity: rule.severity,
-                process: seen.event.process,
-                message: rule.description.clone(),
-                steps: steps(&trail),
-                remote: match &seen.event.action {
-                    Action::Descriptor { descriptor: Some(descriptor), .. } => {
-                        descriptor.socket.and_then(|socket| socket.remote)
-                    }
-                    _ => None,
-                },
-                repeat: false,
-            });
+            let named = patterns::Rule {
+                name: Cow::Owned(rule.name.clone()),
+                mitre: Cow::Owned(rule.mitre.clone()),
+                engine: alert::Engine::Patterns,
+            };
+            let remote = match &seen.event.action {
+                Action::Descriptor { descriptor: Some(descriptor), .. } => {
+                    descriptor.socket.and_then(|socket| socket.remote)
+                }
+                _ => None,
+            };
+            let description = rule.description.clone();
+            let found = named.finding(rule.severity, seen.event.process, description);
+            verdicts.findings.push(Finding { steps: steps(&trail), remote, ..found });
         }
     }
 

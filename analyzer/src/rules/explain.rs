@@ -10,7 +10,7 @@ use super::{
         TextTest,
     },
 };
-use crate::escape::escape;
+use crate::{escape::escape, secrets::own::Client};
 
 /// Events of which a busy host has thousands a second.
 const FREQUENT: Kinds = Kinds::of(&[
@@ -54,6 +54,27 @@ fn write(to: &mut String, rule: &Rule) -> fmt::Result {
     writeln!(to, "  asks the sensor for: {}", kinds.join(", "))?;
     writeln!(to, "  cost: {}", cost(rule))?;
     rule.references.iter().try_for_each(|reference| writeln!(to, "  see {reference}"))
+}
+
+/// Who reads what of its own, and why that is no reading; on one line.
+pub fn explain_client(client: &Client) -> String {
+    let programs = match (client.exe.join(", "), client.script.join(", ")) {
+        (exe, script) if script.is_empty() => exe,
+        (exe, script) if exe.is_empty() => format!("the script {script}"),
+        (exe, script) => format!("{exe} with the script {script}"),
+    };
+    let mut text = format!("{}: {} of {programs}", client.why, client.class_names().join(", "));
+    if !client.file.is_empty() {
+        text = format!("{text}, named {}", client.file.join(" or "));
+    }
+    if !client.port.is_empty() {
+        let ports: Vec<String> = client.port.iter().map(u16::to_string).collect();
+        text = format!("{text}, until it goes to another port than {}", ports.join(", "));
+    }
+    if client.sends_files {
+        text.push_str(", unless its arguments name the file");
+    }
+    text
 }
 
 fn cost(rule: &Rule) -> &'static str {

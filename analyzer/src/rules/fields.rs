@@ -78,7 +78,6 @@ pub struct Field {
 
 /// Names of file classes; `secret` is all of those that hold secrets.
 pub static FILE_CLASSES: &[(&str, u32)] = &[
-    ("ordinary", class::ORDINARY),
     ("accounts", class::ACCOUNTS),
     ("password_hashes", class::PASSWORD_HASHES),
     ("sudoers", class::SUDOERS),
@@ -108,6 +107,8 @@ pub static FILE_CLASSES: &[(&str, u32)] = &[
     ("package_database", class::PACKAGE_DATABASE),
     ("boot", class::BOOT),
     ("sentinel", class::SENTINEL),
+    ("exchange", class::EXCHANGE),
+    ("sensitive", class::SENSITIVE),
     ("secret", SECRET),
 ];
 

@@ -18,6 +18,9 @@ const _: () = assert!(ENVIRONMENT.len() >= PRELOADING.len(), "exec records carry
 /// Directories that are links into /usr on most systems.
 const MERGED: [&[u8]; 4] = [b"/bin/", b"/sbin/", b"/lib/", b"/lib64/"];
 
+/// Directories in which root alone puts programs, and links to them.
+const INSTALLED: [&[u8]; 4] = [b"/usr/bin/", b"/usr/sbin/", b"/bin/", b"/sbin/"];
+
 /// What a process runs, raw; kept from its exec.
 #[derive(Debug, Default)]
 pub struct Identity {
@@ -27,6 +30,7 @@ pub struct Identity {
     is_preloaded: bool,
     /// Whether any variable is set that makes a program run other code.
     is_directed: bool,
+    has_all_arguments: bool,
     /// The path of the script that was asked for.
     asked: Option<Box<[u8]>>,
     script: OnceCell<Script>,
@@ -40,16 +44,18 @@ struct Script {
 }
 
 impl Identity {
-    /// Of the program that `exec` started.
-    pub fn of(exec: &Exec) -> Self {
+    /// Of the program that `exec` started; `runs_scripts`: what its first argument names, it runs.
+    pub fn of(exec: &Exec, runs_scripts: bool) -> Self {
         let is_preloading = |name: &[u8]| PRELOADING.contains(&name);
         let given = exec.given.as_ref().filter(|given| exec.script && !given.truncated);
         let argument = exec.arguments.get(1).filter(|argument| argument.starts_with(b"/"));
-        let asked = given.map(|given| &given.bytes).or(argument.filter(|_| !exec.script));
+        let argument = argument.filter(|_| runs_scripts && !exec.script);
+        let asked = given.map(|given| &given.bytes).or(argument);
         Self {
             path: exec.path_bytes().into(),
             is_of_root: exec.identity().is_some() && !exec.is_unlinked(),
             is_preloaded: exec.environment.iter().any(|(name, _)| is_preloading(name)),
+            has_all_arguments: has_all_arguments(exec),
             is_directed: !exec.environment.is_empty() || exec.environment_truncated,
             asked: asked.map(|path| path.as_slice().into()),
             script: OnceCell::new(),
@@ -85,9 +91,22 @@ impl Identity {
 
     /// The same, if nobody but root can have chosen what the script is, and no variable has the interpreter
     /// run something else.
+    ///
+    /// A link in a directory of the system's programs is what root made it: so is what an interpreter opens by
+    /// it, under whatever name (`npm` is `npm-cli.js`).
     pub fn sound_script(&self) -> Option<&[u8]> {
-        let script = self.script.get().filter(|script| script.is_of_root && !self.is_directed)?;
-        Some(&script.path)
+        if self.is_directed {
+            return None;
+        }
+        match self.script.get() {
+            Some(script) => script.is_of_root.then_some(&*script.path),
+            None => self.asked.as_deref().filter(|asked| self.is_of_root && is_installed(asked)),
+        }
+    }
+
+    /// Whether all of the program's arguments are known.
+    pub fn has_all_arguments(&self) -> bool {
+        self.has_all_arguments
     }
 
     /// Whether the dynamic loader was told to load other code.
@@ -101,6 +120,17 @@ impl Identity {
     }
 }
 
+/// Whether it is a name in a directory of the system's programs.
+fn is_installed(path: &[u8]) -> bool {
+    let name = INSTALLED.iter().find_map(|directory| path.strip_prefix(*directory));
+    name.is_some_and(|name| !name.contains(&b'/') && name != b"..")
+}
+
+fn has_all_arguments(exec: &Exec) -> bool {
+    let known = u32::try_from(exec.arguments.len()).unwrap_or(u32::MAX);
+    known > 0 && known >= exec.argument_count && !exec.truncated
+}
+
 /// Path of the program that `process` runs, if nothing else can have run in its place: the one thing
 /// that allow-lists go by.
 pub fn trusted_path(process: &Process) -> Option<&[u8]> {
@@ -108,14 +138,37 @@ pub fn trusted_path(process: &Process) -> Option<&[u8]> {
     image.identity.sound_path()
 }
 
-/// Whether `process` runs the program at `path`, and nothing else ran in its place.
-pub fn is_trusted_as(process: &Process, path: &[u8]) -> bool {
-    trusted_path(process) == Some(path)
+/// Whether `process` runs the program that is listed as `listed`, and nothing else ran in its place.
+pub fn is_trusted_as(process: &Process, listed: &[u8]) -> bool {
+    trusted_path(process).is_some_and(|path| is_listed_as(path, listed))
+}
+
+/// Whether the program at `path` is the one that is listed as `listed`: where /usr/sbin is a link to /usr/bin
+/// (Fedora 42), the kernel tells the latter. Both are root's.
+pub fn is_listed_as(path: &[u8], listed: &[u8]) -> bool {
+    let merged = || listed.strip_prefix(b"/usr/sbin/").or(listed.strip_prefix(b"/sbin/"));
+    path == listed || merged().is_some_and(|name| path.strip_prefix(b"/usr/bin/") == Some(name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_listed_in_sbin_is_the_same_where_that_is_a_link_to_bin() {
+        for (path, listed, is_same) in [
+            ("/usr/bin/sshd", "/usr/sbin/sshd", true),
+            ("/usr/bin/runuser", "/sbin/runuser", true),
+            ("/usr/sbin/sshd", "/usr/sbin/sshd", true),
+            ("/usr/sbin/ssh", "/usr/bin/ssh", false),
+            ("/usr/local/bin/sshd", "/usr/sbin/sshd", false),
+            ("/usr/bin/sshd2", "/usr/sbin/sshd", false),
+            ("/usr/bin/x/sshd", "/usr/sbin/x/sshd", true),
+            ("/tmp/sshd", "/usr/sbin/sshd", false),
+        ] {
+            assert_eq!(is_listed_as(path.as_bytes(), listed.as_bytes()), is_same, "{path}");
+        }
+    }
     use crate::event::{Object, Origin, Path, Trust};
 
     fn path(bytes: &[u8]) -> Option<Path> {
@@ -123,13 +176,25 @@ mod tests {
     }
 
     fn started(given: &[u8], environment: &[&[u8]]) -> Identity {
-        Identity::of(&Exec {
+        let exec = Exec {
             path: path(b"/usr/bin/python3"),
             given: path(given),
             script: true,
             environment: environment.iter().map(|name| (name.to_vec(), Vec::new())).collect(),
             ..Exec::default()
-        })
+        };
+        Identity::of(&exec, true)
+    }
+
+    #[test]
+    fn what_is_no_interpreter_runs_nothing_that_it_is_given() {
+        let arguments = [&b"cat"[..], b"/usr/bin/ansible"].map(<[u8]>::to_vec).to_vec();
+        let exec = Exec { path: path(b"/usr/bin/cat"), arguments, ..Exec::default() };
+        let asked = |runs_scripts| {
+            let identity = Identity { is_of_root: true, ..Identity::of(&exec, runs_scripts) };
+            identity.sound_script().is_some()
+        };
+        assert_eq!((asked(true), asked(false)), (true, false));
     }
 
     fn file(at: &[u8], trust: u16, links: u32) -> File {
@@ -159,6 +224,24 @@ mod tests {
         assert_eq!(of(tool, &[b"BASH_ENV"], file(tool, 15, 1)), None);
         assert_eq!(of(b"/tmp/tool", &[], file(tool, 15, 1)), None);
         assert_eq!(of(b"tool", &[], file(tool, 15, 1)), None);
+    }
+
+    #[test]
+    fn a_link_among_the_systems_programs_is_a_script_by_its_name() {
+        let of_root = |given: &[u8], environment: &[&[u8]]| {
+            let identity = Identity { is_of_root: true, ..started(given, environment) };
+            identity.sound_script().map(<[u8]>::to_vec)
+        };
+        assert_eq!(of_root(b"/usr/bin/npm", &[]), Some(b"/usr/bin/npm".to_vec()));
+        for given in [&b"/usr/bin/../../tmp/npm"[..], b"/tmp/npm", b"npm", b"/usr/bin/.."] {
+            assert_eq!(of_root(given, &[]), None);
+        }
+        assert_eq!(of_root(b"/usr/bin/npm", &[b"NODE_OPTIONS"]), None);
+        assert_eq!(
+            started(b"/usr/bin/npm", &[]).sound_script(),
+            None,
+            "somebody else's interpreter"
+        );
     }
 
     #[test]

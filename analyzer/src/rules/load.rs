@@ -10,11 +10,18 @@ use sentinel_ipc::small_file::{self, SmallFileError};
 use super::{
     compile::Compiled,
     language::{self, Extension, LanguageError, Written, Wrong, unknown},
+    rule::Allowed,
 };
-use crate::patterns::{self, Exceptions};
+use crate::{
+    patterns::{self, Exceptions},
+    secrets::own::{Client, Clients},
+};
 
+/// Clients that are always there.
+const CLIENTS: (&str, &str) = ("rules/clients.toml", include_str!("../../rules/clients.toml"));
 /// Rules that are always there, with the names of their files.
-const EMBEDDED: [(&str, &str); 8] = [
+const EMBEDDED: [(&str, &str); 9] = [
+    CLIENTS,
     ("rules/kernel.toml", include_str!("../../rules/kernel.toml")),
     ("rules/processes.toml", include_str!("../../rules/processes.toml")),
     ("rules/execution.toml", include_str!("../../rules/execution.toml")),
@@ -31,7 +38,7 @@ const MAX_BYTES: u64 = 1 << 20;
 const MAX_FILES: usize = 1024;
 /// Bytes of one directory's files at the most.
 const MAX_TOTAL: usize = 16 << 20;
-/// Rules of a set at the most.
+/// Rules of a set at the most, and clients.
 const MAX_RULES: usize = 4096;
 
 /// Rules with their tests; of those that are on, no two of the same name.
@@ -39,6 +46,8 @@ const MAX_RULES: usize = 4096;
 pub struct RuleSet {
     /// In the order of their files.
     pub rules: Vec<Written>,
+    /// In the order of their files.
+    pub clients: Vec<WrittenClient>,
     /// Names of rules of the binary that others may take.
     pub(super) replaceable: Vec<String>,
     /// Names of patterns written in code that are off, and what they are not about.
@@ -48,6 +57,17 @@ pub struct RuleSet {
     additions: Vec<(String, String)>,
 }
 
+/// A client, and where it is from.
+#[derive(Debug)]
+pub struct WrittenClient {
+    /// The client.
+    pub client: Client,
+    /// The file that it stands in.
+    pub file: String,
+    /// Whether it is one of the binary's.
+    pub is_embedded: bool,
+}
+
 /// What is looked for.
 #[derive(Debug, Default)]
 pub struct Active {
@@ -55,6 +75,8 @@ pub struct Active {
     pub rules: Compiled,
     /// What of the patterns written in code is not told.
     pub exceptions: Exceptions,
+    /// Whose secrets of their own are none.
+    pub clients: Clients,
 }
 
 /// Why rules are not used.
@@ -64,7 +86,7 @@ pub enum LoadError {
     File(SmallFileError),
     /// A directory cannot be read.
     Unreadable(PathBuf, io::Error),
-    /// There are more files, or rules, than anybody reads.
+    /// There are more files, rules or clients than anybody reads.
     TooMany(PathBuf),
     /// A file is no text.
     NotText(PathBuf),
@@ -83,7 +105,7 @@ impl fmt::Display for LoadError {
                 let path = path.display();
                 write!(
                     to,
-                    "{path}: more than {MAX_FILES} files, {MAX_RULES} rules or {MAX_TOTAL} bytes"
+                    "{path}: more than {MAX_FILES} files, {MAX_RULES} rules, {MAX_RULES} clients or {MAX_TOTAL} bytes"
                 )
             }
             Self::NotText(path) => write!(to, "{}: it is not UTF-8 text", path.display()),
@@ -106,6 +128,9 @@ impl RuleSet {
             set.add_text(file, text)?;
         }
         for written in &mut set.rules {
+            written.is_embedded = true;
+        }
+        for written in &mut set.clients {
             written.is_embedded = true;
         }
         Ok(set)
@@ -149,7 +174,7 @@ impl RuleSet {
         Ok(text.len())
     }
 
-    /// Adds the rules in `text`, which the file of this name holds.
+    /// Adds the rules and clients in `text`, which the file of this name holds.
     ///
     /// # Errors
     /// When something in it is wrong.
@@ -163,6 +188,12 @@ impl RuleSet {
                 return Err(LoadError::TooMany(PathBuf::from(file)));
             }
             self.rules.push(written);
+        }
+        for client in language::clients(file, text).map_err(LoadError::Wrong)? {
+            if self.clients.len() >= MAX_RULES {
+                return Err(LoadError::TooMany(PathBuf::from(file)));
+            }
+            self.clients.push(WrittenClient { client, file: file.to_owned(), is_embedded: false });
         }
         self.additions.push((file.to_owned(), text.to_owned()));
         Ok(())
@@ -188,9 +219,23 @@ impl RuleSet {
         }
     }
 
+    /// Programs that `rule` is not about, as the rule itself and `[[allow]]` tables say.
+    pub fn allowed<'a>(&'a self, rule: &'a str) -> impl Iterator<Item = &'a Allowed> {
+        let of_rules = self.rules.iter().filter(move |one| one.rule.name == rule);
+        let of_rules = of_rules.flat_map(|one| &one.rule.allow);
+        let of_patterns = self.allow.iter().filter(move |one| one.rule == rule);
+        of_rules.chain(of_patterns.map(|one| &one.allowed))
+    }
+
     /// Whether this pattern written in code is off.
     pub fn has_off(&self, name: &str) -> bool {
         self.off.iter().any(|off| off == name)
+    }
+
+    /// Whether nobody looks for what has this name and is known: a rule, or a pattern written in code.
+    pub fn is_off(&self, name: &str) -> bool {
+        let mut of_name = self.rules.iter().filter(|one| one.rule.name == name).peekable();
+        self.has_off(name) || of_name.peek().is_some() && of_name.all(|one| !one.is_on)
     }
 
     /// Names of all rules, on or off, and of the patterns written in code.
@@ -226,7 +271,9 @@ impl RuleSet {
     /// What is on, ready to be looked for.
     pub fn activate(self) -> Active {
         let on = self.rules.into_iter().filter(|written| written.is_on);
+        let clients = self.clients.into_iter().map(|written| written.client).collect();
         Active {
+            clients: Clients::new(clients),
             rules: Compiled::new(on.map(|written| written.rule).collect()),
             exceptions: Exceptions::new(self.off, self.allow),
         }

@@ -25,4 +25,4 @@ pub mod sequences;
 
 pub use choice::Choice;
 pub use engine::Engine;
-pub use load::{Active, LoadError, RuleSet};
+pub use load::{Active, LoadError, RuleSet, WrittenClient};

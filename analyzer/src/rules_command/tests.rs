@@ -102,6 +102,29 @@ fn files_are_checked_with_place_and_their_tests_run() {
 }
 
 #[test]
+fn clients_are_checked_and_told_with_the_patterns_that_they_are_none_of() {
+    let stage = Stage::new();
+    let client =
+        "[[client]]\nwhy = \"deploys\"\nexe = \"/opt/d\"\nclass = \"ssh_key\"\nport = 22\n";
+    let file = stage.write("own.toml", client);
+    let told = stage.run(RulesCommand::Check(files(&[&file]))).unwrap();
+    assert!(told.ends_with("own.toml: ok, 0 rules, 1 clients\n"), "{told}");
+    let told = stage.run(RulesCommand::Check(files(&[]))).unwrap();
+    assert!(told.contains("0 rules, 1 clients beside the built-in ones"), "{told}");
+    let told = stage.run(explained("credential_exfil")).unwrap();
+    let its = "  - deploys: ssh_key of /opt/d, until it goes to another port than 22  (";
+    assert!(told.contains(its) && told.contains("of the script npm"), "{told}");
+    assert!(
+        told.contains(", named .netrc, unless its arguments name the file  (built in)"),
+        "{told}"
+    );
+    assert!(!stage.run(explained("fork_bomb")).unwrap().contains("deploys"));
+    stage.write("own.toml", &client.replace("exe", "program"));
+    let wrong = stage.run(RulesCommand::Check(files(&[&file]))).unwrap_err();
+    assert!(wrong.contains("own.toml:3:1: `program` is no key of a client"), "{wrong}");
+}
+
+#[test]
 fn what_is_wrong_with_a_choice_is_told() {
     let stage = Stage::new();
     let wrong = stage.run_without(RulesCommand::List, &["packet_sokket"]).unwrap_err();

@@ -79,7 +79,8 @@ impl Session {
         let analysis = self.stream.analysis();
         let swap = analysis.swap_rules(rules.activate());
         analysis.keep_notes(configuration.debug);
-        self.enforce = configuration.enforce;
+        analysis.redact(configuration.redaction.clone());
+        self.enforce = configuration.enforced;
         self.told.configuration = configuration;
         let changes = changes.map(|changes| format!("{changes}; ")).unwrap_or_default();
         Ok(format!("{changes}rules read again: {swap}"))
@@ -91,7 +92,7 @@ impl Session {
         if self.recording.is_some() {
             return Ok(());
         }
-        let wanted = setup::subscription(self.stream.analysis().needs());
+        let wanted = setup::subscription(self.stream.analysis());
         if wanted.kinds == self.subscription.kinds {
             return Ok(());
         }

@@ -7,6 +7,7 @@ use sentinel_ipc::{clock, frame::Mode};
 
 use super::{CONTROL, Session, SessionError, State};
 use crate::{
+    baseline::{Baseline, overview::Overview},
     console::{Banner, Status},
     control::{Answer, Asked},
     enforcement::Enforcement,
@@ -34,10 +35,11 @@ impl Session {
         served
     }
 
-    fn status(&mut self) -> status::Status {
+    pub(super) fn status(&mut self) -> status::Status {
+        let events = self.stream.events_since_ready();
         let analysis = self.stream.analysis();
         let (processes, (under_way, evicted)) = (analysis.processes(), analysis.sequences());
-        let (counters, processed) = self.stream.since_ready();
+        let (stages, baseline) = (analysis.stages(), analysis.baseline().map(Baseline::overview));
         let now = clock::boot_ns().unwrap_or(0);
         let others = [
             ("loader", self.loader.as_ref().and(self.loader_about.as_ref())),
@@ -56,10 +58,13 @@ impl Session {
             hooks: self.hooks.clone(),
             blind_to: self.limits.iter().map(ToString::to_string).collect(),
             rules: self.stream.rule_names(),
-            events: status::Events::of(&counters, processed, self.stream.late()),
+            events,
             processes: u64::try_from(processes).unwrap_or(u64::MAX),
             alerts: self.delivery.counts(),
             last_alerts: self.delivery.last(),
+            syslog: self.delivery.syslog(),
+            correlation: stages,
+            baseline,
             sequences: status::Sequences {
                 under_way: u64::try_from(under_way).unwrap_or(u64::MAX),
                 evicted,
@@ -73,13 +78,13 @@ impl Session {
             Some(enforcement) if enforcement.channel().is_some() => enforcement.mode(),
             Some(_) | None => return self.mode_without_enforcer(),
         };
-        match (self.enforce, mode) {
+        match (self.enforce.any(), mode) {
             (false, _) => DETECTS_ONLY,
             (true, Some(Mode::Enforce)) => {
                 "enforce mode: kills on critical alerts, within the enforcer's budget"
             }
             (true, Some(Mode::Tripped)) => {
-                "shadow mode: the enforcer's budget was exceeded, nothing is killed until it restarts"
+                "shadow mode: the enforcer's budget was exceeded, nothing is killed until `sentinel enforce on`"
             }
             (true, Some(Mode::SwitchedOff)) => "shadow mode: enforcement is switched off",
             (true, Some(Mode::Shadow)) => {
@@ -89,10 +94,43 @@ impl Session {
         }
     }
 
+    /// Whether it does.
+    pub(super) fn kills(&self) -> bool {
+        let enforcement = self.enforcement.as_ref();
+        let mode = enforcement.filter(|it| it.channel().is_some()).and_then(Enforcement::mode);
+        self.enforce.any() && mode == Some(Mode::Enforce)
+    }
+
     fn mode_without_enforcer(&self) -> &'static str {
-        match self.enforce {
+        match self.enforce.any() {
             true => "shadow mode: the enforcer is gone, nothing will be killed",
             false => DETECTS_ONLY,
+        }
+    }
+
+    /// Notes that programs cannot be learned, if so.
+    pub(super) fn note_missing_counts(&mut self) {
+        let are_counted = self.hooks.iter().any(|hook| hook == COUNTS_HOOK);
+        if self.subscription.counts && !are_counted {
+            let note = "the loader counts no system calls, so programs are not learned: set count-calls = \
+                        true in /etc/sentinel/loader.toml and restart sentinel-loader";
+            if self.service.is_some() {
+                self.delivery.tell(&note);
+            }
+            self.notes.push(note.to_owned());
+        }
+    }
+
+    /// Says when programs begin to be learned, and when those that ran all the time have been.
+    fn tell_of_learning(&mut self, overview: &Overview) {
+        let was_learning = std::mem::replace(&mut self.learns, overview.learning_left > 0);
+        match (was_learning, self.learns) {
+            (false, true) => self.delivery.say(&format!(
+                "learning: each program is known after {} s of its own",
+                overview.learning_period
+            )),
+            (true, false) => self.delivery.say(&format!("learned: {overview}")),
+            (true, true) | (false, false) => {}
         }
     }
 
@@ -126,20 +164,38 @@ impl Session {
             limit: self.limit,
             rate: (self.stream.processed() - processed).saturating_mul(1000) / ms,
             dropped: self.stream.analysis().lost(),
-            patterns: self.delivery.count(),
+            patterns: self.delivery.of_patterns(),
+            exfiltrations: self.stream.analysis().stages().map(|stages| stages.data_sent),
+            baseline: self.stream.analysis().baseline().map(Baseline::overview),
         };
         self.last_status = (now, self.stream.processed());
-        if self.state == State::Streaming {
+        let boot_ns = clock::boot_ns().unwrap_or(0);
+        self.delivery.time(boot_ns);
+        let events = self.stream.events();
+        self.delivery.count_events(boot_ns, &events, self.stream.analysis(), false);
+        if self.state == State::Streaming && self.banner_shown {
+            if let Some(overview) = &status.baseline {
+                self.tell_of_learning(overview);
+            }
             self.delivery.status(&status);
         }
     }
 
+    /// Passes on what loader and enforcer have said.
+    pub(super) fn relay(&mut self, last: bool) {
+        let lines = self.relayed.as_mut().map(|relayed| relayed.lines(last)).unwrap_or_default();
+        lines.iter().for_each(|line| self.delivery.relay(line));
+    }
+
     pub(super) fn summarize(&mut self) {
         let (elapsed, processed) = (self.started.elapsed(), self.stream.processed());
-        let analysis = self.stream.analysis();
-        let (processes, sequences) = (analysis.processes(), analysis.sequences());
-        self.delivery.summary(elapsed, self.totals, processed, processes, sequences);
+        let boot_ns = clock::boot_ns().unwrap_or(0);
+        let events = self.stream.events();
+        self.delivery.count_events(boot_ns, &events, self.stream.analysis(), true);
+        self.delivery.summary(elapsed, self.totals, processed, self.stream.analysis());
     }
 }
 
+/// The loader's program that counts system calls.
+const COUNTS_HOOK: &str = "call_counts";
 const DETECTS_ONLY: &str = "shadow mode: detects, never kills";

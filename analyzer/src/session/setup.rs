@@ -7,18 +7,25 @@ use sentinel_ipc::{
     kernel_abi::kind,
 };
 
-use super::{Service, Told};
+use super::{Keeping, Measuring, Service, Told};
 use crate::{
-    command_line::RunArguments, configuration::Configuration, control::ControlSocket,
-    program::KnownPrograms, recording::Recording, rules::Active,
+    analysis::{Analysis, Engines},
+    command_line::RunArguments,
+    configuration::{Configuration, Enforced},
+    control::ControlSocket,
+    program::KnownPrograms,
+    recording::Recording,
+    rules::Active,
 };
 
 /// What is watched, and what for.
 pub struct Watched {
     /// How long, if that is limited.
     pub limit: Option<Duration>,
-    /// Whether critical alerts are to be enforced.
-    pub enforce: bool,
+    /// Whose critical alerts are to be enforced.
+    pub enforce: Enforced,
+    /// Which engines look.
+    pub engines: Engines,
     /// Whether to tell how rules get on.
     pub debug: bool,
 }
@@ -28,7 +35,8 @@ impl Watched {
     pub fn of(arguments: &RunArguments, configuration: &Configuration) -> Self {
         Self {
             limit: arguments.limit(),
-            enforce: configuration.enforce,
+            enforce: configuration.enforced,
+            engines: configuration.engines.clone(),
             debug: configuration.debug,
         }
     }
@@ -44,6 +52,10 @@ pub struct Setup {
     pub control: Option<ControlSocket>,
     /// Where its frames are kept.
     pub recording: Option<Recording>,
+    /// Where what is learned is kept.
+    pub keeping: Option<Keeping>,
+    /// Where numbers are written.
+    pub measuring: Option<Measuring>,
     /// Shells and interpreters of this host.
     pub programs: KnownPrograms,
     /// What this process has become.
@@ -54,12 +66,14 @@ pub struct Setup {
     pub notes: Vec<String>,
 }
 
-/// What engines that need `kinds` are to be told.
-pub(super) fn subscription(kinds: KindSet) -> Subscription {
-    Subscription::to(kinds.with(KindSet::of(&[kind::CANARY])))
+/// What the engines of `analysis` are to be told.
+pub(super) fn subscription(analysis: &Analysis) -> Subscription {
+    let kinds = analysis.needs().with(KindSet::of(&[kind::CANARY]));
+    Subscription { counts: analysis.baseline().is_some(), ..Subscription::to(kinds) }
 }
 
-/// All there is to tell, but for files that are of no class.
-pub fn whole_subscription() -> Subscription {
-    Subscription::to(KindSet::all().without(KindSet::of(&[kind::OPEN_ANY])))
+/// All there is to tell, but for files that are of no class; system calls are counted if `counts`.
+pub fn whole_subscription(counts: bool) -> Subscription {
+    let kinds = KindSet::all().without(KindSet::of(&[kind::OPEN_ANY]));
+    Subscription { counts, ..Subscription::to(kinds) }
 }

@@ -106,7 +106,7 @@ impl Session {
         } else {
             self.hear_enforcer();
             self.enforcement = self.greet_enforcer(channel);
-            // Its budget is whole again.
+            // That its budget is spent is told once more.
             self.breaker_told = false;
             self.enforcer_since = Instant::now();
             Ok(())

@@ -42,6 +42,7 @@ impl State {
                 LoaderMessage::Events { .. }
                 | LoaderMessage::Drained { .. }
                 | LoaderMessage::Snapshot { .. }
+                | LoaderMessage::Calls { .. }
                 | LoaderMessage::Heartbeat { .. },
             ) => Ok(self),
             (Self::Stopping, LoaderMessage::Subscribed { .. }) => Ok(self),

@@ -1,53 +1,118 @@
-//! Alerts to the local syslog socket, one datagram each, without ever waiting for its reader.
+//! Alerts to syslog, on this host or on a server, without ever waiting for it.
 //!
-//! The socket is connected before the sandbox closes and cannot be connected again inside it.
+//! What cannot be sent now waits in a spool of bounded size. Connections come from the connector
+//! ([`crate::connector`]), which is asked for a new one when the present one ends.
 
 use std::{
-    fmt::Write as _,
-    os::{fd::AsRawFd, unix::net::UnixDatagram},
-    path::Path,
+    os::fd::AsFd as _,
     time::{Duration, Instant},
 };
 
 use nix::{
     errno::Errno,
-    sys::socket::{MsgFlags, send},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    unistd::gethostname,
+};
+use serde::{Deserialize, Serialize};
+
+use self::{
+    connection::Connection,
+    message::Form,
+    news::{News, Trouble},
+    spool::{Message, Spool},
+};
+use crate::{
+    alert::Alert,
+    configuration::SyslogTarget,
+    connector::{Connector, Heard},
 };
 
-use self::line::datagram;
-use crate::{alert::Alert, configuration::SyslogTarget};
+pub use message::STRUCTURED_DATA_ID;
 
+mod connection;
 mod line;
+mod message;
+mod news;
+mod spool;
 
-/// From one word about losses to the next.
-const INTERVAL: Duration = Duration::from_secs(60);
+/// How long `sentinel run` waits for the first connection: longer than a server may take to answer.
+const FIRST_LIMIT: Duration = Duration::from_secs(12);
+/// Words of the connector that are taken before the rest gets its turn; it has one or two to say.
+const WORDS_A_TURN: u32 = 16;
+/// How long the end of Sentinel waits for what is spooled.
+const LAST_LIMIT: Duration = Duration::from_millis(500);
 
-/// A connection to syslog.
+/// The way to syslog.
 #[derive(Debug)]
 pub struct Syslog {
     target: SyslogTarget,
-    socket: UnixDatagram,
-    pid: u32,
-    losses: Losses,
+    form: Form,
+    /// `None` when nothing more will come of it.
+    connector: Option<Connector>,
+    connection: Option<Connection>,
+    spool: Spool,
+    news: News,
+    /// Messages that the system took.
+    sent: u64,
+}
+
+/// How it gets on, for `sentinel status`.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyslogState {
+    /// Where it goes, as it is configured.
+    pub target: String,
+    /// Whether there is a connection; over UDP, whether nothing was refused so far.
+    pub is_connected: bool,
+    /// Alerts that were sent.
+    pub sent: u64,
+    /// Alerts that wait.
+    pub waiting: u64,
+    /// Alerts that did not and will not arrive.
+    pub lost: u64,
 }
 
 impl Syslog {
-    /// Connects.
+    /// Starts the connector. To be called before anything is given up, and before there are threads.
     ///
     /// # Errors
-    /// A sentence with the path and what to do.
-    pub fn connect(target: &SyslogTarget) -> Result<Self, String> {
-        let SyslogTarget::Unix(path) = target;
-        let connected = UnixDatagram::unbound().and_then(|socket| {
-            socket.connect(path)?;
-            Ok(socket)
-        });
-        let socket = connected.map_err(|error| {
-            let errno = error.raw_os_error().map(Errno::from_raw);
-            format!("cannot send to syslog at {}: {error}; {}", path.display(), hint(errno))
-        })?;
-        let pid = std::process::id();
-        Ok(Self { target: target.clone(), socket, pid, losses: Losses::default() })
+    /// A sentence.
+    pub fn start(target: &SyslogTarget) -> Result<Self, String> {
+        let connector = Connector::start(target)
+            .map_err(|error| format!("cannot start the connector to syslog: {error}"))?;
+        Ok(Self::with(Some(connector), target))
+    }
+
+    fn with(connector: Option<Connector>, target: &SyslogTarget) -> Self {
+        let host = gethostname().unwrap_or_default();
+        Self {
+            target: target.clone(),
+            form: Form::of(target, &host.to_string_lossy(), std::process::id()),
+            connector,
+            connection: None,
+            spool: Spool::default(),
+            news: News::default(),
+            sent: 0,
+        }
+    }
+
+    /// Waits for the first connection.
+    ///
+    /// # Errors
+    /// A sentence with the target and what to do, when the first try fails.
+    pub fn await_first(&mut self) -> Result<(), String> {
+        let end = Instant::now() + FIRST_LIMIT;
+        while self.connection.is_none() && self.news.trouble().is_none() && Instant::now() < end {
+            let Some(connector) = &self.connector else { break };
+            let mut fds = [PollFd::new(connector.as_fd(), PollFlags::POLLIN)];
+            // Interrupted or not, it is looked at again.
+            let _ready = poll(&mut fds, PollTimeout::from(100_u8));
+            self.hear();
+        }
+        if self.connection.is_some() {
+            return Ok(());
+        }
+        let trouble = self.news.trouble().cloned().unwrap_or(Trouble::Refused(Errno::ETIMEDOUT));
+        Err(format!("cannot send to syslog at {}: {trouble}", self.target))
     }
 
     /// Where it goes.
@@ -55,146 +120,90 @@ impl Syslog {
         &self.target
     }
 
-    /// Sends `alert`, or counts it as lost.
-    pub fn send(&mut self, alert: &Alert) {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        let datagram = datagram(alert, self.pid);
-        let sent = loop {
-            match send(self.socket.as_raw_fd(), &datagram, flags) {
-                Err(Errno::EINTR) => {}
-                sent => break sent,
-            }
-        };
-        if let Err(errno) = sent {
-            self.losses.add(errno);
+    /// How it gets on.
+    pub fn state(&self) -> SyslogState {
+        SyslogState {
+            target: self.target.to_string(),
+            is_connected: self.connection.is_some(),
+            sent: self.sent,
+            waiting: u64::try_from(self.spool.len()).unwrap_or(u64::MAX),
+            lost: self.news.lost(),
         }
     }
 
-    /// What has not been said yet about lost alerts: at once the first time, then at intervals, and
-    /// when it is the `last` time.
-    pub fn take_losses(&mut self, last: bool) -> Option<String> {
-        let SyslogTarget::Unix(path) = &self.target;
-        self.losses.take(Instant::now(), last, path)
-    }
-}
-
-fn hint(errno: Option<Errno>) -> &'static str {
-    match errno {
-        Some(Errno::EPROTOTYPE) => "it must be a datagram socket",
-        Some(Errno::EACCES) => "this user must be allowed to write to it",
-        _ => "is a syslog daemon running? --syslog=unix:PATH names another socket",
-    }
-}
-
-/// Alerts that syslog did not take.
-#[derive(Debug, Default)]
-struct Losses {
-    untold: u64,
-    /// Why the last one was lost.
-    errno: Option<Errno>,
-    told_at: Option<Instant>,
-}
-
-impl Losses {
-    fn add(&mut self, errno: Errno) {
-        self.untold += 1;
-        self.errno = Some(errno);
+    /// Sends `alert`, or keeps it until it can be sent.
+    pub fn send(&mut self, alert: &Alert) {
+        let bytes = self.form.message(alert);
+        let message = Message { severity: alert.severity, bytes, was_sent: false };
+        let left_out = self.spool.push(message);
+        if left_out > 0 {
+            self.news.lose(left_out);
+        }
+        self.advance();
     }
 
-    fn take(&mut self, now: Instant, last: bool, path: &Path) -> Option<String> {
-        let is_due = self.told_at.is_none_or(|then| now.duration_since(then) >= INTERVAL);
-        let errno = self.errno.filter(|_| self.untold > 0 && (last || is_due))?;
-        self.told_at = Some(now);
-        let untold = std::mem::take(&mut self.untold);
-        let mut sentence = match untold {
-            1 => "1 alert did not reach".to_owned(),
-            _ => format!("{untold} alerts did not reach"),
-        };
-        let _infallible = write!(sentence, " syslog at {}: {}", path.display(), errno.desc());
-        sentence.push_str(match errno {
-            // The second one is what follows the first: the kernel has taken the connection away.
-            Errno::ECONNREFUSED | Errno::ENOTCONN | Errno::ECONNRESET | Errno::EPIPE => {
-                "; its daemon has gone or was started anew, and Sentinel cannot connect again from \
-                 inside its sandbox: restart Sentinel"
+    /// Takes a connection that is there, and sends what can be sent. To be called now and then.
+    pub fn advance(&mut self) {
+        self.hear();
+        let Some(connection) = &mut self.connection else { return };
+        let flushed = connection.flush(&mut self.spool);
+        self.sent = self.sent.saturating_add(flushed.sent);
+        if let Some((count, errno)) = flushed.unfit {
+            self.news.lose_unfit(count, errno);
+        }
+        match flushed.ended {
+            None => self.news.see_flow(self.spool.is_empty()),
+            Some(errno) => {
+                self.connection = None;
+                self.news.see(Trouble::Refused(errno));
+                if let Some(connector) = &mut self.connector {
+                    connector.ask();
+                }
             }
-            Errno::EAGAIN | Errno::ENOBUFS => "; its daemon reads too slowly or not at all",
-            _ => "",
-        });
-        Some(sentence)
+        }
+    }
+
+    /// Hears what the connector has said.
+    fn hear(&mut self) {
+        for _ in 0..WORDS_A_TURN {
+            let Some(heard) = self.connector.as_mut().and_then(Connector::hear) else { break };
+            match heard {
+                Heard::Connected(socket) => {
+                    self.connection = Some(Connection::new(socket, &self.target));
+                    self.news.see_connection();
+                }
+                Heard::Refused(errno) => self.news.see(Trouble::Refused(errno)),
+                Heard::Unresolved => self.news.see(Trouble::Unresolved),
+                Heard::Gone(how) => {
+                    self.connector = None;
+                    self.news.see_end(how);
+                }
+            }
+        }
+    }
+
+    /// What has not been said yet about the connection and lost alerts: at once the first time, then at
+    /// intervals. The `last` time what still waits gets a moment to leave, and is lost then.
+    pub fn take_losses(&mut self, last: bool) -> Option<String> {
+        if last {
+            let end = Instant::now() + LAST_LIMIT;
+            self.advance();
+            while !self.spool.is_empty() && self.can_send() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(5));
+                self.advance();
+            }
+            let left = u64::try_from(self.spool.len()).unwrap_or(u64::MAX);
+            self.news.lose(left);
+            self.spool = Spool::default();
+        }
+        self.news.take(Instant::now(), last, &self.target)
+    }
+
+    /// Whether there is a connection, or may be one soon.
+    fn can_send(&self) -> bool {
+        self.connection.is_some() || (self.connector.is_some() && self.news.trouble().is_none())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::analysis::Analysis;
-
-    fn bed() -> (tempfile::TempDir, SyslogTarget, UnixDatagram) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("log");
-        let daemon = UnixDatagram::bind(&path).unwrap();
-        (directory, SyslogTarget::Unix(path), daemon)
-    }
-
-    #[test]
-    fn a_daemon_that_does_not_read_holds_nobody_up_and_is_told_once_in_a_while() {
-        let (_directory, target, daemon) = bed();
-        let mut syslog = Syslog::connect(&target).unwrap();
-        let alert = Analysis::new(false).breaker_tripped(1);
-        while syslog.losses.untold < 3 {
-            syslog.send(&alert);
-        }
-        let told = syslog.take_losses(false).unwrap();
-        assert!(told.starts_with("3 alerts did not reach syslog at /"), "{told}");
-        assert!(told.contains("too slowly"), "{told}");
-        syslog.send(&alert);
-        assert_eq!(syslog.take_losses(false), None, "not again so soon");
-        assert!(syslog.take_losses(true).unwrap().starts_with("1 alert did not"));
-        assert_eq!(syslog.take_losses(true), None);
-        let mut datagram = [0; 2048];
-        let length = daemon.recv(&mut datagram).unwrap();
-        assert!(datagram[..length].starts_with(b"<82>"));
-        syslog.send(&alert);
-        assert_eq!(syslog.losses.untold, 0, "there is room again");
-    }
-
-    #[test]
-    fn losses_are_told_again_after_a_while() {
-        let (mut losses, path) = (Losses::default(), Path::new("/dev/log"));
-        let now = Instant::now();
-        losses.add(Errno::EAGAIN);
-        assert!(losses.take(now, false, path).is_some());
-        losses.add(Errno::EAGAIN);
-        assert!(losses.take(now + INTERVAL / 2, false, path).is_none());
-        losses.add(Errno::EAGAIN);
-        let told = losses.take(now + INTERVAL, false, path).unwrap();
-        assert!(told.starts_with("2 alerts"), "{told}");
-        assert!(losses.take(now + 2 * INTERVAL, false, path).is_none());
-    }
-
-    #[test]
-    fn a_daemon_that_was_started_anew_is_told() {
-        let (_directory, target, daemon) = bed();
-        let mut syslog = Syslog::connect(&target).unwrap();
-        drop(daemon);
-        let SyslogTarget::Unix(path) = &target;
-        std::fs::remove_file(path).unwrap();
-        let _new_daemon = UnixDatagram::bind(path).unwrap();
-        let alert = Analysis::new(false).breaker_tripped(1);
-        for _ in 0..2 {
-            syslog.send(&alert);
-            assert!(syslog.take_losses(true).unwrap().contains("restart Sentinel"));
-        }
-    }
-
-    #[test]
-    fn who_is_not_there_cannot_be_connected_to() {
-        let (directory, target, daemon) = bed();
-        drop(daemon);
-        assert!(Syslog::connect(&target).unwrap_err().contains("is a syslog daemon running?"));
-        let path = directory.path().join("stream");
-        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let refused = Syslog::connect(&SyslogTarget::Unix(path)).unwrap_err();
-        assert!(refused.contains("must be a datagram socket"), "{refused}");
-    }
-}
+mod tests;

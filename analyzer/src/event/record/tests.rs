@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::*;
-use crate::event::fixture;
+use crate::event::{Access, fixture};
 
 /// Kinds that have a record, with its bytes.
 const KINDS: &[(u16, usize)] = &[
@@ -78,6 +78,7 @@ fn the_header_tells_who_and_how() {
     (header.tid, header.uid, header.euid, header.cgroup_id) = (8, 1000, 0, 66);
     (header.call, header.abi, header.result) = (231, abi::X32, -13);
     header.flags = flag::IO_URING | flag::TAINTED | flag::RACY | flag::PRIVATE_FILES;
+    header.flags |= flag::SHARED_MEMORY | flag::READS | flag::WRITES;
     header.reserved = 1;
     let event = take(header.as_bytes()).unwrap().0;
     let known = Event {
@@ -93,13 +94,21 @@ fn the_header_tells_who_and_how() {
         tainted: true,
         racy: true,
         private_descriptors: true,
+        shares_memory: true,
+        access: Some(Access { reads: true, writes: true }),
         action: Action::Exit,
     };
     assert_eq!(event, known);
     (header.call, header.flags) = (NO_CALL, flag::IO_URING);
     let event = take(header.as_bytes()).unwrap().0;
     let (call, io_uring, tainted) = (None, true, false);
-    let rest = Event { racy: false, private_descriptors: false, ..known };
+    let rest = Event {
+        racy: false,
+        private_descriptors: false,
+        shares_memory: false,
+        access: None,
+        ..known
+    };
     assert_eq!(event, Event { call, io_uring, tainted, ..rest });
 }
 

@@ -183,7 +183,8 @@ fn a_script_is_known_with_its_interpreter() {
         let python = Started { script: Some(script), ..Started::at("/usr/bin/python3") };
         story.exec(10, python).opens_script(10, script);
         story.opens(10, "/home/u/.aws/credentials", class::CLOUD_CREDENTIALS, KEY);
-        story.connects(10, AWAY).sends(10);
+        let service = "203.0.113.5:443";
+        story.connects(10, service).sends_to(10, service, KEY);
         assert_eq!(story.found(RULE).len(), found, "{script}");
     }
 }

@@ -63,9 +63,8 @@ impl Reports {
         steps.sort_by_key(|step| step.timestamp);
         let peer = peer(&stdio.object);
         let message = format!("{} {message} to {peer}", name(process));
-        let process = process.id;
-        let rule = RULE.clone();
-        verdicts.findings.push(Finding { rule, severity, process, message, steps, remote, repeat });
+        let found = RULE.finding(severity, process.id, message);
+        verdicts.findings.push(Finding { steps, remote, repeat, ..found });
     }
 
     fn novelty(&mut self, connection: ObjectId, severity: Severity, process: ProcessId) -> Novelty {

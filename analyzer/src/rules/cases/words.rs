@@ -103,6 +103,8 @@ impl Words<'_> {
             tainted: self.flag("tainted")?,
             racy: false,
             private_descriptors: false,
+            shares_memory: false,
+            access: None,
             action: self.action(process)?,
         })
     }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::{
     alert::{Engine, Severity},
     event::ProcessId,
-    patterns::{Finding, Rule, Verdicts},
+    patterns::{Rule, Verdicts},
     rules::sequences::Sequences,
 };
 
@@ -41,19 +41,13 @@ impl Pressure {
             }
             None => "no process stands out among those that began what is under way",
         };
-        verdicts.findings.push(Finding {
-            rule: EXHAUSTED.clone(),
-            severity: Severity::High,
-            process: culprit.unwrap_or(ProcessId { tgid: 0, start_time: 0 }),
-            message: format!(
-                "{new} begun sequences of rules had to make room for others ({} are under way), so an \
-                 attack that goes on slowly may be missed: {whose}",
-                sequences.len()
-            ),
-            steps: Vec::new(),
-            remote: None,
-            repeat: false,
-        });
+        let process = culprit.unwrap_or(ProcessId { tgid: 0, start_time: 0 });
+        let message = format!(
+            "{new} begun sequences of rules had to make room for others ({} are under way), so an \
+             attack that goes on slowly may be missed: {whose}",
+            sequences.len()
+        );
+        verdicts.findings.push(EXHAUSTED.finding(Severity::High, process, message));
     }
 }
 

@@ -18,19 +18,23 @@ pub struct Swap {
     pub gone: usize,
     /// Begun sequences of changed rules and of those that are gone, which were given up.
     pub given_up: usize,
+    /// Whether other clients than before may read secrets of their own.
+    pub has_other_clients: bool,
 }
 
 impl fmt::Display for Swap {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rules, new, changed, gone, given_up } = self;
+        let Self { rules, new, changed, gone, given_up, has_other_clients } = self;
         if [*new, *changed, *gone] == [0; 3] {
-            return write!(to, "{rules} rules, the same as before");
+            write!(to, "{rules} rules, the same as before")?;
+        } else {
+            write!(
+                to,
+                "{rules} rules: {new} new, {changed} changed, {gone} gone; {given_up} begun sequences \
+                 of these were given up"
+            )?;
         }
-        write!(
-            to,
-            "{rules} rules: {new} new, {changed} changed, {gone} gone; {given_up} begun sequences of \
-             these were given up"
-        )
+        if *has_other_clients { to.write_str("; other clients than before") } else { Ok(()) }
     }
 }
 
@@ -75,6 +79,13 @@ impl Engine {
             });
         }
         self.reported.retain(|_, reports| !reports.is_empty());
-        Swap { rules, new: rules + gone - old.rules().len(), changed, gone, given_up }
+        Swap {
+            rules,
+            new: rules + gone - old.rules().len(),
+            changed,
+            gone,
+            given_up,
+            has_other_clients: false,
+        }
     }
 }

@@ -209,9 +209,7 @@ fn class(item: &Item<'_>) -> Result<u32, Wrong> {
 fn network(item: &Item<'_>, is_cidr: bool) -> Result<Network, Wrong> {
     let given = text(item)?;
     let parsed = if is_cidr {
-        given
-            .split_once('/')
-            .and_then(|(address, bits)| Network::new(address.parse().ok()?, bits.parse().ok()?))
+        given.parse().ok()
     } else {
         given.parse().ok().and_then(|address: IpAddr| {
             Network::new(address, if address.is_ipv4() { 32 } else { 128 })

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 mod allow;
+mod client;
 mod condition;
 pub mod duration;
 mod error;
@@ -19,14 +20,14 @@ use super::{
     kinds::Kinds,
     rule::{Rule, Step},
 };
-use crate::alert::Severity;
+use crate::{alert::Severity, secrets::own::Client};
 
 /// Steps of a rule at the most.
 const MAX_STEPS: usize = 16;
 /// How long a rule of one step stays silent about a process, unless it says so itself; ns.
 const DEFAULT_WINDOW: u64 = 10_000_000_000;
 
-const FILE: &[&str] = &["rule", "allow"];
+const FILE: &[&str] = &["rule", "allow", "client"];
 const RULE: &[&str] = &[
     "name",
     "severity",
@@ -89,6 +90,20 @@ pub fn extensions(
         .map_err(|wrong| LanguageError::new(file, text, wrong))
 }
 
+/// Reads the `[[client]]` tables in `text`; `file` names it in errors.
+///
+/// # Errors
+/// At the first thing that is wrong.
+pub fn clients(file: &str, text: &str) -> Result<Vec<Client>, LanguageError> {
+    let all = |whole: &DeTable<'_>| {
+        let table = Table::with_keys(whole, 0..0, "a rule file", FILE)?;
+        table.list("client")?.iter().map(client::parse).collect()
+    };
+    whole(text)
+        .and_then(|whole| all(whole.get_ref()))
+        .map_err(|wrong| LanguageError::new(file, text, wrong))
+}
+
 fn whole(text: &str) -> Result<Spanned<DeTable<'_>>, Wrong> {
     DeTable::parse(text).map_err(|error| {
         let why: Vec<&str> = error.message().lines().collect();
@@ -106,9 +121,6 @@ fn rules(file: &str, whole: &DeTable<'_>) -> Result<Vec<Written>, Wrong> {
             return Err(Wrong::new(item.span(), why));
         }
         rules.push(written);
-    }
-    if rules.is_empty() && table.list("allow")?.is_empty() {
-        return Err(Wrong::new(0..0, "there is no [[rule]] and no [[allow]] in this file"));
     }
     Ok(rules)
 }

@@ -94,5 +94,6 @@ fn heads_are_checked() {
     assert!(rule("A", "T1059").unwrap_err().contains("a name of a-z"));
     assert!(rule("a", "1059").unwrap_err().contains("a technique"));
     assert!(rule("a", "T1059.1").unwrap_err().contains("r:4:9"));
-    assert!(parse("r", "").unwrap_err().to_string().contains("no [[rule]]"));
+    // Commented out, perhaps.
+    assert!(["", "# [[rule]]\n"].iter().all(|text| parse("r", text).unwrap().is_empty()));
 }

@@ -43,7 +43,7 @@ impl Allowed {
 }
 
 fn is_trusted_as_one(process: &Process, paths: &[String]) -> bool {
-    identity::trusted_path(process).is_some_and(|path| is_one(path, paths))
+    paths.iter().any(|one| identity::is_trusted_as(process, one.as_bytes()))
 }
 
 fn is_one(path: &[u8], paths: &[String]) -> bool {

@@ -1,6 +1,6 @@
 //! What is asked of fields.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use crate::rules::{
     fields::{Field, Seen, Value},
@@ -99,6 +99,16 @@ impl fmt::Display for Network {
     }
 }
 
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.split_once('/')
+            .and_then(|(address, bits)| Self::new(address.parse().ok()?, bits.parse().ok()?))
+            .ok_or_else(|| "it must be a network, as \"10.0.0.0/8\"".to_owned())
+    }
+}
+
 impl Network {
     /// Of an address and the length of its prefix in bits; `None` if that is too long.
     pub fn new(address: IpAddr, bits: u32) -> Option<Self> {
@@ -108,7 +118,8 @@ impl Network {
         Some(Self { given: address, bits, address: number(address) & mask, mask, is_v4 })
     }
 
-    fn has(&self, address: IpAddr) -> bool {
+    /// Whether `address` is in it.
+    pub fn has(&self, address: IpAddr) -> bool {
         self.is_v4 == address.is_ipv4() && number(address) & self.mask == self.address
     }
 }

@@ -98,7 +98,10 @@ fn a_swap_says_what_it_changed() {
     let mut different = one(2);
     different.window += 1;
     let swap = engine.swap(Compiled::new(vec![one(4), one(5), different, one(1)]));
-    assert_eq!(swap, Swap { rules: 4, new: 2, changed: 1, gone: 1, given_up: 0 });
+    assert_eq!(
+        swap,
+        Swap { rules: 4, new: 2, changed: 1, gone: 1, given_up: 0, has_other_clients: false }
+    );
     let again = engine.swap(Compiled::new(vec![one(4), one(5), one(1)]));
     assert_eq!(again, Swap { rules: 3, gone: 1, ..Swap::default() });
 }

@@ -1,0 +1,74 @@
+//! What watching costs who is watched, beside nobody and beside an empty program at `sys_exit`.
+//!
+//! `cargo build --release && cargo bench -p sentinel-tests --bench overhead [-- ROUNDS]` as root, on a machine that does
+//! nothing else. In each round all works are done under each watcher, one after the other; medians count. With
+//! 0 rounds it does everything once, of what is counted a fiftieth, to see that it works.
+
+use std::collections::BTreeMap;
+
+use sentinel_tests::bed::Bed;
+
+#[path = "overhead/empty.rs"]
+mod empty;
+#[path = "overhead/watchers.rs"]
+mod watchers;
+#[path = "overhead/works.rs"]
+mod works;
+
+use watchers::Watcher;
+use works::{Goal, WORKS, Work};
+
+/// By work and watcher: ns of each round, and the watcher's own seconds.
+type Taken = BTreeMap<(usize, usize), Vec<(f64, f64)>>;
+
+fn main() {
+    let rounds = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(9_u32);
+    let share = if rounds == 0 { 0.02 } else { 1.0 };
+    let Some(bed) = Bed::new() else { return };
+    works::prepare(&bed);
+    let possible: Vec<&Work> = WORKS.iter().filter(|work| work.is_possible()).collect();
+    let mut taken = Taken::new();
+    for _ in 0..rounds.max(1) {
+        for (column, watcher) in Watcher::ALL.into_iter().enumerate() {
+            let watch = watcher.begin(&bed).expect("a watcher");
+            for (row, work) in possible.iter().enumerate() {
+                let before = watch.seconds();
+                let time = work.take(&bed, share);
+                let own = watch.seconds() - before;
+                taken.entry((row, column)).or_default().push((time, own));
+            }
+            watch.end();
+        }
+    }
+    let columns = Watcher::ALL.map(|watcher| format!("{:>13}", watcher.name())).join("");
+    println!("{:<20}{columns}   goal          is", "ns");
+    for (row, work) in possible.iter().enumerate() {
+        let times: Vec<f64> =
+            (0..Watcher::ALL.len()).map(|column| median(&taken, row, column)).collect();
+        let cells: String = times.iter().map(|time| format!("{time:>13.0}")).collect();
+        println!("{:<20}{cells}   {}", work.name, judged(work.goal, &times));
+    }
+}
+
+fn median(taken: &Taken, row: usize, column: usize) -> f64 {
+    let mut times: Vec<f64> = taken[&(row, column)].iter().map(|(time, _)| *time).collect();
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// The goal, and what was reached without and with baselines.
+fn judged(goal: Goal, times: &[f64]) -> String {
+    let [nobody, empty, sentinel, baseline] = times else { return String::new() };
+    match goal {
+        Goal::Added(without, with) => {
+            let added = |time: f64| (time - nobody) / (empty - nobody);
+            format!("≤ {without:.2}×/{with:.2}×  {:.2}× {:.2}×", added(*sentinel), added(*baseline))
+        }
+        Goal::Beyond(ns) => {
+            format!("≤ +{ns:.0} ns     +{:.0} +{:.0}", sentinel - empty, baseline - empty)
+        }
+        Goal::Whole(most) => {
+            format!("≤ {most:.2}×       {:.3}× {:.3}×", sentinel / nobody, baseline / nobody)
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Who watches while work is done, in turns.
+
+use std::{fs, io};
+
+use sentinel_tests::{bed::Bed, sentinel::Sentinel};
+
+use crate::empty::Empty;
+
+/// Who watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watcher {
+    /// Nobody.
+    Nobody,
+    /// An empty program at `sys_exit`.
+    Empty,
+    /// Patterns and correlation.
+    Sentinel,
+    /// And baselines.
+    WithBaselines,
+}
+
+/// One that watches, until it is dropped.
+pub enum Watch {
+    /// None.
+    Nobody,
+    /// Until it is dropped.
+    Empty { _attached: Empty },
+    /// Until it is stopped.
+    Sentinel(Box<Sentinel>),
+}
+
+impl Watcher {
+    /// All of them, the limits first.
+    pub const ALL: [Self; 4] = [Self::Nobody, Self::Empty, Self::Sentinel, Self::WithBaselines];
+
+    /// As a column is headed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Empty => "empty",
+            Self::Sentinel => "sentinel",
+            Self::WithBaselines => "+ baseline",
+        }
+    }
+
+    /// Begins to watch who is in the bed's cgroup.
+    pub fn begin(self, bed: &Bed) -> io::Result<Watch> {
+        let run = |engines: &[&str]| Watch::Sentinel(Box::new(Sentinel::start(bed, engines)));
+        Ok(match self {
+            Self::Nobody => Watch::Nobody,
+            Self::Empty => Watch::Empty { _attached: Empty::attach()? },
+            Self::Sentinel => run(&[]),
+            Self::WithBaselines => {
+                run(&["--enable-grimoire", "--enable-correlation", "--enable-baseline"])
+            }
+        })
+    }
+}
+
+impl Watch {
+    /// Processor time that the watcher's own processes have taken so far, s.
+    pub fn seconds(&self) -> f64 {
+        let Self::Sentinel(sentinel) = self else { return 0.0 };
+        [sentinel.pid(), sentinel.loader(), sentinel.enforcer()].into_iter().map(seconds_of).sum()
+    }
+
+    /// Ends it.
+    pub fn end(self) {
+        if let Self::Sentinel(sentinel) = self {
+            let outcome = sentinel.stop();
+            assert!(outcome.status.success(), "{}", outcome.errors);
+        }
+    }
+}
+
+/// By `/proc/PID/stat` (proc(5)), in ticks of 10 ms.
+fn seconds_of(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let fields = after_name.split_whitespace().skip(11).take(2);
+    fields.map(|ticks| ticks.parse::<f64>().expect("ticks") / 100.0).sum()
+}

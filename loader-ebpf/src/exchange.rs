@@ -1,0 +1,74 @@
+//! Files by which one process can hand data to another: fifos, shared memory, and what is read soon after it
+//! was written.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, LruHashMap},
+};
+use sentinel_ipc::{
+    file_class::class,
+    kernel_abi::{Object, ObjectKey, SECRET_WINDOW_NS, WRITTEN_ENTRIES, kind},
+};
+
+use crate::{
+    descriptor::{S_IFIFO, S_IFMT, S_IFREG},
+    emit::Facts,
+    file_class::{key_of, may_read, may_write},
+    kernel::now,
+    scope::{is_tainted, is_wanted_class},
+};
+
+const MAP_SHARED: u64 = 1;
+const PROT_WRITE: u64 = 2;
+
+/// Files that were opened or mapped to be written; the oldest make room.
+#[map]
+static WRITTEN: LruHashMap<ObjectKey, u64> = LruHashMap::with_max_entries(WRITTEN_ENTRIES, 0);
+
+/// When a secret was read last; CLOCK_BOOTTIME, ns.
+#[map]
+static SECRET_READ: Array<u64> = Array::with_max_entries(1, 0);
+
+/// A secret was read.
+#[inline(always)]
+pub fn secret_was_read() {
+    if let Some(at) = SECRET_READ.get_ptr_mut(0) {
+        // SAFETY: a live, aligned u64 of a map value.
+        unsafe { at.write_volatile(now()) };
+    }
+}
+
+/// Whether one was read after `time` (CLOCK_BOOTTIME, ns), and so lately that somebody may have its data.
+#[inline(always)]
+pub fn is_secret_about(time: u64) -> bool {
+    let at = SECRET_READ.get(0).copied().unwrap_or(0);
+    at > time && now().wrapping_sub(at) <= SECRET_WINDOW_NS
+}
+
+/// Whether an open or a mapping by `tgid` is told because data may go through the file: of a fifo, of memory
+/// that is shared and written; of a file that is written by who has read a secret, or that was written and is
+/// read while there is a secret about.
+#[inline(always)]
+pub fn is_told(facts: &Facts, object: &Object, open_flags: u32, tgid: u32) -> bool {
+    if !is_wanted_class(class::EXCHANGE) {
+        return false;
+    }
+    let [_, protection, flags] = facts.argument;
+    let is_open = facts.kind == kind::OPEN;
+    let is_shared = facts.kind == kind::MAP && flags & MAP_SHARED != 0;
+    match object.mode & S_IFMT {
+        S_IFIFO => is_open,
+        S_IFREG if is_open || is_shared => {
+            let key = key_of(object);
+            let writes = if is_open { may_write(open_flags) } else { protection & PROT_WRITE != 0 };
+            if writes {
+                let _full = WRITTEN.insert(&key, &0, 0);
+                return is_shared || is_tainted(tgid) && is_secret_about(0);
+            }
+            let is_asked = is_shared || may_read(open_flags) && is_secret_about(0);
+            // SAFETY: nothing of the value is looked at.
+            is_asked && unsafe { WRITTEN.get(&key) }.is_some()
+        }
+        _ => false,
+    }
+}

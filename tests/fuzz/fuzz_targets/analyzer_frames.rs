@@ -1,0 +1,7 @@
+//! Analyzer → loader.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sentinel_fuzz::bounded(
+    data,
+    sentinel_fuzz::analyzer_frames
+));

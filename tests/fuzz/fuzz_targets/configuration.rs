@@ -1,0 +1,7 @@
+//! The configuration files of all three.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sentinel_fuzz::bounded(
+    data,
+    sentinel_fuzz::configuration
+));

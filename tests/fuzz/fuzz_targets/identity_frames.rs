@@ -1,0 +1,7 @@
+//! Enforcer ↔ loader: questions and answers.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sentinel_fuzz::bounded(
+    data,
+    sentinel_fuzz::identity_frames
+));

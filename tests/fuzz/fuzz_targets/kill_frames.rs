@@ -1,0 +1,4 @@
+//! Analyzer → enforcer, through the conversation.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sentinel_fuzz::bounded(data, sentinel_fuzz::kill_frames));

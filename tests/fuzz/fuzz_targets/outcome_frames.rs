@@ -1,0 +1,7 @@
+//! Enforcer → analyzer, through what waits for it.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sentinel_fuzz::bounded(
+    data,
+    sentinel_fuzz::outcome_frames
+));

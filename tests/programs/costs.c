@@ -1,0 +1,116 @@
+/* costs WHAT TIMES: does WHAT so many times; prints what one took, ns. Files are those of the working directory. */
+#include <arpa/inet.h>
+#include <err.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static int input, output;
+static struct sockaddr_in server = {.sin_family = AF_INET};
+
+static void get_parent(void) {
+    syscall(SYS_getppid);
+}
+
+static void read_and_write(void) {
+    char byte;
+    if (read(input, &byte, 1) != 1 || write(output, &byte, 1) != 1)
+        err(1, "one byte");
+}
+
+static void open_and_read(const char *path) {
+    char bytes[64];
+    int file = open(path, O_RDONLY);
+    if (file < 0 || read(file, bytes, sizeof bytes) < 1)
+        err(1, "%s", path);
+    close(file);
+}
+
+static void ordinary_file(void) {
+    open_and_read("ordinary");
+}
+
+static void secret(void) {
+    open_and_read("id_ed25519");
+}
+
+static void connection(void) {
+    int to = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char byte = 0;
+    if (connect(to, (struct sockaddr *)&server, sizeof server) || send(to, &byte, 1, 0) != 1)
+        err(1, "connection");
+    /* Until the server has closed its end, so that its numbers are free again. */
+    if (read(to, &byte, 1) < 0)
+        err(1, "answer");
+    close(to);
+}
+
+static void program(void) {
+    pid_t child = fork();
+    if (child == 0) {
+        execl("/bin/true", "true", (char *)0);
+        _exit(1);
+    }
+    int status;
+    if (waitpid(child, &status, 0) != child || status != 0)
+        errx(1, "/bin/true");
+}
+
+static pid_t serve(void) {
+    int listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    socklen_t length = sizeof server;
+    server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (bind(listening, (struct sockaddr *)&server, length) || listen(listening, 64))
+        err(1, "server");
+    getsockname(listening, (struct sockaddr *)&server, &length);
+    pid_t child = fork();
+    if (child)
+        return child;
+    for (;;) {
+        int from = accept(listening, 0, 0);
+        char byte;
+        if (from < 0 || read(from, &byte, 1) != 1)
+            err(1, "server");
+        close(from);
+    }
+}
+
+static const struct {
+    const char *name;
+    void (*once)(void);
+} WORKS[] = {
+    {"getppid", get_parent},     {"read-write", read_and_write}, {"open-read-close", ordinary_file},
+    {"secret", secret},          {"connect-send-close", connection}, {"fork-exec", program},
+};
+
+int main(int count, char **arguments) {
+    if (count != 3)
+        errx(2, "costs WHAT TIMES");
+    long times = atol(arguments[2]);
+    input = open("/dev/zero", O_RDONLY);
+    output = open("/dev/null", O_WRONLY);
+    for (unsigned i = 0; i < sizeof WORKS / sizeof *WORKS; i++) {
+        if (strcmp(WORKS[i].name, arguments[1]))
+            continue;
+        pid_t helper = WORKS[i].once == connection ? serve() : 0;
+        struct timespec begin, end;
+        clock_gettime(CLOCK_MONOTONIC, &begin);
+        for (long time = 0; time < times; time++)
+            WORKS[i].once();
+        clock_gettime(CLOCK_MONOTONIC, &end);
+        printf("%.2f\n", ((end.tv_sec - begin.tv_sec) * 1e9 + (end.tv_nsec - begin.tv_nsec)) / times);
+        if (helper) {
+            kill(helper, 9);
+            waitpid(helper, 0, 0);
+        }
+        return 0;
+    }
+    errx(2, "%s is not known", arguments[1]);
+}

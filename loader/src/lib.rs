@@ -15,6 +15,7 @@ pub mod offsets;
 pub mod pid_namespace;
 pub mod privileges;
 pub mod process_class;
+pub mod programs;
 pub mod scope;
 pub mod sensitive_paths;
 pub mod sensor;

@@ -24,6 +24,7 @@ use crate::{
     offsets::{self, OffsetsError},
     pid_namespace::{self, PidNamespaceError},
     process_class::ProcessClasses,
+    programs,
     scope::{self, ScopeError},
     snapshot::{self, Snapshot},
     syscall_table,
@@ -50,6 +51,8 @@ pub enum SensorError {
     Cpus(io::Error),
     /// A program of this name is refused.
     Program(&'static str, ProgramError),
+    /// A thread that loaded programs broke off.
+    Loading,
     /// An iterator cannot be read.
     Iterator(io::Error),
     /// The object and this program do not belong together.
@@ -75,6 +78,7 @@ impl fmt::Display for SensorError {
                     first_line(error)
                 )
             }
+            Self::Loading => write!(to, "a thread that loaded eBPF programs broke off"),
             Self::Iterator(error) => write!(to, "what is running cannot be read: {error}"),
             Self::Mismatch(name) => write!(to, "the eBPF object has no {name} of the right kind"),
         }
@@ -184,24 +188,16 @@ impl Sensor {
         let mut ebpf = loader.load(OBJECT).map_err(SensorError::Object)?;
         let btf = Btf::from_sys_fs().map_err(|error| SensorError::Object(error.into()))?;
         let reporting = hooks::reporting(&kernel);
-        for &name in hooks::SCOPE.iter().chain(&reporting) {
-            program(&mut ebpf, name)?.load(name, &btf).map_err(refused(name))?;
-        }
-        for stage in &hooks::STAGES {
-            // Some are the attached programs themselves.
-            if !hooks::SCOPE.contains(&stage.name)
+        let mut wanted = snapshot::ITERATORS.to_vec();
+        wanted.extend(hooks::SCOPE.iter().chain(&reporting).map(|&name| (name, name)));
+        // Some stages are the attached programs themselves.
+        let stages = hooks::STAGES.iter().filter(|stage| {
+            !hooks::SCOPE.contains(&stage.name)
                 && kernel.tracepoint_arguments(stage.tracepoint).is_some()
-            {
-                let loaded = program(&mut ebpf, stage.name)?.load(stage.tracepoint, &btf);
-                loaded.map_err(refused(stage.name))?;
-            }
-        }
-        if cpus > 0 {
-            program(&mut ebpf, hooks::COUNTS)?
-                .load(hooks::SYS_EXIT, &btf)
-                .map_err(refused(hooks::COUNTS))?;
-        }
-        snapshot::load(&mut ebpf, &btf)?;
+        });
+        wanted.extend(stages.map(|stage| (stage.name, stage.tracepoint)));
+        wanted.extend((cpus > 0).then_some((hooks::COUNTS, hooks::SYS_EXIT)));
+        programs::load(&mut ebpf, &btf, &wanted)?;
         let stages = fill_stages(&mut ebpf)?;
         file_classes::write(&mut ebpf, rules)?;
         let classes = ProcessClasses::map(&ebpf)?;

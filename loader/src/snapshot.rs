@@ -7,7 +7,7 @@ use std::{
     ops::Range,
 };
 
-use aya::{Btf, Ebpf, programs::Iter};
+use aya::{Ebpf, programs::Iter};
 use sentinel_ipc::kernel_abi::{RecordHeader, record_bytes};
 use zerocopy::FromBytes;
 
@@ -33,17 +33,8 @@ const HELD: &str = "held";
 /// The iterator over tasks.
 const RUNNING: &str = "running";
 
-/// Loads the iterators.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn load(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), SensorError> {
-    for (name, over) in [(RUNNING, "task"), (HELD, "task_file")] {
-        let loaded = program(ebpf, name)?.load(over, btf);
-        loaded.map_err(|error| SensorError::Program(name, error))?;
-    }
-    Ok(())
-}
+/// The iterators, each with what it goes over.
+pub const ITERATORS: [(&str, &str); 2] = [(RUNNING, "task"), (HELD, "task_file")];
 
 /// Runs the iterator over tasks; returns what it wrote, or as much of it as `most` bytes are and a piece.
 ///

@@ -1,0 +1,52 @@
+//! Having the kernel take programs, several at a time: its check of them is most of what a start takes.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use aya::{Btf, Ebpf, programs::Program};
+
+use crate::sensor::SensorError;
+
+/// Threads that load, at the most.
+const MAX_THREADS: usize = 4;
+
+/// Loads the programs that `wanted` names, each for the tracepoint or the iterator beside it.
+///
+/// # Errors
+/// When the kernel refuses one, or the object has none of that name and kind.
+pub fn load(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    wanted: &[(&'static str, &'static str)],
+) -> Result<(), SensorError> {
+    if let Some((name, _)) = wanted.iter().find(|(name, _)| ebpf.program(name).is_none()) {
+        return Err(SensorError::Mismatch(name));
+    }
+    let programs = ebpf.programs_mut().filter_map(|(name, program)| {
+        let (name, hook) = wanted.iter().find(|(wanted, _)| *wanted == name)?;
+        Some((*name, *hook, program))
+    });
+    let rest = Mutex::new(programs.collect::<Vec<_>>());
+    let next = || rest.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let work = || {
+        while let Some((name, hook, program)) = next() {
+            let loaded = match program {
+                Program::BtfTracePoint(program) => program.load(hook, btf),
+                Program::Iter(program) => program.load(hook, btf),
+                _ => return Err(SensorError::Mismatch(name)),
+            };
+            loaded.map_err(|error| SensorError::Program(name, error))?;
+        }
+        Ok(())
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let own = work();
+        others.into_iter().fold(own, |result, other| {
+            result.and(other.join().unwrap_or(Err(SensorError::Loading)))
+        })
+    })
+}

@@ -10,6 +10,8 @@ use sentinel_tests::bed::Bed;
 
 #[path = "overhead/empty.rs"]
 mod empty;
+#[path = "overhead/per_call.rs"]
+mod per_call;
 #[path = "overhead/watchers.rs"]
 mod watchers;
 #[path = "overhead/works.rs"]
@@ -40,12 +42,12 @@ fn main() {
             watch.end();
         }
     }
-    let columns = Watcher::ALL.map(|watcher| format!("{:>13}", watcher.name())).join("");
+    let columns = Watcher::ALL.map(|watcher| format!("{:>15}", watcher.name())).join("");
     println!("{:<20}{columns}   goal          is", "ns");
     for (row, work) in possible.iter().enumerate() {
         let times: Vec<f64> =
             (0..Watcher::ALL.len()).map(|column| median(&taken, row, column)).collect();
-        let cells: String = times.iter().map(|time| format!("{time:>13.0}")).collect();
+        let cells: String = times.iter().map(|time| format!("{time:>15.0}")).collect();
         println!("{:<20}{cells}   {}", work.name, judged(work.goal, &times));
     }
 }
@@ -58,7 +60,7 @@ fn median(taken: &Taken, row: usize, column: usize) -> f64 {
 
 /// The goal, and what was reached without and with baselines.
 fn judged(goal: Goal, times: &[f64]) -> String {
-    let [nobody, empty, sentinel, baseline] = times else { return String::new() };
+    let [nobody, empty, _, sentinel, baseline] = times else { return String::new() };
     match goal {
         Goal::Added(without, with) => {
             let added = |time: f64| (time - nobody) / (empty - nobody);

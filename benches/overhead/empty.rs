@@ -27,7 +27,7 @@ struct OpenAttributes {
     padding: u32,
 }
 
-/// `r0 = 0; exit` at `sys_exit`, until it is dropped.
+/// An empty program at `sys_exit`, until it is dropped.
 pub struct Empty {
     _descriptors: [File; 2],
 }
@@ -35,23 +35,28 @@ pub struct Empty {
 impl Empty {
     /// Attaches it.
     pub fn attach() -> io::Result<Self> {
-        const PROG_LOAD: i64 = 5;
         const RAW_TRACEPOINT_OPEN: i64 = 17;
         const RAW_TRACEPOINT: u32 = 17;
-        let code: [u64; 2] = [0x0000_0000_0000_00b7, 0x0000_0000_0000_0095];
-        let load = LoadAttributes {
-            program_type: RAW_TRACEPOINT,
-            instructions: 2,
-            code: code.as_ptr() as u64,
-            license: c"GPL".as_ptr() as u64,
-            rest: [0; 13],
-        };
-        let program = bpf(PROG_LOAD, &load)?;
+        let program = load_empty(RAW_TRACEPOINT)?;
         let number = u32::try_from(program.as_raw_fd()).expect("a descriptor");
         let name = c"sys_exit".as_ptr() as u64;
         let link = bpf(RAW_TRACEPOINT_OPEN, &OpenAttributes { name, program: number, padding: 0 })?;
         Ok(Self { _descriptors: [program, link] })
     }
+}
+
+/// `r0 = 0; exit`, as a program of that type (`enum bpf_prog_type`).
+pub fn load_empty(program_type: u32) -> io::Result<File> {
+    const PROG_LOAD: i64 = 5;
+    let code: [u64; 2] = [0x0000_0000_0000_00b7, 0x0000_0000_0000_0095];
+    let load = LoadAttributes {
+        program_type,
+        instructions: 2,
+        code: code.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        rest: [0; 13],
+    };
+    bpf(PROG_LOAD, &load)
 }
 
 fn bpf<T>(command: i64, attributes: &T) -> io::Result<File> {

@@ -4,7 +4,7 @@ use std::{fs, io};
 
 use sentinel_tests::{bed::Bed, sentinel::Sentinel};
 
-use crate::empty::Empty;
+use crate::{empty::Empty, per_call::PerCall};
 
 /// Who watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Watcher {
     Nobody,
     /// An empty program at `sys_exit`.
     Empty,
+    /// An empty program at each call that is wanted, and at no other.
+    PerCall,
     /// Patterns and correlation.
     Sentinel,
     /// And baselines.
@@ -25,19 +27,23 @@ pub enum Watch {
     Nobody,
     /// Until it is dropped.
     Empty { _attached: Empty },
+    /// Until it is dropped.
+    PerCall { _attached: PerCall },
     /// Until it is stopped.
     Sentinel(Box<Sentinel>),
 }
 
 impl Watcher {
     /// All of them, the limits first.
-    pub const ALL: [Self; 4] = [Self::Nobody, Self::Empty, Self::Sentinel, Self::WithBaselines];
+    pub const ALL: [Self; 5] =
+        [Self::Nobody, Self::Empty, Self::PerCall, Self::Sentinel, Self::WithBaselines];
 
     /// As a column is headed.
     pub fn name(self) -> &'static str {
         match self {
             Self::Nobody => "nobody",
             Self::Empty => "empty",
+            Self::PerCall => "empty, by call",
             Self::Sentinel => "sentinel",
             Self::WithBaselines => "+ baseline",
         }
@@ -49,6 +55,7 @@ impl Watcher {
         Ok(match self {
             Self::Nobody => Watch::Nobody,
             Self::Empty => Watch::Empty { _attached: Empty::attach()? },
+            Self::PerCall => Watch::PerCall { _attached: PerCall::attach()? },
             Self::Sentinel => run(&[]),
             Self::WithBaselines => {
                 run(&["--enable-grimoire", "--enable-correlation", "--enable-baseline"])

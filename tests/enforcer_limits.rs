@@ -108,11 +108,7 @@ fn requests_that_came_too_fast_are_counted_to_the_end() {
         return;
     }
     let place = Place::new();
-    place.set_marker("on\n");
-    let service = place.start(&["--enforce"]);
-    let loader = place.loader();
-    assert!(loader.is_taken());
-    let mut analyzer = place.analyzer();
+    let (service, _loader, mut analyzer) = place.enforcing(&[]);
     for _ in 0..LOOKED_AT + 50 {
         analyzer.request(u32::MAX);
         assert!(matches!(analyzer.says(), Some(OutcomeMessage::Outcome { .. })));
@@ -183,11 +179,7 @@ fn only_the_operator_restores_a_spent_budget() {
         return;
     }
     let place = Place::new();
-    place.set_marker("on\n");
-    let service = place.start(&["--enforce", "--kills-per-minute=1"]);
-    let loader = place.loader();
-    assert!(loader.is_taken());
-    let mut analyzer = place.analyzer();
+    let (service, loader, mut analyzer) = place.enforcing(&["--kills-per-minute=1"]);
     let [mut first, mut second] = [(); 2].map(|()| loader.victim());
     let refused = Verdict::Refused(Refusal::Budget);
     assert_eq!(analyzer.kill(first.id()), Verdict::Terminated);

@@ -19,6 +19,8 @@ use sentinel_ipc::confinement::{
     Limits, Signals, account, become_account, keep_capabilities, landlock, limit, no_new_privileges,
 };
 
+#[path = "sandbox_probe/attempt.rs"]
+mod attempt;
 #[path = "sandbox_probe/connector.rs"]
 mod connector;
 #[path = "sandbox_probe/directories.rs"]

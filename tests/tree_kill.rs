@@ -160,11 +160,7 @@ fn the_kill_switch_lets_go_of_a_tree_that_is_stopped_already() {
         return;
     }
     let place = Place::new();
-    place.set_marker("on\n");
-    let service = place.start(&["--enforce"]);
-    let loader = place.loader();
-    assert!(loader.is_taken());
-    let mut analyzer = place.analyzer();
+    let (service, loader, mut analyzer) = place.enforcing(&[]);
     assert_eq!(analyzer.mode, Mode::Enforce);
     let members = [(); 3].map(|()| loader.victim());
     // Each list has one more, so that the tree is never whole.
@@ -198,11 +194,7 @@ fn others_are_killed_while_a_tree_is_ended_and_no_second_tree_is_begun() {
         return;
     }
     let place = Place::new();
-    place.set_marker("on\n");
-    let _service = place.start(&["--enforce"]);
-    let loader = place.loader();
-    assert!(loader.is_taken());
-    let mut analyzer = place.analyzer();
+    let (_service, loader, mut analyzer) = place.enforcing(&[]);
     let mut members = [(); 2].map(|()| loader.victim());
     loader.grow_trees();
     let [first, second] = [members[0].id(), members[1].id()];
@@ -230,11 +222,7 @@ fn the_outcome_of_a_tree_is_told_to_who_asked_for_it_and_no_other() {
         return;
     }
     let place = Place::new();
-    place.set_marker("on\n");
-    let service = place.start(&["--enforce"]);
-    let loader = place.loader();
-    assert!(loader.is_taken());
-    let mut first = place.analyzer();
+    let (service, loader, mut first) = place.enforcing(&[]);
     let mut members = [(); 2].map(|()| loader.victim());
     loader.grow_trees();
     first.request_tree(members[0].id());
@@ -258,11 +246,8 @@ fn who_has_changed_since_he_was_stopped_goes_on_and_lives() {
         return;
     }
     let place = Place::new();
-    place.set_marker("on\n");
-    let service = place.start(&["--enforce", "--never-kill-executables=/usr/sbin/never-killed"]);
-    let loader = place.loader();
-    assert!(loader.is_taken());
-    let mut analyzer = place.analyzer();
+    let (service, loader, mut analyzer) =
+        place.enforcing(&["--never-kill-executables=/usr/sbin/never-killed"]);
     let mut members = [(); 4].map(|()| loader.victim());
     let [root, protected, somebody_elses, other] = [0, 1, 2, 3].map(|n: usize| members[n].id());
     // Never whole, so that there is time.
@@ -295,11 +280,7 @@ fn a_tree_that_an_enforcer_left_stopped_is_ended_by_the_next_or_goes_on() {
     }
     for ask in [Ask::Status, Ask::Off] {
         let place = Place::new();
-        place.set_marker("on\n");
-        let service = place.start(&["--enforce"]);
-        let loader = place.loader();
-        assert!(loader.is_taken());
-        let mut analyzer = place.analyzer();
+        let (service, loader, mut analyzer) = place.enforcing(&[]);
         let mut members = [(); 3].map(|()| loader.victim());
         loader.grow_trees();
         analyzer.request_tree(members[0].id());

@@ -12,6 +12,8 @@ use sentinel_analyzer::{
 };
 use sentinel_ipc::confinement::{ConfinementError, landlock_but_port};
 
+use crate::attempt::attempt;
+
 /// What was there before the sandbox closed.
 pub(crate) struct Held {
     peers: Peers,
@@ -135,16 +137,6 @@ pub(crate) fn tries(held: &Held, extent: &Extent) -> Vec<(&'static str, String)>
         told.push(("take_its_place_too", attempt(libc::SYS_dup3, [udp, 0, 0, 0, 0, 0])));
     }
     told
-}
-
-fn attempt(number: c_long, arguments: [c_long; 6]) -> String {
-    let [a, b, c, d, e, f] = arguments;
-    // SAFETY: each call above is harmless here: on sockets and pages of the probe's own.
-    let result = unsafe { syscall(number, a, b, c, d, e, f) };
-    match (result, std::io::Error::last_os_error().raw_os_error()) {
-        (-1, Some(errno)) => format!("{:?}", nix::errno::Errno::from_raw(errno)),
-        _ => "ok".to_owned(),
-    }
 }
 
 /// Says `report` where the analyzer would be, by the one call that the connector has for it.

@@ -11,6 +11,8 @@ use libc::{c_long, syscall};
 use nix::sys::socket::{MsgFlags, send};
 use sentinel_analyzer::privileges::{self as analyzer, Connections};
 
+use crate::attempt::attempt;
+
 /// A process and what was got of it before the sandbox closed: more than anybody has who gets in later.
 struct Neighbour {
     pid: c_long,
@@ -118,16 +120,6 @@ fn let_go(pid: libc::pid_t, how: libc::c_uint) {
         }
         libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL);
         assert_eq!(libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0), 0, "{pid} stays traced");
-    }
-}
-
-fn attempt(number: c_long, arguments: [c_long; 6]) -> String {
-    let [a, b, c, d, e, f] = arguments;
-    // SAFETY: of the calls above none writes to memory of this process but into `bytes`, which lives.
-    let result = unsafe { syscall(number, a, b, c, d, e, f) };
-    match (result, std::io::Error::last_os_error().raw_os_error()) {
-        (-1, Some(errno)) => format!("{:?}", nix::errno::Errno::from_raw(errno)),
-        _ => "ok".to_owned(),
     }
 }
 

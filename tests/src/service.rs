@@ -198,6 +198,18 @@ impl Place {
         Analyzer::greet(self.call_as(uid))
     }
 
+    /// A service that kills, with those options beside, and who calls it.
+    ///
+    /// # Panics
+    /// When it does not get so far.
+    pub fn enforcing(&self, options: &[&str]) -> (Service, Loader, Analyzer) {
+        self.set_marker("on\n");
+        let service = self.start(&[&["--enforce"], options].concat());
+        let loader = self.loader();
+        assert!(loader.is_taken(), "the enforcer takes the loader");
+        (service, loader, self.analyzer())
+    }
+
     /// Calls as the loader does.
     pub fn loader(&self) -> Loader {
         Loader::on(self.call_as(0))

@@ -1,9 +1,7 @@
 //! The eBPF object: loaded, attached, read.
 
-use std::{fmt, io};
-
 use aya::{
-    Btf, Ebpf, EbpfError, EbpfLoader,
+    Btf, Ebpf, EbpfLoader,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, ProgramArray, RingBuf},
     programs::{BtfTracePoint, ProgramError, tp_btf::BtfTracePointLinkId},
 };
@@ -20,9 +18,7 @@ use sentinel_ipc::{
 use crate::{
     arguments::Scope,
     call_counts::{CallCounts, Counting},
-    file_classes, hooks, lineage,
-    offsets::{self, OffsetsError},
-    pid_namespace::{self, PidNamespaceError},
+    file_classes, hooks, lineage, offsets, pid_namespace,
     process_class::ProcessClasses,
     programs,
     scope::{self, ScopeError},
@@ -30,86 +26,14 @@ use crate::{
     syscall_table,
 };
 
+mod error;
+
+pub use error::SensorError;
+
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sentinel-sensor"));
-
-/// Why the sensor cannot run.
-#[derive(Debug)]
-pub enum SensorError {
-    /// No usable BTF.
-    Offsets(OffsetsError),
-    /// It is not known how processes are numbered.
-    PidNamespace(PidNamespaceError),
-    /// The scope does not exist.
-    Scope(ScopeError),
-    /// The object cannot be loaded.
-    Object(EbpfError),
-    /// A map is not as expected.
-    Map(&'static str, MapError),
-    /// A map's memory cannot be shared.
-    Mapping(&'static str, io::Error),
-    /// It is not known how many CPUs there are.
-    Cpus(io::Error),
-    /// A program of this name is refused.
-    Program(&'static str, ProgramError),
-    /// A thread that loaded programs broke off.
-    Loading,
-    /// An iterator cannot be read.
-    Iterator(io::Error),
-    /// The object and this program do not belong together.
-    Mismatch(&'static str),
-}
-
-impl fmt::Display for SensorError {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Offsets(error) => error.fmt(to),
-            Self::PidNamespace(error) => error.fmt(to),
-            Self::Scope(error) => error.fmt(to),
-            Self::Object(error) => {
-                write!(to, "the kernel refuses the eBPF object: {}{}", first_line(error), HINT)
-            }
-            Self::Map(name, error) => write!(to, "eBPF map {name}: {}", first_line(error)),
-            Self::Mapping(name, error) => write!(to, "eBPF map {name} cannot be mapped: {error}"),
-            Self::Cpus(error) => write!(to, "how many CPUs there are cannot be read: {error}"),
-            Self::Program(name, error) => {
-                write!(
-                    to,
-                    "the kernel refuses the eBPF program {name}: {}{HINT}",
-                    first_line(error)
-                )
-            }
-            Self::Loading => write!(to, "a thread that loaded eBPF programs broke off"),
-            Self::Iterator(error) => write!(to, "what is running cannot be read: {error}"),
-            Self::Mismatch(name) => write!(to, "the eBPF object has no {name} of the right kind"),
-        }
-    }
-}
-
-impl std::error::Error for SensorError {}
 
 /// The tgid of who is outside of the loader's pid namespace.
 const OUTSIDE: u32 = 0;
-
-const HINT: &str = "; Sentinel needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), a kernel with \
-                    CONFIG_BPF_SYSCALL, and no lockdown in confidentiality mode";
-
-/// An error with its causes, without the verifier's log behind the first line.
-fn first_line(error: &dyn std::error::Error) -> String {
-    let mut text = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let message = error.to_string();
-        let line = message.lines().next().unwrap_or_default().trim_end_matches([':', ' ']);
-        if !text.contains(line) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(line);
-        }
-        next = error.source();
-    }
-    text
-}
 
 /// Runs of the iterator that mark processes, at the most: each that changes something is followed by
 /// another one, for the children of those that it marked.

@@ -73,6 +73,12 @@ impl Correlation {
         lineage: &Lineage,
         verdicts: &mut Verdicts,
     ) {
+        let connects =
+            matches!(event.action, Action::Descriptor { call: DescriptorCall::Connect, .. });
+        // Nearly always.
+        if !connects && seen.readings.is_empty() && seen.outflows.is_empty() {
+            return;
+        }
         let Some(process) = processes.get(event.process) else { return };
         let view = View { event, process, secrets, lineage };
         if let Action::Descriptor { call: DescriptorCall::Connect, number: Some(number), .. } =

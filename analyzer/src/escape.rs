@@ -67,24 +67,26 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
 /// An argument vector on one line; an argument that a shell would not take as it is stands in
 /// quotes.
 pub fn command_line(arguments: &[Vec<u8>]) -> String {
-    let mut line = String::new();
+    let bytes = arguments.iter().map(|argument| argument.len() + 1).sum();
+    let mut line = String::with_capacity(bytes);
     for argument in arguments {
         if !line.is_empty() {
             line.push(' ');
         }
-        if !argument.is_empty() && argument.iter().all(is_plain) {
-            push_escaped(&mut line, argument);
-        } else {
-            line.push('\'');
-            line.push_str(&escape(argument).replace('\'', "'\\''"));
-            line.push('\'');
+        match std::str::from_utf8(argument) {
+            Ok(text) if !text.is_empty() && text.bytes().all(is_plain) => line.push_str(text),
+            _ => {
+                line.push('\'');
+                line.push_str(&escape(argument).replace('\'', "'\\''"));
+                line.push('\'');
+            }
         }
     }
     line
 }
 
 /// Whether a shell takes it as it is.
-fn is_plain(byte: &u8) -> bool {
+fn is_plain(byte: u8) -> bool {
     matches!(
         byte,
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'

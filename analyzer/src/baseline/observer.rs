@@ -176,7 +176,9 @@ impl Observer {
             return;
         }
         let is_counted = match &event.action {
-            Action::Fork { .. } | Action::Exec(_) | Action::Traffic(_) => true,
+            Action::Fork { .. } | Action::Exec(_) => true,
+            // How much is sent, the kernel counts: it does not tell each send.
+            Action::Traffic(traffic) => matches!(traffic.report, TrafficReport::Sent { .. }),
             Action::File(file) => file.class & SECRET != 0,
             Action::Descriptor { call, .. } => *call == DescriptorCall::Connect,
             _ => false,
@@ -199,8 +201,6 @@ impl Observer {
                 (Measure::Secrets, 1)
             }
             Action::Traffic(traffic) => {
-                // How much is sent, the kernel counts: it does not tell each send.
-                let TrafficReport::Sent { .. } = traffic.report else { return };
                 let socket = traffic.descriptor.and_then(|descriptor| descriptor.socket);
                 return self.reaches(object, socket.and_then(|socket| socket.remote));
             }

@@ -98,6 +98,17 @@ pub struct ReverseShell {
 impl ReverseShell {
     /// Looks at an event that `processes` has followed already.
     pub fn observe(&mut self, event: &Event, processes: &ProcessTable, verdicts: &mut Verdicts) {
+        // Most of what happens is nothing to it, and not worth a look for the process.
+        if matches!(
+            event.action,
+            Action::Traffic(_)
+                | Action::File(_)
+                | Action::Paths(_)
+                | Action::SetCloseOnExec { .. }
+                | Action::Close { first: 3.., .. }
+        ) {
+            return;
+        }
         let Some(process) = processes.get(event.process) else { return };
         match &event.action {
             Action::Exec(_) => self.exec(event, process, processes, verdicts),

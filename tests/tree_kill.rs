@@ -40,8 +40,9 @@ fn a_bomb_ends_and_its_ancestors_siblings_and_other_users_do_not() {
     let code = r#"
         sleep 301 & echo $! >"$1/elder"
         bash -c 'setpriv --reuid=1000 --regid=1000 --clear-groups sleep 302 & echo $! >"$1/other"
-                 sleep 0.5; exec "$0" spread' "$0" "$1" & echo $! >"$1/bomb"
-        sleep 1
+                 until [ -s "$1/younger" ]; do sleep 0.05; done
+                 exec "$0" spread' "$0" "$1" & echo $! >"$1/bomb"
+        until [ -s "$1/other" ]; do sleep 0.05; done
         sleep 303 & echo $! >"$1/younger"
         wait"#;
     let directory = bed.path("");

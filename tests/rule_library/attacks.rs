@@ -43,10 +43,10 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
     (
         "process_environment_read",
         &[
-            "sleep 5 & sleep 0.1; cat /proc/$!/environ >/dev/null; kill $!",
-            "sleep 5 & tr '\\0' '\\n' </proc/$!/environ >/dev/null; kill $!",
-            "mkdir $top/p; mount -t proc p $top/p; sleep 5 & sleep 0.1; cat $top/p/$!/environ >/dev/null; kill $!",
-            "sleep 5 & sleep 0.1; perl -e 'open F,\"<\",\"/proc/$ARGV[0]/environ\"; print <F>' $! >/dev/null; kill $!",
+            "sleep 60 & sleeps; cat /proc/$!/environ >/dev/null; kill $!",
+            "sleep 60 & sleeps; tr '\\0' '\\n' </proc/$!/environ >/dev/null; kill $!",
+            "mkdir $top/p; mount -t proc p $top/p; sleep 60 & sleeps; cat $top/p/$!/environ >/dev/null; kill $!",
+            "sleep 60 & sleeps; perl -e 'open F,\"<\",\"/proc/$ARGV[0]/environ\"; print <F>' $! >/dev/null; kill $!",
         ],
     ),
     (
@@ -297,55 +297,55 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
     (
         "foreign_process_traced",
         &[
-            "sleep 5 & perl -e 'syscall(101,16,shift()+0,0,0)' $!; kill -9 $!",
-            "sleep 5 & perl -e 'syscall(101,0x4206,shift()+0,0,0)' $!; kill -9 $!",
-            "sleep 5 & cp /usr/bin/strace $top/x; timeout 1 $top/x -qq -p $! 2>/dev/null || true; kill $!",
-            "sleep 5 & cp /usr/bin/gdb $top/x; timeout 20 $top/x -nx -batch -p $! >/dev/null 2>&1 || true; kill $!",
+            "sleep 60 & sleeps; perl -e 'syscall(101,16,shift()+0,0,0)' $!; kill -9 $!",
+            "sleep 60 & sleeps; perl -e 'syscall(101,0x4206,shift()+0,0,0)' $!; kill -9 $!",
+            "sleep 60 & sleeps; cp /usr/bin/strace $top/x; timeout 3 $top/x -qq -p $! 2>/dev/null || true; kill $!",
+            "sleep 60 & sleeps; cp /usr/bin/gdb $top/x; timeout 20 $top/x -nx -batch -p $! >/dev/null 2>&1 || true; kill $!",
         ],
     ),
     (
         "foreign_code_injected",
         &[
-            "sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); perl -e '$p=$ARGV[0]+0; syscall(101,16,$p,0,0); select undef,undef,undef,0.1; syscall(101,5,$p,hex $ARGV[1],0)' $p $a; kill -9 $p",
-            "sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); perl -e '$p=$ARGV[0]+0; syscall(101,16,$p,0,0); select undef,undef,undef,0.1; syscall(101,4,$p,hex $ARGV[1],0)' $p $a; kill -9 $p",
-            "sleep 5 & perl -e '$p=shift()+0; syscall(101,0x4206,$p,0,0); syscall(101,0x4207,$p,0,0); select undef,undef,undef,0.1; $b=\"\\0\"x512; syscall(101,12,$p,0,$b); syscall(101,13,$p,0,$b)' $!; kill -9 $!",
-            "sleep 5 & perl -e '$p=shift()+0; syscall(101,16,$p,0,0); select undef,undef,undef,0.1; $b=\"\\0\"x512; syscall(101,12,$p,0,$b); syscall(101,13,$p,0,$b)' $!; kill -9 $!",
+            "sleep 60 & p=$!; sleeps; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); perl -e '$p=$ARGV[0]+0; syscall(101,16,$p,0,0); select undef,undef,undef,0.1; syscall(101,5,$p,hex $ARGV[1],0)' $p $a; kill -9 $p",
+            "sleep 60 & p=$!; sleeps; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); perl -e '$p=$ARGV[0]+0; syscall(101,16,$p,0,0); select undef,undef,undef,0.1; syscall(101,4,$p,hex $ARGV[1],0)' $p $a; kill -9 $p",
+            "sleep 60 & sleeps; perl -e '$p=shift()+0; syscall(101,0x4206,$p,0,0); syscall(101,0x4207,$p,0,0); select undef,undef,undef,0.1; $b=\"\\0\"x512; syscall(101,12,$p,0,$b); syscall(101,13,$p,0,$b)' $!; kill -9 $!",
+            "sleep 60 & sleeps; perl -e '$p=shift()+0; syscall(101,16,$p,0,0); select undef,undef,undef,0.1; $b=\"\\0\"x512; syscall(101,12,$p,0,$b); syscall(101,13,$p,0,$b)' $!; kill -9 $!",
         ],
     ),
     (
         "foreign_memory_read",
         &[
-            "cp /usr/bin/perl $top/gdb; sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); $top/gdb -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
-            "sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); (setsid perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a); kill $p",
-            "cp /usr/bin/perl /usr/local/bin/gdb; sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); /usr/local/bin/gdb -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
-            "sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
+            "cp /usr/bin/perl $top/gdb; sleep 60 & p=$!; sleeps; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); $top/gdb -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
+            "sleep 60 & p=$!; sleeps; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); (setsid perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a); kill $p",
+            "cp /usr/bin/perl /usr/local/bin/gdb; sleep 60 & p=$!; sleeps; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); /usr/local/bin/gdb -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
+            "sleep 60 & p=$!; sleeps; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(310,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
         ],
     ),
     (
         "foreign_memory_written",
         &[
-            "cp /usr/bin/perl $top/gdb; sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); $top/gdb -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
-            "sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); (setsid perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a); kill $p",
-            "cp /usr/bin/perl /usr/local/bin/gdb; sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); /usr/local/bin/gdb -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
-            "sleep 5 & p=$!; sleep 0.2; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
+            "cp /usr/bin/perl $top/gdb; sleep 60 & p=$!; sleeps; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); $top/gdb -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
+            "sleep 60 & p=$!; sleeps; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); (setsid perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a); kill $p",
+            "cp /usr/bin/perl /usr/local/bin/gdb; sleep 60 & p=$!; sleeps; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); /usr/local/bin/gdb -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
+            "sleep 60 & p=$!; sleeps; a=$(awk '/\\[stack\\]/ {split($1,x,\"-\"); print x[1]}' /proc/$p/maps); perl -e '$b=\"\\0\"x8; $l=pack(\"Q2\",unpack(\"Q\",pack(\"P\",$b)),8); $r=pack(\"Q2\",hex $ARGV[1],8); syscall(311,$ARGV[0]+0,$l,1,$r,1,0)' $p $a; kill $p",
         ],
     ),
     (
         "process_memory_file_write",
         &[
-            "sleep 5 & perl -e 'open F,\"+<\",\"/proc/$ARGV[0]/mem\"' $!; kill $!",
-            "sleep 5 & exec 3<>/proc/$!/mem; kill $!",
-            "sleep 5 & dd if=/dev/null of=/proc/$!/mem conv=notrunc 2>/dev/null; kill $!",
-            "sleep 5 & exec 3<>/proc/$!/task/$!/mem; kill $!",
+            "sleep 60 & sleeps; perl -e 'open F,\"+<\",\"/proc/$ARGV[0]/mem\"' $!; kill $!",
+            "sleep 60 & sleeps; exec 3<>/proc/$!/mem; kill $!",
+            "sleep 60 & sleeps; dd if=/dev/null of=/proc/$!/mem conv=notrunc 2>/dev/null; kill $!",
+            "sleep 60 & sleeps; exec 3<>/proc/$!/task/$!/mem; kill $!",
         ],
     ),
     (
         "process_memory_file_read",
         &[
-            "sleep 5 & exec 3</proc/$!/mem; kill $!",
-            "sleep 5 & perl -e 'open F,\"<\",\"/proc/$ARGV[0]/mem\"' $!; kill $!",
-            "sleep 5 & mkdir $top/p; mount -t proc p $top/p; exec 3<$top/p/$!/mem; kill $!",
-            "sleep 5 & exec 3</proc/$!/task/$!/mem; kill $!",
+            "sleep 60 & sleeps; exec 3</proc/$!/mem; kill $!",
+            "sleep 60 & sleeps; perl -e 'open F,\"<\",\"/proc/$ARGV[0]/mem\"' $!; kill $!",
+            "sleep 60 & sleeps; mkdir $top/p; mount -t proc p $top/p; exec 3<$top/p/$!/mem; kill $!",
+            "sleep 60 & sleeps; exec 3</proc/$!/task/$!/mem; kill $!",
         ],
     ),
     (
@@ -423,19 +423,19 @@ pub const ATTACKS: &[(&str, &[&str])] = &[
     (
         "namespace_joined",
         &[
-            "unshare -m sleep 5 & sleep 0.3; nsenter -t $! -m true; kill $!",
-            "unshare -n sleep 5 & sleep 0.3; nsenter --net=/proc/$!/ns/net true; kill $!",
-            "unshare -u sleep 5 & sleep 0.3; perl -e 'open F,\"<\",\"/proc/$ARGV[0]/ns/uts\"; syscall(308,fileno(F),0)==0 or die' $!; kill $!",
-            "unshare -n sleep 5 & sleep 0.3; nsenter -t $! -n true; kill $!",
+            "unshare -m sleep 60 & sleeps; nsenter -t $! -m true; kill $!",
+            "unshare -n sleep 60 & sleeps; nsenter --net=/proc/$!/ns/net true; kill $!",
+            "unshare -u sleep 60 & sleeps; perl -e 'open F,\"<\",\"/proc/$ARGV[0]/ns/uts\"; syscall(308,fileno(F),0)==0 or die' $!; kill $!",
+            "unshare -n sleep 60 & sleeps; nsenter -t $! -n true; kill $!",
         ],
     ),
     (
         "process_files_mounted_over",
         &[
-            "mkdir $top/e; sleep 5 & perl -e '$s=$ARGV[0]; $t=\"/proc/$ARGV[1]\"; $n=\"\"; syscall(165,$s,$t,$n,4096,0)==0 or die $!' $top/e $!; kill $!",
-            "mkdir $top/e; mount -t tmpfs t $top/e; sleep 5 & mount --move $top/e /proc/$! 2>/dev/null || mount --bind $top/e /proc/$!; kill $!",
-            "mkdir $top/e; sleep 5 & mount --bind $top/e /proc/$!; kill $!",
-            "sleep 5 & mount -t tmpfs t /proc/$!; kill $!",
+            "mkdir $top/e; sleep 60 & sleeps; perl -e '$s=$ARGV[0]; $t=\"/proc/$ARGV[1]\"; $n=\"\"; syscall(165,$s,$t,$n,4096,0)==0 or die $!' $top/e $!; kill $!",
+            "mkdir $top/e; mount -t tmpfs t $top/e; sleep 60 & sleeps; mount --move $top/e /proc/$! 2>/dev/null || mount --bind $top/e /proc/$!; kill $!",
+            "mkdir $top/e; sleep 60 & sleeps; mount --bind $top/e /proc/$!; kill $!",
+            "sleep 60 & sleeps; mount -t tmpfs t /proc/$!; kill $!",
         ],
     ),
     (

@@ -8,4 +8,6 @@ for name in etc usr var boot root home; do
   mount -t overlay playground \
     -o "lowerdir=/$name,upperdir=$top/$name.new,workdir=$top/$name.work" "/$name"
 done
+# Waits until what was started last in the background is asleep, as told.
+sleeps() { until [ "/proc/$!/exe" -ef /usr/bin/sleep ]; do sleep 0.02; done; }
 eval "$1"

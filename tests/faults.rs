@@ -195,15 +195,9 @@ fn is_stated(alert: &Value) -> bool {
         // A shell that came while there was no sensor, of which it is not known what it was given.
         "logged" => alert["severity"] == "high",
         // Its asker or its witness was gone, or came too late.
-        other => [
-            "no_enforcer",
-            "no_answer",
-            "no_loader",
-            "expired",
-            "unknown_process",
-        ]
-        .iter()
-        .any(|reason| other.strip_prefix("kill_refused:") == Some(reason)),
+        other => ["no_enforcer", "no_answer", "no_loader", "expired", "unknown_process"]
+            .iter()
+            .any(|reason| other.strip_prefix("kill_refused:") == Some(reason)),
     }
 }
 

@@ -90,8 +90,8 @@ fn rate(bed: &Bed, name: &str, events: u32, goal: &str, times: Times) {
 
 /// So many processes that do nothing.
 fn crowd(bed: &Bed, processes: u32, goal: &str, times: Times) {
-    let server = Server::start(bed, processes, 0, 0);
     let sentinel = Sentinel::start(bed, &[]);
+    let server = Server::start(bed, processes, 0, 0);
     let parts = Parts::of(&sentinel);
     sleep(times.settling);
     let ([analyzer, loader, enforcer], maps) = (parts.memory(), parts.maps());

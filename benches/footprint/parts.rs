@@ -13,25 +13,14 @@ impl Parts {
         Self([sentinel.pid(), sentinel.loader(), sentinel.enforcer()])
     }
 
-    /// Processor time of each, in user space and in the kernel: what utime and stime are made of, which
-    /// tell it in ticks (proc(5), schedstat).
+    /// Processor time of each so far.
     pub fn times(&self) -> [Duration; 3] {
-        self.0.map(|pid| {
-            let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("a process").flatten();
-            let times = threads.map(|thread| -> u64 {
-                let text = fs::read_to_string(thread.path().join("schedstat")).expect("a thread");
-                text.split(' ').next().and_then(|time| time.parse().ok()).expect("its time")
-            });
-            Duration::from_nanos(times.sum())
-        })
+        self.0.map(time_of)
     }
 
     /// Resident memory of each, KiB.
     pub fn memory(&self) -> [u64; 3] {
-        self.0.map(|pid| {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-            number_behind(&status, "VmRSS:").expect("VmRSS")
-        })
+        self.0.map(memory_of)
     }
 
     /// Memory of the maps in the kernel, which the loader holds, KiB.
@@ -46,6 +35,23 @@ impl Parts {
             .collect();
         maps.values().sum::<u64>() / 1024
     }
+}
+
+/// Processor time of a process so far, in user space and in the kernel: what utime and stime are made of, which
+/// tell it in ticks (proc(5), schedstat).
+pub fn time_of(pid: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("a process").flatten();
+    let times = threads.map(|thread| -> u64 {
+        let text = fs::read_to_string(thread.path().join("schedstat")).expect("a thread");
+        text.split(' ').next().and_then(|time| time.parse().ok()).expect("its time")
+    });
+    Duration::from_nanos(times.sum())
+}
+
+/// Resident memory of a process, KiB.
+pub fn memory_of(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    number_behind(&status, "VmRSS:").expect("VmRSS")
 }
 
 /// The number in the line that begins with `name`.

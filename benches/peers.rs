@@ -1,8 +1,8 @@
 //! What is watched by others, beside Sentinel and nobody: the works of `overhead`, under tools that can be had
 //! from Debian.
 //!
-//! `cargo build --release && benches/compare`, as root, on a machine that does nothing else. In each of three rounds all works are
-//! done under each tool that is installed; medians count. With 0 rounds it does the first work once.
+//! `cargo build --release && benches/compare` as root, on a machine that does nothing else. In each of three rounds
+//! all works are done under each tool that is installed; medians count. With 0 rounds it does the first work once.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +54,7 @@ fn main() {
             (1..there.len()).map(|column| format!("{:>11.2}×", middle(column) / nobody)).collect();
         println!("{:<20}{nobody:>9.0} ns{ratios}", work.name);
     }
-    println!("for themselves, start included:");
+    println!("for themselves:");
     for (column, toll) in tolls {
         println!("{:<20}{toll}", there[column].name());
     }

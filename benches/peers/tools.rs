@@ -31,8 +31,10 @@ pub enum Tool {
 
 /// A tool at work.
 pub struct Watching {
-    begun: Instant,
     who: Who,
+    begun: Instant,
+    /// Processor time that it had taken by then.
+    before: Duration,
 }
 
 enum Who {
@@ -96,7 +98,8 @@ impl Tool {
             Self::Sentinel => Who::Sentinel(Box::new(Sentinel::start(bed, &[]))),
             Self::Bpftrace => Who::Bpftrace(bpftrace(bed)),
         };
-        Watching { begun: Instant::now(), who }
+        let before = who.time();
+        Watching { who, begun: Instant::now(), before }
     }
 }
 
@@ -129,22 +132,33 @@ fn bpftrace(bed: &Bed) -> Child {
     child
 }
 
+impl Who {
+    /// Processor time so far.
+    fn time(&self) -> Duration {
+        match self {
+            Self::Nobody => Duration::ZERO,
+            Self::Sentinel(sentinel) => Parts::of(sentinel).times().iter().sum(),
+            Self::Bpftrace(child) => time_of(child.id()),
+        }
+    }
+}
+
 impl Watching {
     /// Ends it.
     pub fn end(self) -> Option<Toll> {
         let took = self.begun.elapsed();
-        let toll = |time: Duration, memory, lost| {
+        let time = self.who.time() - self.before;
+        let toll = |memory, lost| {
             Some(Toll { share: time.as_secs_f64() / took.as_secs_f64() * 100.0, memory, lost })
         };
         match self.who {
             Who::Nobody => None,
             Who::Sentinel(sentinel) => {
-                let parts = Parts::of(&sentinel);
-                let (time, memory) = (parts.times().iter().sum(), parts.memory().iter().sum());
-                toll(time, memory, sentinel.stop().total("dropped "))
+                let memory = Parts::of(&sentinel).memory().iter().sum();
+                toll(memory, sentinel.stop().total("dropped "))
             }
             Who::Bpftrace(mut child) => {
-                let (time, memory) = (time_of(child.id()), memory_of(child.id()));
+                let memory = memory_of(child.id());
                 send(child.id(), Signal::SIGINT);
                 let mut errors = String::new();
                 let output = child.stderr.as_mut().expect("piped");
@@ -153,7 +167,7 @@ impl Watching {
                 // "Lost 7 events"
                 let lost = errors.lines().filter_map(|line| line.strip_prefix("Lost "));
                 let lost = lost.filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok());
-                toll(time, memory, lost.sum())
+                toll(memory, lost.sum())
             }
         }
     }

@@ -2,9 +2,10 @@
 
 use std::{
     fmt,
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -40,7 +41,8 @@ pub struct Watching {
 enum Who {
     Nobody,
     Sentinel(Box<Sentinel>),
-    Bpftrace(Child),
+    /// And who reads what it prints, and tells the losses.
+    Bpftrace(Child, JoinHandle<u64>),
 }
 
 /// What a tool took for itself while all works were done once.
@@ -96,7 +98,10 @@ impl Tool {
         let who = match self {
             Self::Nobody | Self::Strace => Who::Nobody,
             Self::Sentinel => Who::Sentinel(Box::new(Sentinel::start(bed, &[]))),
-            Self::Bpftrace => Who::Bpftrace(bpftrace(bed)),
+            Self::Bpftrace => {
+                let (child, reader) = bpftrace(bed);
+                Who::Bpftrace(child, reader)
+            }
         };
         let before = who.time();
         Watching { who, begun: Instant::now(), before }
@@ -104,7 +109,7 @@ impl Tool {
 }
 
 /// Starts one and waits until it is attached.
-fn bpftrace(bed: &Bed) -> Child {
+fn bpftrace(bed: &Bed) -> (Child, JoinHandle<u64>) {
     let here = format!("/cgroup == cgroupid(\"{}\")/", bed.cgroup().display());
     let names =
         ["openat", "openat2", "open", "socket", "connect", "bind", "listen", "accept4", "dup2"];
@@ -127,9 +132,19 @@ fn bpftrace(bed: &Bed) -> Child {
         let bytes = lines.read_line(&mut line).expect("its output");
         assert!(bytes > 0, "bpftrace does not attach");
     }
-    // Somebody has to read it.
-    std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-    child
+    (child, thread::spawn(move || lost(lines)))
+}
+
+/// Reads all that bpftrace says; how many events it tells as lost: "Lost 7 events".
+fn lost(mut lines: impl BufRead) -> u64 {
+    let (mut line, mut all) = (Vec::new(), 0);
+    while lines.read_until(b'\n', &mut line).expect("its output") > 0 {
+        let number = line.strip_prefix(b"Lost ").map(String::from_utf8_lossy);
+        let number = number.as_deref().and_then(|rest| rest.split(' ').next());
+        all += number.and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
+        line.clear();
+    }
+    all
 }
 
 impl Who {
@@ -138,7 +153,7 @@ impl Who {
         match self {
             Self::Nobody => Duration::ZERO,
             Self::Sentinel(sentinel) => Parts::of(sentinel).times().iter().sum(),
-            Self::Bpftrace(child) => time_of(child.id()),
+            Self::Bpftrace(child, _) => time_of(child.id()),
         }
     }
 }
@@ -157,17 +172,13 @@ impl Watching {
                 let memory = Parts::of(&sentinel).memory().iter().sum();
                 toll(memory, sentinel.stop().total("dropped "))
             }
-            Who::Bpftrace(mut child) => {
+            Who::Bpftrace(mut child, reader) => {
                 let memory = memory_of(child.id());
                 send(child.id(), Signal::SIGINT);
-                let mut errors = String::new();
-                let output = child.stderr.as_mut().expect("piped");
-                output.read_to_string(&mut errors).expect("its errors");
+                let errors = child.stderr.take().expect("piped");
+                let lost = lost(BufReader::new(errors)) + reader.join().expect("its output");
                 child.wait().expect("its end");
-                // "Lost 7 events"
-                let lost = errors.lines().filter_map(|line| line.strip_prefix("Lost "));
-                let lost = lost.filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok());
-                toll(memory, lost.sum())
+                toll(memory, lost)
             }
         }
     }

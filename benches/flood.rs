@@ -2,7 +2,8 @@
 //! counted.
 //!
 //! `cargo build --release && cargo bench -p sentinel-tests --bench flood [-- SECONDS]` as root, for a minute by default.
-//! Every processor changes a socket's flags as fast as it can, and every few seconds somebody has a shell on a connection.
+//! Every processor changes a socket's flags as fast as it can, and every few seconds somebody has a shell on a
+//! connection.
 //! Panics when an event was neither told nor counted as lost, when one that verdicts rest on was lost, or when
 //! a shell has no alert. With 0 seconds it lasts one.
 

@@ -20,8 +20,8 @@ use nix::{
 use sentinel_tests::{bed::Bed, peer::Peer, rig::boot_now, sentinel::Sentinel};
 use std::os::fd::AsRawFd;
 
-/// The enforcer's budget for a minute: after so many a new run is started.
-const KILLS_A_RUN: usize = 10;
+/// The enforcer's budget for a minute and a rule: after so many a new run is started.
+const KILLS_A_RUN: usize = 5;
 /// Ring → loader → analyzer → enforcer → loader → enforcer.
 const WAKE_UPS: usize = 5;
 

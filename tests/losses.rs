@@ -30,13 +30,6 @@ fn reverse_shell(bed: &Bed) {
     child.wait().unwrap();
 }
 
-/// A number of the summary.
-fn told(outcome: &Outcome, what: &str) -> u64 {
-    let line = outcome.output.lines().find(|line| line.contains("after filter")).unwrap();
-    let number = line.split(what).nth(1).and_then(|rest| rest.split_whitespace().next());
-    number.unwrap().trim_end_matches(')').parse().unwrap()
-}
-
 fn named<'a>(outcome: &'a Outcome, name: &str) -> Vec<&'a Value> {
     outcome.alerts.iter().filter(|alert| alert["pattern_name"] == name).collect()
 }
@@ -46,10 +39,10 @@ fn named<'a>(outcome: &'a Outcome, name: &str) -> Vec<&'a Value> {
 fn adds_up(outcome: &Outcome) {
     let [passed, emitted, dropped, forwarded, processed] =
         ["after filter ", "emitted ", "dropped ", "forwarded ", "processed "]
-            .map(|what| told(outcome, what));
+            .map(|what| outcome.total(what));
     assert_eq!(emitted + dropped, passed, "{}", outcome.output);
     assert_eq!((forwarded, processed), (emitted, emitted), "{}", outcome.output);
-    assert_eq!(told(outcome, "urgent "), 0, "{}", outcome.output);
+    assert_eq!(outcome.total("urgent "), 0, "{}", outcome.output);
 }
 
 #[test]
@@ -66,9 +59,9 @@ fn a_shell_in_the_middle_of_a_flood_is_found_and_everything_adds_up() {
     let shells = named(&outcome, "reverse_shell");
     assert_eq!(shells.len(), 1, "{}", outcome.output);
     assert_eq!(shells[0]["severity"], "critical");
-    assert!(told(&outcome, "after filter ") > 100_000, "{}", outcome.output);
+    assert!(outcome.total("after filter ") > 100_000, "{}", outcome.output);
     adds_up(&outcome);
-    let dropped = told(&outcome, "dropped ");
+    let dropped = outcome.total("dropped ");
     assert_eq!(named(&outcome, "sensor_loss").is_empty(), dropped == 0, "{}", outcome.output);
     assert!(shells[0]["gap_in_window"].as_u64().unwrap() <= dropped);
 }
@@ -86,7 +79,7 @@ fn a_loader_that_was_stopped_for_a_second_tells_what_it_missed() {
     send(sentinel.loader(), Signal::SIGCONT);
     std::thread::sleep(Duration::from_secs(1));
     let outcome = sentinel.stop();
-    let dropped = told(&outcome, "dropped ");
+    let dropped = outcome.total("dropped ");
     assert!(dropped > 0, "the flood was too small: {}", outcome.output);
     adds_up(&outcome);
     let losses = named(&outcome, "sensor_loss");

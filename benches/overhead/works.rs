@@ -103,10 +103,15 @@ pub fn prepare(bed: &Bed) {
 impl Work {
     /// Does it in the bed's cgroup; ns of one, or of all of it. `share` of what it does by default.
     pub fn take(&self, bed: &Bed, share: f64) -> f64 {
+        self.take_by(&|program| bed.command(program), bed, share)
+    }
+
+    /// The same by commands that are made so.
+    pub fn take_by(&self, command: &dyn Fn(&Path) -> Command, bed: &Bed, share: f64) -> f64 {
         match self.kind {
             Kind::Costs(times) => {
                 let times = (f64::from(times) * share).max(20.0);
-                let mut command = bed.command(compiled("costs"));
+                let mut command = command(&compiled("costs"));
                 told(command.args([self.name, &format!("{times:.0}")]), bed)
             }
             Kind::Script(code, _) => {
@@ -119,7 +124,7 @@ impl Work {
                 fs::write(bed.path("nginx.conf"), configuration).expect("written");
                 let begun = Instant::now();
                 let code = code.replace("@PORT", &port);
-                let mut command = bed.command("bash");
+                let mut command = command(Path::new("bash"));
                 let answer = told(command.args(["-euo", "pipefail", "-c", &code]), bed);
                 if answer > 0.0 { answer } else { begun.elapsed().as_secs_f64() * 1e9 }
             }

@@ -1,9 +1,10 @@
-/* flood SECONDS [ROUNDS]: opens and closes a file on every processor for so long, and at least so
-   often. */
+/* flood SECONDS [ROUNDS [flags]]: opens and closes a file on every processor for so long, and at least so
+   often; or has a socket close on exec and not, which is less work for each event. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,7 +16,20 @@ static double now(void)
 	return time.tv_sec + time.tv_nsec / 1e9;
 }
 
-static void work(int processor, double seconds, long least)
+static void open_and_close(void)
+{
+	close(open("/dev/null", O_RDONLY));
+}
+
+static int flagged;
+
+static void set_flags(void)
+{
+	fcntl(flagged, F_SETFD, FD_CLOEXEC);
+	fcntl(flagged, F_SETFD, 0);
+}
+
+static void work(int processor, double seconds, long least, void (*once)(void))
 {
 	long rounds = 0;
 	double end = now() + seconds;
@@ -25,7 +39,7 @@ static void work(int processor, double seconds, long least)
 	sched_setaffinity(0, sizeof set, &set);
 	do {
 		for (int i = 0; i < 1000; i++)
-			close(open("/dev/null", O_RDONLY));
+			once();
 		rounds += 1000;
 	} while (now() < end || rounds < least);
 }
@@ -34,13 +48,15 @@ int main(int argc, char **argv)
 {
 	double seconds = argc > 1 ? atof(argv[1]) : 1;
 	long least = argc > 2 ? atol(argv[2]) : 0;
+	void (*once)(void) = argc > 3 ? set_flags : open_and_close;
+	flagged = socket(AF_INET, SOCK_STREAM, 0);
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 	for (int i = 1; i < processors; i++)
 		if (fork() == 0) {
-			work(i, seconds, least);
+			work(i, seconds, least, once);
 			return 0;
 		}
-	work(0, seconds, least);
+	work(0, seconds, least, once);
 	while (wait(NULL) > 0)
 		;
 	return 0;

@@ -6,6 +6,7 @@
 pub mod bed;
 pub mod bounds;
 pub mod container;
+pub mod kernel;
 pub mod nspawn;
 pub mod outside;
 pub mod packages;

@@ -187,6 +187,19 @@ impl Sentinel {
     }
 }
 
+impl Outcome {
+    /// A number of the summary's line about events, which stands behind `what`.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn total(&self, what: &str) -> u64 {
+        let line = self.output.lines().find(|line| line.contains("after filter"));
+        let rest = line.and_then(|line| line.split(what).nth(1)).expect("a summary");
+        let number = rest.split_whitespace().next().expect("a number");
+        number.trim_end_matches(')').parse().expect("a number")
+    }
+}
+
 impl Drop for Sentinel {
     fn drop(&mut self) {
         // A test that failed must not leave one running; one that ended is waited for already.

@@ -11,6 +11,7 @@ pub mod hooks;
 pub mod identity;
 pub mod lineage;
 pub mod mapping;
+pub mod memory;
 pub mod offsets;
 pub mod pid_namespace;
 pub mod privileges;

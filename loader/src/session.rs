@@ -26,7 +26,7 @@ use crate::{
     doors::{Door, Doors},
     forward::{Forwarder, Progress},
     identity::{IdentityError, IdentityService},
-    privileges, sensitive_paths,
+    memory, privileges, sensitive_paths,
     sensor::Sensor,
     snapshot::{self, Snapshot},
 };
@@ -82,6 +82,7 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     confinement::close_standard_streams()?;
     let rules = sensitive_paths::before(&arguments.files, BUILT_IN);
     let (mut sensor, rings) = Sensor::load(&arguments.scope, &rules, arguments.counting)?;
+    memory::trim();
     sensor.exclude(std::process::id());
     // The peer of a pair is there already; nothing of it may be seen while the scope is set up.
     let first = if analyzers.is_listening() { None } else { analyzers.let_in() };
@@ -147,6 +148,8 @@ struct Conversation {
     snapshot: Option<Begun>,
     /// Another snapshot was asked for while one was being taken.
     snapshot_again: bool,
+    /// The socket was full, and it is told when it can be written.
+    awaits_room: bool,
 }
 
 /// A snapshot that is being taken.
@@ -211,6 +214,7 @@ impl Session {
                 }
                 self.part()?;
             }
+            self.await_room(progress == Progress::Blocked)?;
             // Whoever has waited at the listening socket is not announced again.
             busy = matches!(progress, Progress::More | Progress::Closed);
         }
@@ -262,9 +266,8 @@ impl Session {
 
     /// Begins to talk to an analyzer.
     fn converse(&mut self, channel: Channel) -> Result<(), SessionError> {
-        let both_ways = Interest::READABLE | Interest::WRITABLE;
         self.registry
-            .register(&mut SourceFd(&channel.as_raw_fd()), ANALYZER, both_ways)
+            .register(&mut SourceFd(&channel.as_raw_fd()), ANALYZER, Interest::READABLE)
             .map_err(|error| SessionError::System("epoll", error))?;
         let now = Instant::now();
         self.conversation = Some(Conversation {
@@ -282,8 +285,23 @@ impl Session {
             next_drain: now,
             snapshot: None,
             snapshot_again: false,
+            awaits_room: false,
         });
         Ok(())
+    }
+
+    /// Has it told when the analyzer's socket can be written, or no longer: with each packet that is read there, it
+    /// can again, and that is nothing to wake for.
+    fn await_room(&mut self, wanted: bool) -> Result<(), SessionError> {
+        let Some(conversation) = &mut self.conversation else { return Ok(()) };
+        if std::mem::replace(&mut conversation.awaits_room, wanted) == wanted {
+            return Ok(());
+        }
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let interest = if wanted { both } else { Interest::READABLE };
+        let source = &mut SourceFd(&conversation.channel.as_raw_fd());
+        let changed = self.registry.reregister(source, ANALYZER, interest);
+        changed.map_err(|error| SessionError::System("epoll", error))
     }
 
     /// The analyzer is gone, and another one may come.
@@ -543,7 +561,7 @@ impl Session {
 impl Conversation {
     /// Whether this end has called and nobody has answered yet.
     fn awaits_answer(&self) -> bool {
-        matches!(self.channel.peer(), Ok(None))
+        self.state == State::AwaitingHello && matches!(self.channel.peer(), Ok(None))
     }
 
     /// It is time for a heartbeat, and now and then for a canary.

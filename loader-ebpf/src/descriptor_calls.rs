@@ -9,6 +9,7 @@ use crate::{
     emit::{Facts, plain},
     kernel::{forget, read_user},
     pid::current_ids,
+    plain_files,
     scope::{count, is_wanted},
     syscall::{FAMILIES, pass_on_canary},
     traffic,
@@ -33,7 +34,9 @@ pub fn descriptor_calls(context: BtfTracePointContext) -> i32 {
     }
     if let Some(deed) = describe(call.facts, call.arguments) {
         end_traffic(&call);
-        emit(deed);
+        if !is_of_plain_file(&deed) {
+            emit(deed);
+        }
     }
     0
 }
@@ -53,6 +56,30 @@ fn end_traffic(call: &Call) {
     };
     let (tgid, _) = current_ids();
     traffic::end(tgid, forget(number as usize, result as u64) as u32, call.facts);
+}
+
+/// Whether it is about a file that nobody asked about; notes which numbers mean what from now on.
+#[inline(always)]
+fn is_of_plain_file(deed: &Deed) -> bool {
+    let (tgid, _) = current_ids();
+    match deed {
+        Deed::Plain(facts) => match facts.kind {
+            kind::CLOSE => plain_files::end(tgid, facts.argument[0] as u32),
+            kind::SET_DESCRIPTOR_FLAGS => plain_files::has(tgid, facts.argument[0] as u32),
+            _ => false,
+        },
+        Deed::One(facts, number) => {
+            if matches!(facts.kind, kind::SOCKET | kind::ACCEPT | kind::DUP | kind::RECEIVED) {
+                plain_files::begin(tgid, *number, false);
+            }
+            false
+        }
+        Deed::Pair(_, [one, other]) => {
+            plain_files::begin(tgid, *one, false);
+            plain_files::begin(tgid, *other, false);
+            false
+        }
+    }
 }
 
 /// What a wanted call did to descriptors.

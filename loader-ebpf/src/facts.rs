@@ -1,7 +1,11 @@
 //! What the kernel knows of each reported process, kept so that a pid can be told from another
 //! process with the same number.
 
-use aya_ebpf::{bindings::BPF_NOEXIST, macros::map, maps::HashMap};
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    macros::map,
+    maps::{HashMap, PerCpuArray},
+};
 use sentinel_ipc::{
     kernel_abi::{Credentials, Line, Object, PROCESS_FACTS_ENTRIES, ProcessFacts},
     kernel_fields::Field,
@@ -32,15 +36,26 @@ pub fn is_kernel_thread(task: Task) -> bool {
     task.read::<u32>(Field::TaskFlags) & KERNEL_THREAD != 0
 }
 
+/// What is about to be noted: too much for the stack.
+#[map]
+static FRESH_FACTS: PerCpuArray<ProcessFacts> = PerCpuArray::with_max_entries(1, 0);
+
+/// Notes what there is to know of `tgid`, whose first thread is `task`. Fails only when the map is full; the process
+/// is unknown then.
 #[inline(always)]
-fn facts_of(task: Task, start_time: u64, executable: Object) -> ProcessFacts {
-    ProcessFacts {
-        start_time,
-        cgroup_id: cgroup_id(task.cgroup()),
-        executable,
-        credentials: credentials::of(task),
-        uid: task.follow(Field::TaskCred).read(Field::CredUid),
-        kernel_thread: is_kernel_thread(task) as u32,
+fn note(tgid: u32, task: Task, executable: Object) {
+    let Some(fresh) = FRESH_FACTS.get_ptr_mut(0) else { return };
+    // SAFETY: a live map value of this CPU, all of which is written.
+    unsafe {
+        (&raw mut (*fresh).start_time).write(task.start_time());
+        (&raw mut (*fresh).cgroup_id).write(cgroup_id(task.cgroup()));
+        (&raw mut (*fresh).executable).write(executable);
+        (&raw mut (*fresh).credentials).write(credentials::of(task));
+        (&raw mut (*fresh).uid).write(task.follow(Field::TaskCred).read(Field::CredUid));
+        (&raw mut (*fresh).kernel_thread).write(is_kernel_thread(task) as u32);
+        (&raw mut (*fresh).plain_files).write([0; 4]);
+        (&raw mut (*fresh).shares_descriptors).write(0);
+        let _noted = PROCESS_FACTS.insert(&tgid, &*fresh, 0);
     }
 }
 
@@ -51,9 +66,11 @@ pub fn note_fork(parent_tgid: u32, child: Task, child_tgid: u32) {
     // the parent, which forks and so does not exec.
     let parent = unsafe { PROCESS_FACTS.get(&parent_tgid) };
     let executable = parent.map_or(NO_OBJECT, |parent| parent.executable);
-    let facts = facts_of(child, child.read(Field::TaskStartBoottime), executable);
-    // Fails only when the map is full; the process is unknown then.
-    let _noted = PROCESS_FACTS.insert(&child_tgid, &facts, 0);
+    note(child_tgid, child, executable);
+    if child.follow(Field::TaskFiles) == Task::current().follow(Field::TaskFiles) {
+        note_sharing(parent_tgid);
+        note_sharing(child_tgid);
+    }
     let parent_start = Task::current().start_time();
     let Line { founder, nearest: [a, b, c, d, e, f, _] } = line_of(parent_tgid, parent_start);
     let line = Line { founder, nearest: [parent_start, a, b, c, d, e, f] };
@@ -74,8 +91,7 @@ pub fn note_exec(tgid: u32, executable: Object) {
     let task = Task::current();
     // SAFETY: a copy is taken at once.
     let before = unsafe { PROCESS_FACTS.get(&tgid) }.map_or(NO_OBJECT, |facts| facts.executable);
-    let facts = facts_of(task, task.start_time(), executable);
-    let _noted = PROCESS_FACTS.insert(&tgid, &facts, 0);
+    note(tgid, task, executable);
     // Who starts the program that it runs already goes on with it.
     if before.inode != executable.inode || before.device != executable.device {
         if let Some(line) = LINEAGE.get_ptr_mut(&tgid) {
@@ -127,6 +143,25 @@ pub fn start_time_of(tgid: u32) -> u64 {
     unsafe { PROCESS_FACTS.get(&tgid) }.map_or(0, |facts| facts.start_time)
 }
 
+/// The process has its descriptors together with another one.
+#[inline(always)]
+fn note_sharing(tgid: u32) {
+    if let Some(facts) = PROCESS_FACTS.get_ptr_mut(&tgid) {
+        // SAFETY: a live map value; one aligned store.
+        unsafe { (&raw mut (*facts).shares_descriptors).write(1) };
+    }
+}
+
+/// The words of [`ProcessFacts::plain_files`] of a process that is known and has its descriptors for itself.
+#[inline(always)]
+pub fn plain_files_of(tgid: u32) -> Option<*mut u64> {
+    let facts = PROCESS_FACTS.get_ptr_mut(&tgid)?;
+    // SAFETY: a live map value.
+    let is_shared = unsafe { (&raw const (*facts).shares_descriptors).read() } != 0;
+    // SAFETY: likewise; only an address is taken.
+    (!is_shared).then(|| unsafe { (&raw mut (*facts).plain_files).cast() })
+}
+
 /// `task`, the first thread of a process, has moved to another cgroup; if it is to be reported and
 /// nothing is known of it, what there is to know is noted.
 #[inline(always)]
@@ -138,8 +173,7 @@ pub fn note_move(task: Task, reported: bool) {
     } else if reported {
         let file = task.follow(Field::TaskMm).follow(Field::MmExecutable);
         let executable = if file.is_null() { NO_OBJECT } else { object_of(file) };
-        let facts = facts_of(task, task.start_time(), executable);
-        let _noted = PROCESS_FACTS.insert(&tgid, &facts, 0);
+        note(tgid, task, executable);
     }
 }
 

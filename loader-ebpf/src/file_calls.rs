@@ -19,6 +19,7 @@ use crate::{
     kernel::{Address, forget, read_user},
     path::{Location, walk},
     pid::current_ids,
+    plain_files,
     scope::{control_value, count, is_wanted, is_wanted_class, taint},
     script,
     syscall::{FAMILIES, pass_on_canary},
@@ -212,7 +213,13 @@ pub fn report() {
         kind::MAP => is_wanted_class(class),
         _ => true,
     };
-    if !wanted || !is_wanted(facts.kind) {
+    let is_told = wanted && is_wanted(facts.kind);
+    if matches!(facts.kind, kind::OPEN | kind::MEMFD) && !file.is_null() {
+        let is_plain =
+            facts.kind == kind::OPEN && !is_told && !is_secret && plain_files::may_be(object.mode);
+        plain_files::begin(tgid, facts.result as u32, is_plain);
+    }
+    if !is_told {
         return;
     }
     count(|counters| counters.passed += 1);

@@ -12,6 +12,7 @@ use crate::{
     file_class,
     kernel::{Address, Task, has, offset},
     path::{Location, walk},
+    plain_files,
     scope::{class_of, is_reported, taint},
     snapshot::{Meta, Output, Workspace, header, stands_for_process},
 };
@@ -83,6 +84,7 @@ fn tell_channel(output: Output, task: Task, number: u32, file: Address) {
         describe(file, &raw mut (*record).descriptor);
         (&raw mut (*record).peer).write(peer_of(file));
     }
+    plain_files::begin(task.tgid(), number, false);
     if task.has_live_group() {
         output.write(record);
     }
@@ -146,6 +148,7 @@ fn tell_file(output: Output, task: Task, number: u32, file: Address) {
     if class == 0 {
         return;
     }
+    plain_files::begin(task.tgid(), number, false);
     let reads = file_class::may_read(open_flags);
     if file_class::is_secret(class) && reads && file_class::has_content(&object) {
         file_class::learn(&object, classes);

@@ -18,6 +18,7 @@ use crate::{
     file_calls, file_class,
     kernel::{Address, has},
     pid::current_ids,
+    plain_files,
     scope::{class_of, count, is_reported, is_reporting, is_wanted},
     traffic::{self, BY_INODE, Remote, Share, UNKNOWN_NUMBER, Way, account},
 };
@@ -161,14 +162,17 @@ pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
         }
         _ => return 0,
     };
-    if !is_wanted(kind) {
-        return 0;
-    }
-    count(|counters| counters.passed += 1);
     let (file, flags) = match slot {
         Some(slot) => done.new_file(slot),
         None => (done.file(), 0),
     };
+    if slot.is_some() && !file.is_null() {
+        plain_files::begin(tgid, done.result as u32, false);
+    }
+    if !is_wanted(kind) {
+        return 0;
+    }
+    count(|counters| counters.passed += 1);
     let facts = done.facts();
     let argument = [UNKNOWN_NUMBER, 0, 0];
     descriptor::emit_file(Facts { kind, argument, flags: facts.flags | flags, ..facts }, file);
@@ -179,7 +183,7 @@ pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
 fn closed(tgid: u32, number: u32, facts: Facts) {
     let facts = Facts { kind: kind::CLOSE, argument: [number as u64, 0, 0], ..facts };
     traffic::end(tgid, number, facts);
-    if is_wanted(kind::CLOSE) {
+    if !plain_files::end(tgid, number) && is_wanted(kind::CLOSE) {
         count(|counters| counters.passed += 1);
         plain(facts);
     }

@@ -58,6 +58,8 @@ mod path_object;
 #[cfg(target_arch = "bpf")]
 mod pid;
 #[cfg(target_arch = "bpf")]
+mod plain_files;
+#[cfg(target_arch = "bpf")]
 mod process;
 #[cfg(target_arch = "bpf")]
 mod profile;

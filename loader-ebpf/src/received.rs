@@ -13,6 +13,8 @@ use crate::{
     emit::Facts,
     kernel::{copy_user, forget},
     message::{Control, Message, control_alignment, control_header},
+    pid::current_ids,
+    plain_files,
     scope::{count, is_wanted},
     syscall::FAMILIES,
 };
@@ -144,6 +146,7 @@ fn tell(facts: Facts, socket: u64, at: u64) {
         count(|counters| counters.unreadable += 1);
         return;
     }
+    plain_files::begin(current_ids().0, number, false);
     count(|counters| counters.passed += 1);
     let argument = [number as u64, socket, 0];
     descriptor::emit(Facts { kind: kind::RECEIVED, argument, ..facts }, number);

@@ -20,6 +20,7 @@ use crate::{
     exchange, file_class,
     kernel::{Address, forget, now},
     pid::current_ids,
+    plain_files,
     scope::{count, is_tainted, is_wanted, taint},
 };
 
@@ -125,7 +126,7 @@ fn is_counted() -> bool {
 /// Adds a call's bytes to its descriptor's; reports a send when it is due.
 #[inline(always)]
 pub fn account(share: Share, facts: Facts) {
-    if !is_counted() {
+    if !is_counted() || is_of_no_interest(&share) {
         return;
     }
     let key = TrafficKey { tgid: share.tgid, number: share.number };
@@ -187,6 +188,14 @@ pub fn account(share: Share, facts: Facts) {
     count(|counters| counters.passed += 1);
     let argument = [told_number(share.number), bytes, calls as u64];
     emit(traffic, Facts { kind: kind::SENT, flags, argument, ..facts });
+}
+
+/// Whether it is about a file that nobody asked about, and there is no secret that could go through it.
+#[inline(always)]
+fn is_of_no_interest(share: &Share) -> bool {
+    plain_files::has(share.tgid, share.number)
+        && !is_tainted(share.tgid)
+        && !exchange::is_secret_about(0)
 }
 
 /// Tells a send whose descriptor has no entry: to have many descriptors is no way to be silent.

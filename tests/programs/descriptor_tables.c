@@ -59,9 +59,14 @@ static void pass(int what)
     close(pair[any(2)]);
 }
 
+/* A file of no class that the parent has opened, in whose place its child puts something else. */
+static int handed;
+
 static int shared_child(void *stack)
 {
     (void)stack;
+    close(handed);
+    dup2(socket(AF_UNIX, SOCK_DGRAM, 0), handed);
     /* It starts nothing: that would wait in the end. */
     generations = -1;
     state ^= 0x9e3779b9;
@@ -76,11 +81,13 @@ static void child(int shares)
         return;
     if (shares) {
         char *stack = malloc(STACK);
+        handed = open("/etc/passwd", O_RDONLY);
         /* Memory of its own, but one table with its parent; one after the other, as nobody could tell who was
          * first otherwise. */
         int it = stack == NULL ? -1 : clone(shared_child, stack + STACK, CLONE_FILES | SIGCHLD, NULL);
         if (it < 0 || waitpid(it, NULL, 0) != it)
             err(1, "clone");
+        close(handed);
         free(stack);
     } else if (fork() == 0) {
         generations--;
@@ -102,7 +109,7 @@ static void become_new(void)
 static void step(void)
 {
     int pair[2], one = number(), other = number(), flag = any(2) ? O_CLOEXEC : 0;
-    switch (any(24)) {
+    switch (any(26)) {
     case 0: socket(AF_INET, SOCK_STREAM | (flag ? SOCK_CLOEXEC : 0), 0); break;
     case 1: socket(AF_UNIX, SOCK_DGRAM | (flag ? SOCK_CLOEXEC : 0), 0); break;
     case 2: if (pipe2(pair, flag) != 0) return; break;
@@ -119,6 +126,13 @@ static void step(void)
     case 15: memfd_create("memory", flag ? MFD_CLOEXEC : 0); break;
     case 16: open(file, O_RDONLY | flag); break;
     case 17: open("/dev/null", O_RDWR | flag); break;
+    case 24: open("/etc/passwd", O_RDONLY | flag); break;
+    case 25: {
+        char byte;
+        (void)!read(open("/", O_RDONLY | O_DIRECTORY | flag), &byte, 1);
+        (void)!read(open("/proc/self/exe", O_RDONLY | flag), &byte, 1);
+        break;
+    }
     case 18: pass(one); break;
     case 19: {
         int self = (int)syscall(SYS_pidfd_open, getpid(), 0);

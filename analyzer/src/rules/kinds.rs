@@ -179,7 +179,7 @@ pub static KINDS: [KindEntry; 41] = [
         EventKind::Traffic,
         "traffic",
         &[kind::TRAFFIC],
-        "a descriptor was closed; what went through it",
+        "a descriptor was closed; what went through it; of a file of no class only after a secret was read",
     ),
     entry(EventKind::Rename, "rename", &[kind::RENAME], "a file got another name"),
     entry(EventKind::Link, "link", &[kind::LINK], "a file got one more name"),

@@ -1,0 +1,56 @@
+//! Files that nobody asked about are not told: neither their opening, nor what goes through them, nor their end. Once
+//! a secret has been read, what goes through them is.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+};
+
+use sentinel_ipc::{
+    frame::KindSet,
+    kernel_abi::{TrafficRecord, kind},
+};
+use sentinel_tests::{bed::Bed, tap::Tap};
+
+/// Opens, reads, writes and closes a file, and does that again around the reading of a secret; its start alone opens
+/// dozens of files.
+const CODE: &str = "import os
+def use(file): os.read(file, 3); os.write(file, b'four')
+before = os.open('plain', os.O_RDWR)
+use(before)
+os.close(before)
+held = os.open('plain', os.O_RDWR)
+use(held)
+secret = os.open('.env', os.O_RDONLY)
+os.read(secret, 100)
+os.close(secret)
+use(held)
+os.close(held)";
+
+#[test]
+fn a_file_of_no_class_is_told_of_once_there_is_a_secret_that_could_go_through_it() {
+    let Some(bed) = Bed::new() else { return };
+    fs::write(bed.path("plain"), "nothing that matters").unwrap();
+    fs::write(bed.path(".env"), "PASSWORD=x").unwrap();
+    fs::set_permissions(bed.path(".env"), fs::Permissions::from_mode(0o600)).unwrap();
+    let inode = fs::metadata(bed.path("plain")).unwrap().ino();
+    let kinds = KindSet::all().without(KindSet::of(&[kind::OPEN_ANY]));
+    let mut tap = Tap::start_with(&bed, kinds);
+    let mut command = bed.command("/usr/bin/python3");
+    let mut child = command.args(["-c", CODE]).current_dir(bed.path("")).spawn().unwrap();
+    let pid = child.id();
+    assert!(child.wait().unwrap().success());
+    tap.catch_up();
+    let is_it = |traffic: &TrafficRecord| traffic.descriptor.object.inode == inode;
+    let told: Vec<TrafficRecord> =
+        tap.of(pid, kind::TRAFFIC).iter().map(|record| record.traffic()).filter(is_it).collect();
+    let [told] = told.as_slice() else { panic!("{} totals", told.len()) };
+    assert_eq!(
+        (told.received, told.sent),
+        (3, 4),
+        "what went through it after the secret was read"
+    );
+    assert_eq!(tap.of(pid, kind::OPEN).len(), 1, "the secret");
+    let ends = tap.of(pid, kind::CLOSE).len();
+    assert!(ends < 10, "{ends} descriptors were closed, of which one is the secret");
+}

@@ -1,8 +1,9 @@
 //! Having the kernel take programs, several at a time: its check of them is most of what a start takes.
 
 use std::{
+    panic::resume_unwind,
     sync::{Mutex, PoisonError},
-    thread,
+    thread::{self, ScopedJoinHandle},
 };
 
 use aya::{Btf, Ebpf, programs::Program};
@@ -45,8 +46,9 @@ pub fn load(
     thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let own = work();
-        others.into_iter().fold(own, |result, other| {
-            result.and(other.join().unwrap_or(Err(SensorError::Loading)))
-        })
+        let join = |other: ScopedJoinHandle<'_, _>| {
+            other.join().unwrap_or_else(|panic| resume_unwind(panic))
+        };
+        others.into_iter().map(join).fold(own, Result::and)
     })
 }

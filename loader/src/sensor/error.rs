@@ -25,8 +25,6 @@ pub enum SensorError {
     Cpus(io::Error),
     /// A program of this name is refused.
     Program(&'static str, ProgramError),
-    /// A thread that loaded programs broke off.
-    Loading,
     /// An iterator cannot be read.
     Iterator(io::Error),
     /// The object and this program do not belong together.
@@ -52,7 +50,6 @@ impl fmt::Display for SensorError {
                     first_line(error)
                 )
             }
-            Self::Loading => write!(to, "a thread that loaded eBPF programs broke off"),
             Self::Iterator(error) => write!(to, "what is running cannot be read: {error}"),
             Self::Mismatch(name) => write!(to, "the eBPF object has no {name} of the right kind"),
         }

@@ -215,8 +215,7 @@ pub fn report() {
     };
     let is_told = wanted && is_wanted(facts.kind);
     if matches!(facts.kind, kind::OPEN | kind::MEMFD) && !file.is_null() {
-        let is_plain =
-            facts.kind == kind::OPEN && !is_told && !is_secret && plain_files::may_be(object.mode);
+        let is_plain = facts.kind == kind::OPEN && !is_told && !is_secret;
         plain_files::begin(tgid, facts.result as u32, is_plain);
     }
     if !is_told {

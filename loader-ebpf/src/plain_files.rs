@@ -5,21 +5,10 @@
 //! program. Who shares its descriptors with another process has none. A bit may outlive its descriptor
 //! (close_range(2)), which does no harm: whatever makes a descriptor of that number clears or sets it.
 
-use crate::{
-    atomic,
-    descriptor::{S_IFDIR, S_IFMT, S_IFREG},
-    facts::plain_files_of,
-    kernel::forget,
-};
+use crate::{atomic, facts::plain_files_of, kernel::forget};
 
 /// Numbers of descriptors that have a bit; files beyond are told of.
 const NUMBERS: u32 = 256;
-
-/// Whether a file of this mode can be one.
-#[inline(always)]
-pub fn may_be(mode: u32) -> bool {
-    matches!(mode & S_IFMT, S_IFREG | S_IFDIR)
-}
 
 /// The word that the bit of `number` is in, and that bit.
 #[inline(always)]

@@ -126,7 +126,7 @@ fn is_counted() -> bool {
 /// Adds a call's bytes to its descriptor's; reports a send when it is due.
 #[inline(always)]
 pub fn account(share: Share, facts: Facts) {
-    if !is_counted() || is_of_no_interest(&share) {
+    if !is_counted() || is_of_no_interest(share.tgid, share.number) {
         return;
     }
     let key = TrafficKey { tgid: share.tgid, number: share.number };
@@ -192,10 +192,8 @@ pub fn account(share: Share, facts: Facts) {
 
 /// Whether it is about a file that nobody asked about, and there is no secret that could go through it.
 #[inline(always)]
-fn is_of_no_interest(share: &Share) -> bool {
-    plain_files::has(share.tgid, share.number)
-        && !is_tainted(share.tgid)
-        && !exchange::is_secret_about(0)
+pub fn is_of_no_interest(tgid: u32, number: u32) -> bool {
+    plain_files::has(tgid, number) && !is_tainted(tgid) && !exchange::is_secret_about(0)
 }
 
 /// Tells a send whose descriptor has no entry: to have many descriptors is no way to be silent.

@@ -71,7 +71,7 @@ fn a_loader_that_was_stopped_for_a_second_tells_what_it_missed() {
     let Some(bed) = Bed::new() else { return };
     let sentinel = Sentinel::start(&bed, &[]);
     send(sentinel.loader(), Signal::SIGSTOP);
-    // More than the ring holds: a record of a close takes 88 bytes of it.
+    // More than the ring holds: a copy and its close take 264 bytes of it.
     let mut flood = flood(&bed, &["1", "150000"]);
     std::thread::sleep(Duration::from_millis(500));
     reverse_shell(&bed);

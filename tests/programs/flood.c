@@ -1,5 +1,5 @@
-/* flood SECONDS [ROUNDS [flags]]: opens and closes a file on every processor for so long, and at least so
-   often; or has a socket close on exec and not, which is less work for each event. */
+/* flood SECONDS [ROUNDS [flags]]: copies a socket's descriptor and closes that on every processor for so long, and at
+   least so often; or has the socket close on exec and not, which is less work for each event. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sched.h>
@@ -16,17 +16,17 @@ static double now(void)
 	return time.tv_sec + time.tv_nsec / 1e9;
 }
 
-static void open_and_close(void)
-{
-	close(open("/dev/null", O_RDONLY));
-}
+static int original;
 
-static int flagged;
+static void copy_and_close(void)
+{
+	close(dup(original));
+}
 
 static void set_flags(void)
 {
-	fcntl(flagged, F_SETFD, FD_CLOEXEC);
-	fcntl(flagged, F_SETFD, 0);
+	fcntl(original, F_SETFD, FD_CLOEXEC);
+	fcntl(original, F_SETFD, 0);
 }
 
 static void work(int processor, double seconds, long least, void (*once)(void))
@@ -48,8 +48,8 @@ int main(int argc, char **argv)
 {
 	double seconds = argc > 1 ? atof(argv[1]) : 1;
 	long least = argc > 2 ? atol(argv[2]) : 0;
-	void (*once)(void) = argc > 3 ? set_flags : open_and_close;
-	flagged = socket(AF_INET, SOCK_STREAM, 0);
+	void (*once)(void) = argc > 3 ? set_flags : copy_and_close;
+	original = socket(AF_INET, SOCK_STREAM, 0);
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 	for (int i = 1; i < processors; i++)
 		if (fork() == 0) {

@@ -11,8 +11,8 @@ use sentinel_ipc::{
 };
 
 /// Its most: the ring and the class bytes are mapped (twice 4 MiB and 4 MiB), and each program, map
-/// and link is a descriptor. Half of it is
-/// for what the allocator keeps of the threads that loaded, 64 MiB of addresses each.
+/// and link is a descriptor. Half of the memory is for what the allocator keeps of the threads that loaded, 64 MiB
+/// of addresses each.
 const LIMITS: Limits = Limits { memory: 512 << 20, descriptors: 128 };
 
 /// Commands of bpf(2) (include/uapi/linux/bpf.h): look up, change and remove map elements, attach and

@@ -201,13 +201,6 @@ fn is_stated(alert: &Value) -> bool {
     }
 }
 
-/// A number in the summary behind `what`.
-fn told(output: &str, what: &str) -> u64 {
-    let rest = output.split(what).nth(1).unwrap_or_else(|| panic!("{what:?} in {output}"));
-    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().unwrap()
-}
-
 /// Memory of a process, KiB.
 fn resident(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -231,7 +224,7 @@ fn an_analyzer_that_hangs_neither_blocks_the_kernel_nor_fills_the_loader() {
     let outcome = sentinel.stop();
     let [passed, emitted, dropped, forwarded, processed] =
         ["after filter ", "emitted ", "dropped ", "forwarded ", "processed "]
-            .map(|what| told(&outcome.output, what));
+            .map(|what| outcome.total(what));
     assert!(dropped > 0, "the flood was too small: {}", outcome.output);
     assert_eq!(emitted + dropped, passed, "{}", outcome.output);
     assert_eq!((forwarded, processed), (emitted, emitted), "{}", outcome.output);

@@ -1,8 +1,8 @@
 //! What watching costs who is watched, beside nobody and beside an empty program at `sys_exit`.
 //!
-//! `cargo build --release && cargo bench -p sentinel-tests --bench overhead [-- ROUNDS]` as root, on a machine that does
-//! nothing else. In each round all works are done under each watcher, one after the other; medians count. With
-//! 0 rounds it does everything once, of what is counted a fiftieth, to see that it works.
+//! `cargo build --release && cargo bench -p sentinel-tests --bench overhead [-- ROUNDS [WORK…]]` as root, on a machine
+//! that does nothing else. In each round all works, or those that are named, are done under each watcher, one after
+//! the other; medians count. With 0 rounds it does everything once, of what is counted a fiftieth, to see that it works.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,11 @@ fn main() {
     let share = if rounds == 0 { 0.02 } else { 1.0 };
     let Some(bed) = Bed::new() else { return };
     works::prepare(&bed);
-    let possible: Vec<&Work> = WORKS.iter().filter(|work| work.is_possible()).collect();
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    let is_named = |work: &Work| named.iter().any(|word| word == work.name);
+    let all = !WORKS.iter().any(is_named);
+    let possible: Vec<&Work> =
+        WORKS.iter().filter(|work| (all || is_named(work)) && work.is_possible()).collect();
     let mut taken = Taken::new();
     for _ in 0..rounds.max(1) {
         for (column, watcher) in Watcher::ALL.into_iter().enumerate() {

@@ -1,16 +1,16 @@
 //! A system call that is wanted, as every family's program sees it.
 
 use aya_ebpf::{macros::map, maps::Array, programs::BtfTracePointContext};
-use sentinel_ipc::kernel_abi::{SyscallTable, abi, flag, kind};
+use sentinel_ipc::kernel_abi::{SYSCALLS as ROWS, SyscallTable, abi, flag, kind};
 
 use crate::{
     emit::Facts,
-    kernel::{copy_user, forget},
+    kernel::{Task, copy_user, forget},
     registers::Registers,
     scope,
 };
 
-/// Kind by ABI and number; the loader fills it.
+/// Kinds by number and ABI; the loader fills it.
 #[map]
 static SYSCALLS: Array<SyscallTable> = Array::with_max_entries(1, 0);
 
@@ -23,22 +23,33 @@ pub struct Call {
     pub arguments: [u64; 6],
 }
 
+/// The syscall table's row for a number: 0 if nothing is to be done about any such call.
+#[inline(always)]
+pub fn row_of(number: u32) -> u32 {
+    let Some(table) = SYSCALLS.get(0) else { return 0 };
+    let index = (number as usize).min(ROWS - 1);
+    table.get(index).copied().unwrap_or(0)
+}
+
+/// Kind of the calls of an ABI in a row; 0 if they are not monitored.
+#[inline(always)]
+pub fn kind_in(row: u32, abi: u8) -> u16 {
+    (row >> (8 * abi as u32)) as u8 as u16
+}
+
 /// Kind of the call in `registers`; 0 if it is not monitored.
 #[inline(always)]
-pub fn kind_of(registers: Registers) -> u8 {
-    let Some(index) = registers.table_index() else { return 0 };
-    let Some(table) = SYSCALLS.get(0) else { return 0 };
-    // LLVM would fold the check of the sum into that of its parts, and the verifier misses it.
-    table.get(core::hint::black_box(index)).copied().unwrap_or(0)
+pub fn kind_of(registers: Registers) -> u16 {
+    kind_in(row_of(registers.number), registers.abi)
 }
 
 impl Call {
     /// The call that a `sys_exit` context tells of.
     #[inline(always)]
     pub fn of(context: &BtfTracePointContext) -> Self {
-        let registers = Registers::new(context.arg(0));
+        let registers = Registers::of(Task::current(), context.arg(0));
         let facts = Facts {
-            kind: kind_of(registers) as u16,
+            kind: kind_of(registers),
             call: registers.number as u16,
             abi: registers.abi,
             result: context.arg(1),

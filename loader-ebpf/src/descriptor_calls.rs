@@ -63,11 +63,10 @@ fn end_traffic(call: &Call) {
 fn is_of_plain_file(deed: &Deed) -> bool {
     let (tgid, _) = current_ids();
     match deed {
-        Deed::Plain(facts) => match facts.kind {
-            kind::CLOSE => plain_files::end(tgid, facts.argument[0] as u32),
-            kind::SET_DESCRIPTOR_FLAGS => plain_files::has(tgid, facts.argument[0] as u32),
-            _ => false,
-        },
+        Deed::Plain(facts) => {
+            facts.kind == kind::SET_DESCRIPTOR_FLAGS
+                && plain_files::has(tgid, facts.argument[0] as u32)
+        }
         Deed::One(facts, number) => {
             if matches!(facts.kind, kind::SOCKET | kind::ACCEPT | kind::DUP | kind::RECEIVED) {
                 plain_files::begin(tgid, *number, false);

@@ -90,8 +90,8 @@ fn note(inode: Address) -> i32 {
     if !is_reporting() || !is_reported(class_of(tgid)) {
         return 0;
     }
-    let registers = Registers::new(current_registers());
-    let call = kind_of(registers) as u16 & !kind::AT;
+    let registers = Registers::of(Task::current(), current_registers());
+    let call = kind_of(registers) & !kind::AT;
     // On the way out of a call, signals and faults change other files.
     if call >> kind::FAMILY_SHIFT != kind::RENAME >> kind::FAMILY_SHIFT || !registers.is_under_way()
     {

@@ -3,7 +3,8 @@
 //!
 //! A process's are bits of what is known of it, and so end with it: a child begins with none, and so does a new
 //! program. Who shares its descriptors with another process has none. A bit may outlive its descriptor
-//! (close_range(2)), which does no harm: whatever makes a descriptor of that number clears or sets it.
+//! (close_range(2)), which does no harm: whatever makes a descriptor of that number clears or sets it. What goes
+//! through one is added up while a secret could; it has no bit from then on, so that its end tells how much it was.
 
 use crate::{atomic, facts::plain_files_of, kernel::forget};
 
@@ -47,9 +48,13 @@ pub fn begin(tgid: u32, number: u32, is_plain: bool) {
 /// Descriptor `number` was closed; whether it was one.
 #[inline(always)]
 pub fn end(tgid: u32, number: u32) -> bool {
-    let was = has(tgid, number);
-    if was {
-        begin(tgid, number, false);
+    let Some((word, bit)) = place(tgid, number) else { return false };
+    // SAFETY: as above.
+    unsafe {
+        let was = word.read_volatile() & bit != 0;
+        if was {
+            atomic::keep(word, !bit);
+        }
+        was
     }
-    was
 }

@@ -7,23 +7,15 @@
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_NOEXIST},
     helpers::generated as helpers,
-    macros::{btf_tracepoint, map},
+    macros::map,
     maps::{Array, HashMap, Queue},
-    programs::BtfTracePointContext,
 };
 use sentinel_ipc::{
     kernel_abi::{Object, ObjectKey, PROFILES_ENTRIES, abi, profile},
     kernel_fields::Field,
 };
 
-use crate::{
-    atomic,
-    descriptor::object_of,
-    kernel::Task,
-    pid::current_ids,
-    registers::Registers,
-    scope::{class_of, is_reported},
-};
+use crate::{atomic, descriptor::object_of, kernel::Task, registers::Registers};
 
 /// Four profiles an entry: one for every possible tgid.
 #[map]
@@ -53,17 +45,11 @@ static CALL_COUNTS: Array<profile::Row> = Array::with_max_entries(profile::COUNT
 /// that is not to be made.
 const REPLACED: u32 = 0xffff_ffff & !0x4000_0000;
 
-/// `TP_PROTO(struct pt_regs *regs, long ret)`.
-#[btf_tracepoint(function = "sys_exit")]
-pub fn call_counts(context: BtfTracePointContext) -> i32 {
-    let (tgid, _) = current_ids();
-    if !is_reported(class_of(tgid)) {
-        return 0;
-    }
-    let registers = Registers::new(context.arg(0));
-    let result = context.arg::<i64>(1);
+/// Counts a call that `tgid` has made, to what the current process runs.
+#[inline(always)]
+pub fn count_call(tgid: u32, registers: Registers, result: i64) {
     if result == 0 && is_told_elsewhere(registers) {
-        return 0;
+        return;
     }
     let mut number = profile_of(tgid);
     if number == profile::NONE {
@@ -78,7 +64,6 @@ pub fn call_counts(context: BtfTracePointContext) -> i32 {
     {
         count(number, place, result as u32);
     }
-    0
 }
 
 /// Where what the call returns is counted, if it is bytes that have left the process.

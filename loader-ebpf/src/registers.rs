@@ -3,10 +3,7 @@
 //! `struct pt_regs` of x86-64 (arch/x86/include/asm/ptrace.h), as 64-bit words: r15 r14 r13 r12 bp
 //! bx r11 r10 r9 r8 ax cx dx si di orig_ax …
 
-use sentinel_ipc::{
-    kernel_abi::{SYSCALLS_PER_ABI, abi},
-    kernel_fields::Field,
-};
+use sentinel_ipc::{kernel_abi::abi, kernel_fields::Field};
 
 use crate::kernel::{Task, has};
 
@@ -22,6 +19,19 @@ const THREAD_STATUS_COMPAT: u32 = 2;
 /// `__X32_SYSCALL_BIT` (arch/x86/include/uapi/asm/unistd.h).
 const X32_BIT: u32 = 0x4000_0000;
 
+#[inline(always)]
+fn word_of(words: *const u64, index: usize) -> u64 {
+    // SAFETY: a pt_regs, and the verifier checks the offset.
+    unsafe { words.add(index).read() }
+}
+
+/// The number of the call in registers, whatever its ABI.
+#[inline(always)]
+pub fn number_in(words: *const u64) -> u32 {
+    // The kernel itself looks at the lower half only (do_syscall_64).
+    word_of(words, ORIG_AX) as u32 & !X32_BIT
+}
+
 /// The registers at the end of a system call; arguments are still as the caller set them.
 #[derive(Clone, Copy)]
 pub struct Registers {
@@ -33,27 +43,23 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// The registers that `sys_exit` hands over, or those of the current task.
+    /// The registers that `sys_exit` hands over for `task`, or those with which it entered the kernel.
     #[inline(always)]
-    pub fn new(words: *const u64) -> Self {
+    pub fn of(task: Task, words: *const u64) -> Self {
         let compat = has(Field::TaskThreadStatus)
-            && Task::current().read::<u32>(Field::TaskThreadStatus) & THREAD_STATUS_COMPAT != 0;
-        let mut registers = Self { words, abi: abi::NATIVE, number: 0 };
-        // The kernel itself looks at the lower half only (do_syscall_64).
-        let number = registers.word(ORIG_AX) as u32;
-        registers.number = number & !X32_BIT;
-        registers.abi = match (compat, number & X32_BIT != 0) {
+            && task.read::<u32>(Field::TaskThreadStatus) & THREAD_STATUS_COMPAT != 0;
+        let number = word_of(words, ORIG_AX) as u32;
+        let abi = match (compat, number & X32_BIT != 0) {
             (true, _) => abi::COMPAT,
             (false, true) => abi::X32,
             (false, false) => abi::NATIVE,
         };
-        registers
+        Self { words, abi, number: number_in(words) }
     }
 
     #[inline(always)]
     fn word(&self, index: usize) -> u64 {
-        // SAFETY: the tracepoint's first argument is a pt_regs, and the verifier checks the offset.
-        unsafe { self.words.add(index).read() }
+        word_of(self.words, index)
     }
 
     /// Whether the call is still under way: until it returns, its result stands as ENOSYS.
@@ -62,14 +68,14 @@ impl Registers {
         self.word(AX) as i64 == -ENOSYS
     }
 
-    /// Index into the syscall table; `None` for a number that has no place there.
+    /// The first argument.
     #[inline(always)]
-    pub fn table_index(&self) -> Option<usize> {
-        let number = self.number as usize;
-        if number >= SYSCALLS_PER_ABI {
-            return None;
+    pub fn first_argument(&self) -> u64 {
+        if self.abi == abi::COMPAT {
+            self.word(COMPAT_ARGUMENTS[0]) as u32 as u64
+        } else {
+            self.word(NATIVE_ARGUMENTS[0])
         }
-        Some(number + SYSCALLS_PER_ABI * self.abi as usize)
     }
 
     /// The six arguments.

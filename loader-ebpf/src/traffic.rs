@@ -193,7 +193,7 @@ pub fn account(share: Share, facts: Facts) {
 /// Whether it is about a file that nobody asked about, and there is no secret that could go through it.
 #[inline(always)]
 pub fn is_of_no_interest(tgid: u32, number: u32) -> bool {
-    plain_files::has(tgid, number) && !is_tainted(tgid) && !exchange::is_secret_about(0)
+    !is_tainted(tgid) && !exchange::is_secret_about(0) && plain_files::has(tgid, number)
 }
 
 /// Tells a send whose descriptor has no entry: to have many descriptors is no way to be silent.
@@ -239,6 +239,7 @@ fn entry_of(key: &TrafficKey, file: Address, facts: Facts) -> Option<*mut Traffi
         }
         // SAFETY: as above.
         let next = unsafe { (*entry).next };
+        plain_files::begin(key.tgid, key.number, false);
         tell(entry, key.number, facts);
         // SAFETY: as above.
         unsafe { fill(entry, file, next) };
@@ -258,6 +259,7 @@ fn entry_of(key: &TrafficKey, file: Address, facts: Facts) -> Option<*mut Traffi
     if length >= MAX_CHAIN || TRAFFIC.insert(key, unsafe { &*fresh }, 0).is_err() {
         return None;
     }
+    plain_files::begin(key.tgid, key.number, false);
     let entry = TRAFFIC.get_ptr_mut(key)?;
     let first = (length + 1) << 32 | (key.number as u64 + 1);
     // SAFETY: a live, aligned u64 of a map value, and an entry that nobody else has reached yet.

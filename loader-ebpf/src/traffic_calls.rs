@@ -17,7 +17,7 @@ use crate::{
     received,
     scope::count,
     syscall::{FAMILIES, pass_on_canary},
-    traffic::{Remote, Share, Way, account, is_of_no_interest},
+    traffic::{Remote, Share, Way, account},
 };
 
 /// Messages of one call whose bytes are counted; the kernel allows 1024 (`UIO_MAXIOV`).
@@ -44,10 +44,6 @@ static MOVED: PerCpuArray<Moved> = PerCpuArray::with_max_entries(1, 0);
 pub fn traffic_calls(context: BtfTracePointContext) -> i32 {
     let call = Call::of(&context);
     pass_on_canary(&context, call.facts.kind, kind::RENAME);
-    let is_simple = matches!(call.facts.kind, kind::READ | kind::WRITE);
-    if is_simple && is_of_no_interest(current_ids().0, call.arguments[0] as u32) {
-        return 0;
-    }
     let Some(moved) = MOVED.get_ptr_mut(0) else { return 0 };
     // A message without a byte may carry descriptors.
     let least = matches!(call.facts.kind, kind::RECVMSG | kind::RECVMMSG) as i64 ^ 1;

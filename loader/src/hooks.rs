@@ -9,8 +9,6 @@ use crate::{btf::Btf, syscall_table};
 
 /// The tracepoint behind all system calls.
 pub const SYS_EXIT: &str = "sys_exit";
-/// The program that counts system calls, at the same tracepoint.
-pub const COUNTS: &str = "call_counts";
 const EXEC: &str = "sched_process_exec";
 const EXIT: &str = "sched_process_exit";
 const RING: &str = "io_uring_complete";
@@ -112,10 +110,10 @@ pub fn reporting(btf: &Btf) -> Vec<&'static str> {
     std::iter::once(SYS_EXIT).chain(named).filter(|name| there(name)).collect()
 }
 
-/// Whether the reporting tracepoint `name` is needed for `kinds`.
-pub fn is_needed(name: &str, kinds: KindSet) -> bool {
+/// Whether the reporting tracepoint `name` is needed for `kinds`, and to count calls if they are.
+pub fn is_needed(name: &str, kinds: KindSet, counting: bool) -> bool {
     if name == SYS_EXIT {
-        return syscall_table::has(kinds);
+        return counting || syscall_table::has(kinds);
     }
     REPORTS.iter().any(|report| report.name == name && report.kinds.meets(kinds))
 }

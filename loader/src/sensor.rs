@@ -55,8 +55,8 @@ pub struct Sensor {
     reporting: Vec<&'static str>,
     /// Those of them that are attached.
     attached: Vec<(&'static str, BtfTracePointLinkId)>,
-    /// The program that counts calls, while it does.
-    counting: Option<BtfTracePointLinkId>,
+    /// Whether calls are counted at present.
+    counting: bool,
     scope: Scope,
     everything: bool,
     /// The part of the scope that is reported.
@@ -120,7 +120,6 @@ impl Sensor {
                 && kernel.tracepoint_arguments(stage.tracepoint).is_some()
         });
         wanted.extend(stages.map(|stage| (stage.name, stage.tracepoint)));
-        wanted.extend((cpus > 0).then_some((hooks::COUNTS, hooks::SYS_EXIT)));
         programs::load(&mut ebpf, &btf, &wanted)?;
         let stages = fill_stages(&mut ebpf)?;
         file_classes::write(&mut ebpf, rules)?;
@@ -148,7 +147,7 @@ impl Sensor {
             _stages: stages,
             reporting,
             attached: Vec::new(),
-            counting: None,
+            counting: false,
             scope,
             everything: everything == 1,
             selection: Selection::All,
@@ -165,7 +164,7 @@ impl Sensor {
         sensor.exclude(OUTSIDE);
         // aya learns the number of CPUs from /sys at the first read, and keeps it.
         sensor.counters()?;
-        sensor.set_kinds(KindSet::default())?;
+        sensor.set_kinds(KindSet::default(), false)?;
         Ok((sensor, rings))
     }
 
@@ -297,7 +296,7 @@ impl Sensor {
     /// # Errors
     /// When the kernel refuses.
     pub fn learn_files(&mut self) -> Result<(), SensorError> {
-        self.set_kinds(KindSet::of(&[kind::OPEN]))?;
+        self.set_kinds(KindSet::of(&[kind::OPEN]), false)?;
         self.attach(hooks::SYS_EXIT)?;
         self.set_control(&[(control::LOADER, u64::from(std::process::id()))])?;
         self.set_control(&[(control::LEARN, 1)])?;
@@ -318,32 +317,17 @@ impl Sensor {
             self.select(subscription.selection)?;
         }
         let kinds = if subscription.reporting { subscription.kinds } else { KindSet::default() };
-        self.set_kinds(kinds)?;
+        let counting = subscription.reporting && subscription.counts && self.counts.is_some();
+        if let (true, false, Some(counts)) = (counting, self.counting, &mut self.counts) {
+            // What was counted for somebody else is nobody's.
+            counts.read()?;
+        }
+        self.set_kinds(kinds, counting)?;
         self.set_control(&[
             (control::CLASSES, u64::from(subscription.classes & !file_class::bit(0))),
             (control::REPORTING, u64::from(subscription.reporting)),
         ])?;
-        self.attach_for(kinds)?;
-        self.count_calls(subscription.reporting && subscription.counts)
-    }
-
-    /// Counts system calls, if that is possible, or counts them no longer.
-    fn count_calls(&mut self, wanted: bool) -> Result<(), SensorError> {
-        let Some(counts) = &mut self.counts else { return Ok(()) };
-        match (wanted, self.counting.take()) {
-            (true, None) => {
-                // What was counted for somebody else is nobody's.
-                counts.read()?;
-                let attached = program(&mut self.ebpf, hooks::COUNTS)?.attach();
-                self.counting = Some(attached.map_err(refused(hooks::COUNTS))?);
-            }
-            (false, Some(link)) => {
-                let detached = program(&mut self.ebpf, hooks::COUNTS)?.detach(link);
-                detached.map_err(refused(hooks::COUNTS))?;
-            }
-            (_, unchanged) => self.counting = unchanged,
-        }
-        Ok(())
+        self.attach_for(kinds)
     }
 
     /// Calls that were counted since the last time; `None` while they are not counted.
@@ -352,7 +336,7 @@ impl Sensor {
     /// When a map cannot be read.
     pub fn take_counts(&mut self) -> Result<Option<Vec<ProfileCalls>>, SensorError> {
         let Some(counts) = &mut self.counts else { return Ok(None) };
-        self.counting.is_some().then(|| counts.read()).transpose()
+        self.counting.then(|| counts.read()).transpose()
     }
 
     /// Bytes of address space that counting system calls takes.
@@ -364,14 +348,14 @@ impl Sensor {
     fn attach_for(&mut self, kinds: KindSet) -> Result<(), SensorError> {
         let (kept, idle) = std::mem::take(&mut self.attached)
             .into_iter()
-            .partition(|(name, _)| hooks::is_needed(name, kinds));
+            .partition(|(name, _)| hooks::is_needed(name, kinds, self.counting));
         self.attached = kept;
         for (name, link) in idle {
             program(&mut self.ebpf, name)?.detach(link).map_err(refused(name))?;
         }
         for name in self.reporting.clone() {
             let is_attached = self.attached.iter().any(|(attached, _)| *attached == name);
-            if hooks::is_needed(name, kinds) && !is_attached {
+            if hooks::is_needed(name, kinds, self.counting) && !is_attached {
                 self.attach(name)?;
             }
         }
@@ -381,13 +365,14 @@ impl Sensor {
     /// Names of all tracepoints that are attached.
     pub fn hooks(&self) -> Vec<&'static str> {
         let reporting = self.attached.iter().map(|(name, _)| *name);
-        let counting = self.counting.iter().map(|_| hooks::COUNTS);
-        hooks::SCOPE.into_iter().chain(reporting).chain(counting).collect()
+        hooks::SCOPE.into_iter().chain(reporting).collect()
     }
 
-    /// What this kernel cannot tell of `kinds`.
-    pub fn limits(&self, kinds: KindSet) -> Vec<Limit> {
-        hooks::limits(&self.reporting, kinds)
+    /// What cannot be told of what `subscription` asks for.
+    pub fn limits(&self, subscription: &Subscription) -> Vec<Limit> {
+        let mut limits = hooks::limits(&self.reporting, subscription.kinds);
+        limits.extend((subscription.counts && self.counts.is_none()).then_some(Limit::CallCounts));
+        limits
     }
 
     fn attach(&mut self, name: &'static str) -> Result<(), SensorError> {
@@ -396,9 +381,10 @@ impl Sensor {
         Ok(())
     }
 
-    /// Says which kinds are wanted, and so which calls are monitored.
-    fn set_kinds(&mut self, kinds: KindSet) -> Result<(), SensorError> {
-        set(&mut self.ebpf, "SYSCALLS", &[(0, syscall_table::of(kinds))])?;
+    /// Says which kinds are wanted, and so which calls are monitored, and whether calls are counted.
+    fn set_kinds(&mut self, kinds: KindSet, counting: bool) -> Result<(), SensorError> {
+        set(&mut self.ebpf, "SYSCALLS", &[(0, syscall_table::of(kinds, counting))])?;
+        self.counting = counting;
         let [low, high] = kinds.halves();
         self.set_control(&[(control::KINDS_LOW, low), (control::KINDS_HIGH, high)])
     }
@@ -458,9 +444,8 @@ impl Sensor {
     /// When the kernel refuses.
     pub fn fall_silent(&mut self) -> Result<(), SensorError> {
         self.set_control(&[(control::REPORTING, 0)])?;
-        self.set_kinds(KindSet::default())?;
-        self.attach_for(KindSet::default())?;
-        self.count_calls(false)
+        self.set_kinds(KindSet::default(), false)?;
+        self.attach_for(KindSet::default())
     }
 }
 

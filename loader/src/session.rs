@@ -523,7 +523,7 @@ impl Session {
         self.sensor.subscribe(subscription)?;
         self.counted_until = clock::boot_ns()
             .map_err(|errno| SessionError::System("clock_gettime", errno.into()))?;
-        let (hooks, limits) = (self.sensor.hooks(), self.sensor.limits(subscription.kinds));
+        let (hooks, limits) = (self.sensor.hooks(), self.sensor.limits(subscription));
         let number = subscription.number;
         let scope = &self.scope;
         Ok(self.forwarder.message(&LoaderMessage::Subscribed { number, hooks, limits, scope })?)

@@ -2,7 +2,7 @@
 
 use sentinel_ipc::{
     frame::KindSet,
-    kernel_abi::{SYSCALLS_PER_ABI, SyscallTable, abi, kind::*},
+    kernel_abi::{COUNTED, SYSCALLS, SyscallTable, abi, kind::*},
 };
 
 /// The forms that take a directory's descriptor.
@@ -200,14 +200,13 @@ fn is_wanted(of: u16, kinds: KindSet) -> bool {
     }
 }
 
-/// The table for the kernel with the calls that lead to `kinds`.
-pub fn of(kinds: KindSet) -> SyscallTable {
-    let mut table = [0; SYSCALLS_PER_ABI * abi::COUNT];
+/// The table for the kernel with the calls that lead to `kinds`; `counting` has all calls counted.
+pub fn of(kinds: KindSet, counting: bool) -> SyscallTable {
+    let mut table = [if counting { COUNTED } else { 0 }; SYSCALLS];
     for abi in [abi::NATIVE, abi::COMPAT, abi::X32] {
         for (number, kind) in numbers(abi).filter(|&(_, kind)| is_wanted(kind, kinds)) {
-            let index = usize::from(abi) * SYSCALLS_PER_ABI + number;
-            if let (Some(slot), Ok(kind)) = (table.get_mut(index), u8::try_from(kind)) {
-                *slot = kind;
+            if let Some(row) = table.get_mut(number) {
+                *row |= u32::from(kind) << (8 * u32::from(abi));
             }
         }
     }
@@ -216,7 +215,7 @@ pub fn of(kinds: KindSet) -> SyscallTable {
 
 /// Whether some call leads to one of `kinds`.
 pub fn has(kinds: KindSet) -> bool {
-    of(kinds).iter().any(|&kind| kind != 0)
+    of(kinds, false).iter().any(|&row| row != 0)
 }
 
 #[cfg(test)]
@@ -225,17 +224,31 @@ mod tests {
 
     use super::*;
 
+    fn kind(row: u32, abi: u8) -> u16 {
+        u16::from(row.to_le_bytes()[usize::from(abi)])
+    }
+
     #[test]
     fn every_number_has_its_place_and_only_one_kind() {
-        let table = of(KindSet::all());
+        let table = of(KindSet::all(), false);
         for abi in [abi::NATIVE, abi::COMPAT, abi::X32] {
             let mut seen = HashSet::new();
-            for (number, kind) in numbers(abi) {
+            for (number, of) in numbers(abi) {
                 assert!(seen.insert(number), "abi {abi}: {number} twice");
-                let index = usize::from(abi) * SYSCALLS_PER_ABI + number;
-                assert_eq!(u16::from(table[index]), kind, "abi {abi}: {number}");
+                assert_eq!(kind(table[number], abi), of, "abi {abi}: {number}");
+            }
+            for (number, row) in table.into_iter().enumerate() {
+                assert!(kind(row, abi) == 0 || seen.contains(&number), "abi {abi}: {number}");
             }
         }
+        assert_eq!(table[SYSCALLS - 1], 0, "the row of all numbers without one");
+    }
+
+    #[test]
+    fn all_calls_are_counted_or_none_and_kinds_stay_what_they_are() {
+        let (plain, counting) = (of(KindSet::all(), false), of(KindSet::all(), true));
+        assert!(plain.iter().all(|row| row & COUNTED == 0));
+        assert!(plain.iter().zip(&counting).all(|(plain, counting)| plain | COUNTED == *counting));
     }
 
     #[test]
@@ -246,13 +259,12 @@ mod tests {
 
     #[test]
     fn a_kind_brings_the_calls_that_lead_to_it_and_no_others() {
-        let table = of(KindSet::of(&[DUP]));
-        let monitored: Vec<usize> =
-            (0..SYSCALLS_PER_ABI).filter(|&number| table[number] != 0).collect();
-        assert_eq!(monitored, [32, 33, 72, 292]);
-        let table = of(KindSet::of(&[RENAME]));
-        let monitored: Vec<usize> =
-            (0..SYSCALLS_PER_ABI).filter(|&number| table[number] != 0).collect();
-        assert_eq!(monitored, [82, 264, 316]);
+        let monitored = |kinds: &[u16]| {
+            let table = of(KindSet::of(kinds), false);
+            let rows = (0..SYSCALLS).filter(|&number| kind(table[number], abi::NATIVE) != 0);
+            rows.collect::<Vec<usize>>()
+        };
+        assert_eq!(monitored(&[DUP]), [32, 33, 72, 292]);
+        assert_eq!(monitored(&[RENAME]), [82, 264, 316]);
     }
 }

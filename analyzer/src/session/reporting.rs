@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use mio::Registry;
-use sentinel_ipc::{clock, frame::Mode};
+use sentinel_ipc::{
+    clock,
+    frame::{Limit, Mode},
+};
 
 use super::{CONTROL, Session, SessionError, State};
 use crate::{
@@ -110,8 +113,7 @@ impl Session {
 
     /// Notes that programs cannot be learned, if so.
     pub(super) fn note_missing_counts(&mut self) {
-        let are_counted = self.hooks.iter().any(|hook| hook == COUNTS_HOOK);
-        if self.subscription.counts && !are_counted {
+        if self.limits.contains(&Limit::CallCounts) {
             let note = "the loader counts no system calls, so programs are not learned: set count-calls = \
                         true in /etc/sentinel/loader.toml and restart sentinel-loader";
             if self.service.is_some() {
@@ -196,6 +198,4 @@ impl Session {
     }
 }
 
-/// The loader's program that counts system calls.
-const COUNTS_HOOK: &str = "call_counts";
 const DETECTS_ONLY: &str = "shadow mode: detects, never kills";

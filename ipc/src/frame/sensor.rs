@@ -69,7 +69,7 @@ pub enum Selection {
     Tree(u32),
 }
 
-/// What a kernel cannot tell.
+/// What a kernel, or its loader, cannot tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Limit {
     /// Which file a call about names changed (before 6.13).
@@ -78,6 +78,8 @@ pub enum Limit {
     IoUring,
     /// Completions of an io_uring that nobody is told of.
     SilentIoUring,
+    /// How often which calls are made: the loader was not told to count them.
+    CallCounts,
 }
 
 impl fmt::Display for Limit {
@@ -86,6 +88,7 @@ impl fmt::Display for Limit {
             Self::FilesOfPathCalls => "files that are renamed or linked before anybody opened them",
             Self::IoUring => "files and connections opened through io_uring",
             Self::SilentIoUring => "io_uring requests without a completion",
+            Self::CallCounts => "how often programs make which system calls",
         })
     }
 }

@@ -130,8 +130,10 @@ pub mod profile {
 /// Entries of the map `PROFILES`, four tgids each.
 pub const PROFILES_ENTRIES: u32 = PROCESS_CLASS_ENTRIES * 2;
 
-/// Highest system call number + 1 that the syscall table has room for, for one ABI.
-pub const SYSCALLS_PER_ABI: usize = 1024;
-/// Value of the one-element map `SYSCALLS`: kind by `abi * SYSCALLS_PER_ABI + number`, 0 if not
-/// monitored.
-pub type SyscallTable = [u8; SYSCALLS_PER_ABI * abi::COUNT];
+/// Rows of the syscall table; the last one is that of all numbers for which there is none.
+pub const SYSCALLS: usize = 1024;
+/// Value of the one-element map `SYSCALLS`: by number, kind << 8 * ABI, 0 where the call is not monitored; and
+/// [`COUNTED`].
+pub type SyscallTable = [u32; SYSCALLS];
+/// Bit of each row while calls are counted.
+pub const COUNTED: u32 = 1 << (8 * abi::COUNT);

@@ -158,7 +158,7 @@ pub const fn fits(pattern: Pattern) -> bool {
     match pattern {
         // One byte for the NUL that ends it.
         Pattern::Path(path) => path.len() < PREFIX_BYTES,
-        Pattern::Prefix(prefix) => prefix.len() <= PREFIX_BYTES,
+        Pattern::Prefix(prefix) => prefix.len() <= PREFIX_BYTES && has_whole_first(prefix),
         Pattern::Component(name) | Pattern::Name(name) => name.len() < NAME_BYTES,
         Pattern::Within(outer, inner) | Pattern::NameWithin(outer, inner) => {
             outer.len() < NAME_BYTES && inner.len() < NAME_BYTES
@@ -167,6 +167,17 @@ pub const fn fits(pattern: Pattern) -> bool {
             suffix.len() >= crate::kernel_abi::MIN_SUFFIX_BYTES && suffix.len() <= SUFFIX_BYTES
         }
     }
+}
+
+/// Whether a path's first component ends in it: rules are found by that.
+const fn has_whole_first(prefix: &[u8]) -> bool {
+    let mut slashes = 0;
+    let mut at = 0;
+    while at < prefix.len() {
+        slashes += (prefix[at] == b'/') as usize;
+        at += 1;
+    }
+    slashes >= 2
 }
 
 /// Files that are watched without any configuration.

@@ -6,6 +6,7 @@
 
 mod controls;
 mod field;
+pub mod filter;
 pub mod kind;
 mod map;
 mod record;

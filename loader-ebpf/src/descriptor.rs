@@ -8,7 +8,7 @@ use sentinel_ipc::{
 use crate::{
     emit::{Facts, header, is_urgent, scratch, send},
     held::{note_connected, peer_of},
-    kernel::{Address, Task, forget, has},
+    kernel::{Address, Piece, Task, forget, has},
 };
 
 /// The bits of a mode that tell the type (include/uapi/linux/stat.h), and types.
@@ -41,7 +41,9 @@ const NO_SOCKET: Socket = Socket {
 /// A task's descriptor table.
 #[derive(Clone, Copy)]
 pub struct Table {
-    table: Address,
+    size: u32,
+    files: Address,
+    close_on_exec: Address,
     shared: bool,
 }
 
@@ -55,9 +57,14 @@ impl Table {
     /// That of `task`; empty once it has ended.
     #[inline(always)]
     pub fn of(task: Task) -> Self {
-        let files = task.follow(Field::TaskFiles);
+        let mut room = [0; 5];
+        let files = Piece::copied(task.follow(Field::TaskFiles), 0, &mut room);
+        let mut room = [0; 3];
+        let table = Piece::copied(files.follow(Field::FilesTable), 0, &mut room);
         Self {
-            table: files.follow(Field::FilesTable),
+            size: table.read(Field::TableSize),
+            files: table.follow(Field::TableFiles),
+            close_on_exec: table.follow(Field::TableCloseOnExec),
             shared: files.read::<i32>(Field::FilesCount) > 1,
         }
     }
@@ -65,19 +72,19 @@ impl Table {
     /// The `struct file` behind `number`; null if none is open.
     #[inline(always)]
     pub fn file(self, number: u32) -> Address {
-        if number >= self.table.read::<u32>(Field::TableSize) {
+        if number >= self.size {
             return Address(0);
         }
-        Address(self.table.follow(Field::TableFiles).read_at(number as usize * 8))
+        Address(self.files.read_at(number as usize * 8))
     }
 
     /// The bits in [`flag`] that hold for `number`.
     #[inline(always)]
     pub fn flags(self, number: u32) -> u16 {
-        let words = self.table.follow(Field::TableCloseOnExec);
         // Behind the table's end stands something else.
-        let is_inside = number < self.table.read::<u32>(Field::TableSize);
-        let word: u64 = if is_inside { words.read_at((number as usize / 64) * 8) } else { 0 };
+        let is_inside = number < self.size;
+        let word: u64 =
+            if is_inside { self.close_on_exec.read_at((number as usize / 64) * 8) } else { 0 };
         let close_on_exec = ((word >> (number & 63)) & 1) as u16 * flag::CLOSE_ON_EXEC;
         let racy = if self.shared { flag::RACY } else { 0 };
         close_on_exec | forget(racy as usize, word) as u16
@@ -116,6 +123,12 @@ pub fn object_of(file: Address) -> Object {
 /// What a non-null `struct inode` is.
 #[inline(always)]
 pub fn object_of_inode(inode: Address) -> Object {
+    object_of_copied(&Piece::nothing(inode))
+}
+
+/// The same of one that was copied in part.
+#[inline(always)]
+pub fn object_of_copied(inode: &Piece) -> Object {
     Object {
         inode: inode.read(Field::InodeNumber),
         size: inode.read(Field::InodeSize),

@@ -9,13 +9,15 @@ use sentinel_ipc::{
     file_class::{SECRET, WRITES, class, number},
     kernel_abi::{
         CLASS_RULES, ClassRule, FILE_CLASSES_ENTRIES, MIN_SUFFIX_BYTES, NAME_BYTES, Names, Object,
-        ObjectKey, PATH_BYTES, PREFIX_BYTES, Prefix, SUFFIX_BYTES, Span, Suffix, origin, rule,
+        ObjectKey, PATH_BYTES, PREFIX_BYTES, Prefix, SUFFIX_BYTES, Span, Suffix, filter, origin,
+        rule,
     },
     kernel_fields::Field,
 };
 
 use crate::{
     descriptor::{S_IFBLK, S_IFCHR, S_IFMT, S_IFREG},
+    filter::{mark, may_have},
     kernel::{Address, Task, copy_kernel, forget, has, offset},
     path::Location,
     scope::is_wanted_class,
@@ -112,10 +114,19 @@ impl Classes {
     }
 }
 
+/// What a filter knows a file by.
+#[inline(always)]
+fn marked(key: &ObjectKey) -> filter::Marked {
+    [key.inode, key.device as u64 | (key.generation as u64) << 32, 0, 0]
+}
+
 /// The classes of a file that was told before.
 #[inline(always)]
 pub fn known(object: &Object) -> Classes {
     let key = key_of(object);
+    if may_have(filter::FILES, marked(&key)) == 0 {
+        return Classes::NONE;
+    }
     // SAFETY: copies of four bytes are taken at once.
     let first = unsafe { FIRST_FILES.get(&key) }.copied();
     // SAFETY: as above.
@@ -127,14 +138,18 @@ pub fn known(object: &Object) -> Classes {
 #[inline(always)]
 pub fn learn_first(object: &Object, classes: Classes) {
     if object.mode & S_IFMT == S_IFREG && classes.0 != 0 {
-        let _full = FIRST_FILES.insert(&key_of(object), &classes.0, 0);
+        let key = key_of(object);
+        mark(filter::FILES, marked(&key));
+        let _full = FIRST_FILES.insert(&key, &classes.0, 0);
     }
 }
 
 /// From now on the file is of these classes, whatever it is called.
 #[inline(always)]
 pub fn learn(object: &Object, classes: Classes) {
-    let _full = FILE_CLASSES.insert(&key_of(object), &classes.0, 0);
+    let key = key_of(object);
+    mark(filter::FILES, marked(&key));
+    let _full = FILE_CLASSES.insert(&key, &classes.0, 0);
 }
 
 /// The file has just been made: what was told of another one, whose inode number it got, is over.
@@ -178,15 +193,6 @@ pub fn classify(object: &Object, location: Location, path: *const u8, span: Span
     classify_with(unsafe { &mut *keys }, object, location, path, span)
 }
 
-/// [`classify`] of a file that is opened: of one that is not regular only what the device itself says.
-#[inline(always)]
-pub fn classify_open(object: &Object, location: Location, path: *const u8, span: Span) -> Classes {
-    if object.mode & S_IFMT != S_IFREG {
-        return Classes(device_class(object));
-    }
-    classify(object, location, path, span)
-}
-
 /// [`classify`], with the caller's own room for the keys.
 #[inline(always)]
 pub fn classify_with(
@@ -196,19 +202,47 @@ pub fn classify_with(
     path: *const u8,
     span: Span,
 ) -> Classes {
-    let unknown = location.dentry.0;
-    let known = forget(known(object).0 as usize, unknown) as u32;
-    let private = ((object.mode & READABLE_FOR_ALL) >> 2 ^ 1) as u64;
-    let proc = forget(is_in_proc(object, location) as usize, unknown) as u64 & 1;
-    let mut found = Found { classes: 0, any: 0, private, proc, top: 0 };
+    let found = by_name(keys, object, location);
+    found.complete(keys, object, location, path, span)
+}
+
+/// What a file's names and its inode say of it; of one that is not regular, what the device does.
+#[inline(always)]
+pub fn by_name_of_opened(object: &Object, location: Location) -> Option<Found> {
+    if object.mode & S_IFMT != S_IFREG {
+        let known = device_class(object);
+        return Some(Found { known, ..Found::new(object, location) });
+    }
+    let keys = CLASS_KEYS.get_ptr_mut(0)?;
+    // SAFETY: as in `classify`.
+    Some(by_name(unsafe { &mut *keys }, object, location))
+}
+
+/// The classes of a file of which [`by_name_of_opened`] has told so much, and whose path is `path`.
+#[inline(always)]
+pub fn of_opened(
+    found: Found,
+    object: &Object,
+    location: Location,
+    path: *const u8,
+    span: Span,
+) -> Classes {
+    if object.mode & S_IFMT != S_IFREG {
+        return Classes(found.known);
+    }
+    let Some(keys) = CLASS_KEYS.get_ptr_mut(0) else { return Classes::NONE };
+    // SAFETY: as in `classify`.
+    found.complete(unsafe { &mut *keys }, object, location, path, span)
+}
+
+/// What a file's names and its inode say of it.
+#[inline(always)]
+fn by_name(keys: &mut Keys, object: &Object, location: Location) -> Found {
+    let known = forget(known(object).0 as usize, location.dentry.0) as u32;
+    let mut found = Found { known, ..Found::new(object, location) };
     by_names(location, keys, &mut found);
     by_suffix(location.name, location.length as u64, &mut found);
-    if span.origin == origin::KERNEL {
-        let rule = by_prefix(path, span, &mut keys.prefix, location.dentry.0);
-        found.ask(rule, 1, 0);
-    }
-    found.ask(found.top, found.top >> TOP_IS_LAST & 1, 1);
-    merged(found.classes, known, object)
+    found
 }
 
 /// What is known of a file's inode, and else what the rules say. What matters is the content of regular
@@ -270,7 +304,11 @@ pub fn is_of_oneself(class: u32, inode: Address) -> bool {
 /// What the rules say so far; the first one that applies counts, for each of the two classes.
 ///
 /// All of it is arithmetic: branches would multiply what the verifier has to walk.
-struct Found {
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Found {
+    /// What is known of the inode, as [`Classes`].
+    known: u32,
     /// The class, and the number of that of a file that is written << 32.
     classes: u64,
     /// 1 once a rule has applied, and 2 once one about writing has.
@@ -281,7 +319,12 @@ struct Found {
     proc: u64,
     /// The rule about the first two components within its file system, for the end.
     top: u64,
+    /// The flags, as in a rule's word, of all components; and [`UNSEEN`] if there are more of them.
+    flags: u64,
 }
+
+/// Bit of [`Found::flags`].
+const UNSEEN: u64 = 1;
 
 /// Bit of [`Found::top`] that says that the second of the two is the file itself; beside the rule's own.
 const TOP_IS_LAST: u32 = 63;
@@ -309,6 +352,39 @@ fn bit(word: u64, flag: u16) -> u64 {
 }
 
 impl Found {
+    #[inline(always)]
+    fn new(object: &Object, location: Location) -> Self {
+        let private = ((object.mode & READABLE_FOR_ALL) >> 2 ^ 1) as u64;
+        let proc = forget(is_in_proc(object, location) as usize, location.dentry.0) as u64 & 1;
+        Self { known: 0, classes: 0, any: 0, private, proc, top: 0, flags: UNSEEN }
+    }
+
+    /// Whether the path could say anything of a file that has no class so far, or is needed to tell of it.
+    #[inline(always)]
+    pub fn needs_path(&self, writes: bool) -> bool {
+        let fronts = if writes { rule::FRONT | rule::FRONT_WRITTEN } else { rule::FRONT };
+        let fronts = (fronts as u64) << FLAGS_AT | UNSEEN;
+        self.classes | self.top | self.known as u64 | self.flags & fronts != 0
+    }
+
+    /// Lets the path speak, and decides.
+    #[inline(always)]
+    fn complete(
+        mut self,
+        keys: &mut Keys,
+        object: &Object,
+        location: Location,
+        path: *const u8,
+        span: Span,
+    ) -> Classes {
+        if span.origin == origin::KERNEL {
+            let rule = by_prefix(path, span, &mut keys.prefix, location.dentry.0);
+            self.ask(rule, 1, 0);
+        }
+        self.ask(self.top, self.top >> TOP_IS_LAST & 1, 1);
+        merged(self.classes, self.known, object)
+    }
+
     /// Lets a rule speak about a component; `is_last` is 1 for the last one, `at_top` for what
     /// [`rule::TOP`] is about, else 0.
     #[inline(always)]
@@ -337,40 +413,56 @@ fn by_names(location: Location, keys: &mut Keys, found: &mut Found) {
     let mut at = location;
     let (mut last, mut last_but_one, mut last_but_two) = (1, 0, 0);
     keys.single = [0; NAME_WORDS * 2];
+    let (mut flags, mut may_be) = (0, 0);
     for _ in 0..MAX_COMPONENTS {
+        flags = forget(flags as usize, at.dentry.0) as u64;
         found.classes = forget(found.classes as usize, at.dentry.0) as u64;
         found.any = forget(found.any as usize, at.dentry.0) as u64 & 3;
         found.top = forget(found.top as usize, at.dentry.0) as u64;
         let flag = |value: u64| forget(value as usize, at.dentry.0) as u64 & 1;
         (last, last_but_one, last_but_two) = (flag(last), flag(last_but_one), flag(last_but_two));
+        may_be = flag(may_be);
         let parent = at.parent;
         if at.is_root() {
             // Where the file system is the root itself, its paths are those that prefixes are about.
             let outside = at.mount_point();
             if outside.is_none() && !at.mount.is_null() {
+                found.flags = flags;
                 break;
             }
-            keys.put_outer();
-            // SAFETY: copies are taken at once.
-            let pair = word(unsafe { NAMES.get(as_names(&keys.pair)) }, parent.0);
+            let mut pair = 0;
+            if may_be != 0 {
+                keys.put_outer();
+                // SAFETY: copies are taken at once.
+                pair = word(unsafe { NAMES.get(as_names(&keys.pair)) }, parent.0);
+            }
+            let pair = forget(pair as usize, parent.0) as u64;
             let is_first = (found.top == 0) as u64;
             let top = pair & 0_u64.wrapping_sub(bit(pair, rule::TOP) & is_first);
             found.top |= top | (last_but_two & is_first) << TOP_IS_LAST;
             found.top = forget(found.top as usize, parent.0) as u64;
-            let Some(outside) = outside else { break };
+            let Some(outside) = outside else {
+                found.flags = flags;
+                break;
+            };
             at = outside;
             continue;
         }
         keys.put_inner();
         keys.read_name(at.name, at.length);
-        // SAFETY: copies are taken at once.
-        let single = word(unsafe { NAMES.get(as_names(&keys.single)) }, parent.0);
-        let mut pair = 0;
-        if bit(single, rule::PARENT) != 0 {
-            keys.put_outer();
-            // SAFETY: as above.
-            pair = word(unsafe { NAMES.get(as_names(&keys.pair)) }, parent.0);
+        let (mut single, mut pair) = (0, 0);
+        may_be = may_have(filter::NAMES, keys.name());
+        if may_be != 0 {
+            // SAFETY: copies are taken at once.
+            single = word(unsafe { NAMES.get(as_names(&keys.single)) }, parent.0);
+            if bit(single, rule::PARENT) != 0 {
+                keys.put_outer();
+                // SAFETY: as above.
+                pair = word(unsafe { NAMES.get(as_names(&keys.pair)) }, parent.0);
+            }
         }
+        let single = forget(single as usize, parent.0) as u64;
+        flags |= single;
         found.ask(forget(pair as usize, parent.0) as u64, last_but_one, 0);
         found.ask(single, last, 0);
         (last, last_but_one, last_but_two) = (0, last, last_but_one);
@@ -385,15 +477,24 @@ fn as_names(words: &[u64; NAME_WORDS * 2]) -> &Names {
 }
 
 impl Keys {
-    /// Sets `single` to a name, or to zeros if it is too long to be in a rule.
+    /// Sets `single` to a name, or to zeros if it is too long to be in a rule. It is copied with what stands
+    /// behind it, the rest of a dentry, where names of so few bytes are.
     #[inline(always)]
     fn read_name(&mut self, name: Address, length: u32) {
-        self.single = [0; NAME_WORDS * 2];
         let length = length as usize;
         let length = if length < NAME_BYTES { length } else { 0 };
         let length = core::hint::black_box(length) & (NAME_BYTES - 1);
-        let to = self.single.as_mut_ptr().cast();
-        copy_kernel(to, length as u32, name);
+        copy_kernel(self.single.as_mut_ptr().cast(), NAME_BYTES as u32, name);
+        let [a, b, c, d, ..] = self.single;
+        let [in_a, in_b, in_c, in_d] = IN_NAME[length];
+        self.single = [a & in_a, b & in_b, c & in_c, d & in_d, 0, 0, 0, 0];
+    }
+
+    /// The name in `single`.
+    #[inline(always)]
+    fn name(&self) -> filter::Marked {
+        let [a, b, c, d, ..] = self.single;
+        [a, b, c, d]
     }
 
     #[inline(always)]
@@ -410,15 +511,36 @@ impl Keys {
     }
 }
 
+/// By length of a name, which of the bytes that begin with it are its own.
+static IN_NAME: [[u64; NAME_WORDS]; NAME_BYTES] = {
+    let mut all = [[0; NAME_WORDS]; NAME_BYTES];
+    let mut byte = 0;
+    while byte < NAME_BYTES * NAME_BYTES {
+        let (length, at) = (byte / NAME_BYTES, byte % NAME_BYTES);
+        if at < length {
+            all[length][at / 8] |= 0xff << (at % 8 * 8);
+        }
+        byte += 1;
+    }
+    all
+};
+
 #[inline(always)]
 fn by_suffix(name: Address, length: u64, found: &mut Found) {
+    const { assert!(SUFFIX_BYTES == size_of::<u64>()) };
+    // What stands before a shorter name does not count.
+    let end: u64 =
+        Address(name.0.wrapping_add(length).wrapping_sub(SUFFIX_BYTES as u64)).read_at(0);
     let mut bytes = SUFFIX_BYTES;
     while bytes >= MIN_SUFFIX_BYTES {
-        let mut key: Suffix = [0; SUFFIX_BYTES];
-        let from = Address(name.0.wrapping_add(length).wrapping_sub(bytes as u64));
-        copy_kernel(key.as_mut_ptr(), bytes as u32, from);
-        // SAFETY: a copy is taken at once.
-        let rule = word(unsafe { SUFFIXES.get(&key) }, name.0);
+        let suffix = end >> (8 * (SUFFIX_BYTES - bytes));
+        let mut rule = 0;
+        if may_have(filter::SUFFIXES, [suffix, 0, 0, 0]) != 0 {
+            let key: Suffix = suffix.to_ne_bytes();
+            // SAFETY: a copy is taken at once.
+            rule = word(unsafe { SUFFIXES.get(&key) }, name.0);
+        }
+        let rule = forget(rule as usize, name.0) as u64;
         // 0 where the name is shorter.
         let long_enough = length.wrapping_sub(bytes as u64) >> 63 ^ 1;
         found.ask(rule & 0_u64.wrapping_sub(core::hint::black_box(long_enough)), 1, 0);

@@ -15,7 +15,7 @@ use sentinel_ipc::{
 use crate::{
     descriptor::{self, Table},
     emit::{Facts, plain},
-    file_calls, file_class,
+    file_class, file_event,
     kernel::{Address, has},
     pid::current_ids,
     plain_files,
@@ -55,7 +55,7 @@ const WRITEV_FIXED: u8 = 61;
 
 /// Programs that run in the place of `io_uring_complete`; the loader fills it.
 #[map]
-static RING_FAMILIES: ProgramArray = ProgramArray::with_max_entries(2, 0);
+static RING_FAMILIES: ProgramArray = ProgramArray::with_max_entries(3, 0);
 /// `REQ_F_CQE_SKIP` (include/linux/io_uring_types.h).
 const COMPLETES_SILENTLY: u32 = 1 << 6;
 /// `REQ_F_FIXED_FILE`.
@@ -64,6 +64,8 @@ const FIXED_FILE: u32 = 1;
 const RING_OPEN: u32 = 0;
 /// Place of [`ring_traffic`].
 const RING_TRAFFIC: u32 = 1;
+/// Place of [`ring_path`].
+const RING_PATH: u32 = 2;
 
 /// A request that is done.
 struct Completion {
@@ -147,7 +149,7 @@ pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
             let asked: u64 =
                 if has(Field::RingOpenFlags) { done.request.read(Field::RingOpenFlags) } else { 0 };
             let argument = [asked & file_class::TRUNCATES as u64, 0, 0];
-            file_calls::note(Facts { kind, flags, argument, ..facts }, file);
+            file_event::note(Facts { kind, flags, argument, ..facts }, file);
             // SAFETY: the map holds programs of this very hook only. Does not come back.
             unsafe { RING_FAMILIES.tail_call(&context, RING_OPEN) };
             return 0;
@@ -209,7 +211,7 @@ pub fn io_uring_submit_req(context: BtfTracePointContext) -> i32 {
         return 0;
     }
     match kind {
-        kind::OPEN => file_calls::report_unknown(Facts { kind, ..facts }),
+        kind::OPEN => file_event::report_unknown(Facts { kind, ..facts }),
         kind::CONNECT => {
             count(|counters| counters.passed += 1);
             // The request gets its file only when it is done.
@@ -268,8 +270,18 @@ fn way_of(opcode: u8) -> Option<Way> {
 
 /// Runs in the place of `io_uring_complete`: a file was opened.
 #[btf_tracepoint(function = "io_uring_complete")]
-pub fn ring_open(_: BtfTracePointContext) -> i32 {
-    file_calls::report();
+pub fn ring_open(context: BtfTracePointContext) -> i32 {
+    if file_event::look() {
+        // SAFETY: as above. Does not come back.
+        unsafe { RING_FAMILIES.tail_call(&context, RING_PATH) };
+    }
+    0
+}
+
+/// Runs in the place of `io_uring_complete`, behind [`ring_open`].
+#[btf_tracepoint(function = "io_uring_complete")]
+pub fn ring_path(_: BtfTracePointContext) -> i32 {
+    file_event::report();
     0
 }
 

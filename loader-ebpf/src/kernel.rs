@@ -53,16 +53,70 @@ impl Address {
             helpers::bpf_probe_read_kernel(
                 (&raw mut value).cast::<c_void>(),
                 size_of::<T>() as u32,
-                (self.0.wrapping_add(bytes as u64)) as *const c_void,
+                self.behind(bytes).0 as *const c_void,
             );
         }
         value
+    }
+
+    /// The address so many bytes behind this one.
+    #[inline(always)]
+    pub fn behind(self, bytes: usize) -> Self {
+        Self(self.0.wrapping_add(bytes as u64))
     }
 
     /// Whether this is the null pointer.
     #[inline(always)]
     pub fn is_null(self) -> bool {
         self.0 == 0
+    }
+}
+
+/// A kernel structure of which a piece was copied at once: what of its fields lies there costs no further call.
+#[derive(Clone, Copy)]
+pub struct Piece {
+    address: Address,
+    copied: *const u8,
+    begins: usize,
+    bytes: usize,
+}
+
+impl Piece {
+    /// The structure at `address`, of which as many bytes as `room` has are copied, those from `begins` on; zeros if
+    /// they cannot be read.
+    #[inline(always)]
+    pub fn copied<const WORDS: usize>(
+        address: Address,
+        begins: usize,
+        room: &mut [u64; WORDS],
+    ) -> Self {
+        let bytes = WORDS * 8;
+        // No branch on the result, as in `read_at`.
+        copy_kernel(room.as_mut_ptr().cast(), bytes as u32, address.behind(begins));
+        Self { address, copied: room.as_ptr().cast(), begins, bytes }
+    }
+
+    /// The structure at `address`, of which nothing is copied.
+    #[inline(always)]
+    pub fn nothing(address: Address) -> Self {
+        Self { address, copied: core::ptr::null(), begins: 0, bytes: 0 }
+    }
+
+    /// As [`Address::read`]. Offsets are constants to the verifier, which walks one of the two ways only.
+    #[inline(always)]
+    pub fn read<T: Copy + Default>(&self, field: Field) -> T {
+        let at = offset(field).wrapping_sub(self.begins);
+        if at >= self.bytes || at + size_of::<T>() > self.bytes {
+            return self.address.read(field);
+        }
+        // SAFETY: in the room that was given, as the verifier proves; the kernel aligns its fields.
+        unsafe { self.copied.add(at).cast::<T>().read() }
+    }
+
+    /// As [`Address::follow`].
+    #[inline(always)]
+    pub fn follow(&self, field: Field) -> Address {
+        Address(self.read(field))
     }
 }
 

@@ -38,6 +38,10 @@ mod file_calls;
 #[cfg(target_arch = "bpf")]
 mod file_class;
 #[cfg(target_arch = "bpf")]
+mod file_event;
+#[cfg(target_arch = "bpf")]
+mod filter;
+#[cfg(target_arch = "bpf")]
 mod held;
 #[cfg(target_arch = "bpf")]
 mod inode_change;

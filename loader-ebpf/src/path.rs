@@ -5,7 +5,7 @@ use sentinel_ipc::{
     kernel_fields::Field,
 };
 
-use crate::kernel::{Address, Task, copy_kernel, copy_kernel_string, forget, offset};
+use crate::kernel::{Address, Piece, Task, copy_kernel, copy_kernel_string, forget, offset};
 
 /// Steps (components and mounts) that a walk takes at the most.
 const MAX_STEPS: usize = 64;
@@ -14,6 +14,7 @@ pub const NAME_MAX: usize = 255;
 
 /// A name in a directory, as it is seen through a mount.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Location {
     /// `struct dentry`.
     pub dentry: Address,
@@ -31,12 +32,14 @@ impl Location {
     /// The name of `dentry`.
     #[inline(always)]
     pub fn of(dentry: Address, mount: Address) -> Self {
+        let mut room = [0; 3];
+        let copied = Piece::copied(dentry, offset(Field::DentryParent), &mut room);
         Self {
             dentry,
-            parent: dentry.follow(Field::DentryParent),
+            parent: copied.follow(Field::DentryParent),
             mount,
-            name: dentry.follow(Field::DentryName),
-            length: dentry.read(Field::DentryNameLength),
+            name: copied.follow(Field::DentryName),
+            length: copied.read(Field::DentryNameLength),
         }
     }
 
@@ -112,18 +115,20 @@ pub fn walk_past(
     mut past: impl FnMut(&Location, usize),
 ) -> Written {
     let mut at = location;
+    let mut root = at.mount.follow(Field::VfsmountRoot);
     let mut start = PATH_BYTES;
     let mut flags = flag::TRUNCATED;
     let mut origin = origin::KERNEL;
     for _ in 0..MAX_STEPS {
         start = forget(start, at.dentry.0) & (2 * PATH_BYTES - 1);
         past(&at, start);
-        if at.dentry == at.mount.follow(Field::VfsmountRoot) {
+        if at.dentry == root {
             let Some(outside) = at.mount_point() else {
                 flags = 0;
                 break;
             };
             at = outside;
+            root = at.mount.follow(Field::VfsmountRoot);
             continue;
         }
         if at.is_root() {

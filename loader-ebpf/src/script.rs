@@ -17,7 +17,7 @@ use sentinel_ipc::{
 use crate::{
     descriptor::object_of,
     emit::{Facts, header, scratch, send},
-    file_calls::noted,
+    file_event::noted,
     kernel::{Address, Task, copy_kernel, copy_user_string, forget, number_of},
     path::Location,
     path_object::ends_in,

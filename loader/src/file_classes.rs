@@ -10,13 +10,13 @@ use std::{
 use aya::{
     Ebpf,
     maps::{
-        HashMap, Map, MapError,
+        Array, HashMap, Map, MapError,
         lpm_trie::{Key, LpmTrie},
     },
 };
 use sentinel_ipc::{
     file_class::{Pattern, Rule, WRITES, number},
-    kernel_abi::{ClassRule, NAME_BYTES, Names, Prefix, Suffix, rule},
+    kernel_abi::{ClassRule, NAME_BYTES, Names, Prefix, Suffix, filter, rule},
 };
 
 use crate::sensor::SensorError;
@@ -41,18 +41,45 @@ pub fn write(ebpf: &mut Ebpf, rules: &[Rule]) -> Result<(), SensorError> {
         prefixes.insert(&key, value, 0).map_err(|error| SensorError::Map("PREFIXES", error))?;
     }
     let mut names: HashMap<_, Names, Value> = table(ebpf, "NAMES")?;
-    for (key, value) in names_of(rules) {
+    let all = names_of(rules);
+    for (key, value) in &all {
         names.insert(key, value, 0).map_err(|error| SensorError::Map("NAMES", error))?;
     }
     let mut suffixes: HashMap<_, Suffix, Value> = table(ebpf, "SUFFIXES")?;
+    let mut ends = Vec::new();
     for rule in rules {
         if let Pattern::Suffix(suffix) = rule.pattern {
             let key: Suffix = padded(suffix);
             let value = value(rule, rule::LAST);
             suffixes.insert(key, value, 0).map_err(|error| SensorError::Map("SUFFIXES", error))?;
+            ends.push(key);
         }
     }
+    let mut filters: Array<_, filter::Filter> = table(ebpf, "FILTERS")?;
+    let bits = [
+        (filter::NAMES, filter_of(all.keys().map(|key| key.split_at(NAME_BYTES).0))),
+        (filter::SUFFIXES, filter_of(ends.iter().map(<[u8; _]>::as_slice))),
+    ];
+    for (which, filter) in bits {
+        filters.set(which, filter, 0).map_err(|error| SensorError::Map("FILTERS", error))?;
+    }
     Ok(())
+}
+
+/// With a bit for each of these, which zeros follow.
+fn filter_of<'a>(all: impl Iterator<Item = &'a [u8]>) -> filter::Filter {
+    let mut filter = [0; _];
+    for bytes in all {
+        let mut marked = filter::Marked::default();
+        for (word, bytes) in marked.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_ne_bytes(padded(bytes));
+        }
+        let place = filter::place(marked);
+        if let Some(word) = filter.get_mut(place / 64) {
+            *word |= 1 << (place % 64);
+        }
+    }
+    filter
 }
 
 fn table<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<T, SensorError>
@@ -125,6 +152,14 @@ fn top_of(pattern: Pattern) -> Option<(&'static [u8], &'static [u8], bool)> {
         .then_some((outer, inner, is_file))
 }
 
+/// The first component of a rule about a path's front; nothing for one that is too long for the tables, as the
+/// kernel looks it up.
+fn first_of(pattern: Pattern) -> Option<&'static [u8]> {
+    let (Pattern::Path(path) | Pattern::Prefix(path)) = pattern else { return None };
+    let first = path.strip_prefix(b"/")?.split(|&byte| byte == b'/').next()?;
+    Some(if first.len() < NAME_BYTES { first } else { b"" })
+}
+
 /// The key of a rule about a path's front, and how many of its bits count.
 fn prefix_of(pattern: Pattern) -> Option<(Prefix, u32)> {
     let (bytes, more) = match pattern {
@@ -142,6 +177,11 @@ fn prefix_of(pattern: Pattern) -> Option<(Prefix, u32)> {
 fn names_of(rules: &[Rule]) -> std::collections::HashMap<Names, Value> {
     let mut names: std::collections::HashMap<Names, Value> = std::collections::HashMap::new();
     for rule in rules {
+        if let Some(first) = first_of(rule.pattern) {
+            let entry = names.entry(pair(first, b"")).or_insert(Value::NONE);
+            let writes = rule.class & WRITES != 0;
+            entry.0.flags |= if writes { rule::FRONT_WRITTEN } else { rule::FRONT };
+        }
         let (outer, inner, flags) = match rule.pattern {
             Pattern::Component(name) => (name, &b""[..], 0),
             Pattern::Name(name) => (name, &b""[..], rule::LAST),

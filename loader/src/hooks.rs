@@ -45,13 +45,14 @@ const fn stage(
 }
 
 /// The programs that others hand on to.
-pub const STAGES: [Stage; 16] = [
+pub const STAGES: [Stage; 18] = [
     stage("descriptor_calls", SYS_EXIT, "FAMILIES", &[family(SOCKET)]),
     stage("file_calls", SYS_EXIT, "FAMILIES", &[family(OPEN)]),
     stage("traffic_calls", SYS_EXIT, "FAMILIES", &[family(SENT)]),
     stage("path_calls", SYS_EXIT, "FAMILIES", &[family(RENAME), family(RENAME + AT)]),
     stage("system_calls", SYS_EXIT, "FAMILIES", &[family(CREDENTIALS)]),
     stage("file_object", SYS_EXIT, "FAMILIES", &[stage::FILE]),
+    stage("file_path", SYS_EXIT, "FAMILIES", &[stage::PATH]),
     stage("script_opened", SYS_EXIT, "FAMILIES", &[stage::SCRIPT]),
     stage("traffic_shares", SYS_EXIT, "FAMILIES", &[stage::SHARE]),
     stage("received", SYS_EXIT, "FAMILIES", &[stage::RECEIVED]),
@@ -62,6 +63,7 @@ pub const STAGES: [Stage; 16] = [
     stage(EXIT, EXIT, "AGAIN", &[0]),
     stage("ring_open", RING, "RING_FAMILIES", &[0]),
     stage("ring_traffic", RING, "RING_FAMILIES", &[1]),
+    stage("ring_path", RING, "RING_FAMILIES", &[2]),
 ];
 
 /// The maps through which they are reached.

@@ -20,8 +20,10 @@ pub mod stage {
     pub const BEFORE: u32 = FAMILIES + 5;
     /// The script that an interpreter opened.
     pub const SCRIPT: u32 = FAMILIES + 6;
+    /// The path of the file of a call about a file.
+    pub const PATH: u32 = FAMILIES + 7;
     /// How many places there are.
-    pub const COUNT: u32 = FAMILIES + 7;
+    pub const COUNT: u32 = FAMILIES + 8;
 }
 
 /// Bytes of a path's front that a prefix rule can tell.
@@ -91,6 +93,10 @@ pub mod rule {
     pub const PROC: u16 = 32;
     /// Applies to the first two components within a file system only, and after all other rules.
     pub const TOP: u16 = 64;
+    /// There are rules about a path's front that begins with this component, of which some apply.
+    pub const FRONT: u16 = 128;
+    /// The same of what they say of files that are written.
+    pub const FRONT_WRITTEN: u16 = 256;
 }
 
 /// Values of the object's constant `RING_COMPLETION`: how `io_uring_complete` tells its result.

@@ -1,0 +1,213 @@
+//! What is told of a file that a call, or a ring's request, is about: first by names and inode, which is enough
+//! for most, and then by its path.
+//!
+//! What one step knows is handed on to the next in memory, so that each is verified once, not once for each way
+//! to it.
+
+use aya_ebpf::{macros::map, maps::PerCpuArray};
+use sentinel_ipc::{
+    file_class::class,
+    kernel_abi::{FileRecord, Object, Span, control, flag, kind, origin},
+    kernel_fields::Field,
+};
+
+use crate::{
+    descriptor::{NO_OBJECT, object_of_copied},
+    emit::{Facts, header, is_urgent, scratch, send},
+    exchange,
+    file_class::{self, Found},
+    kernel::{Address, Piece, forget},
+    path::{Location, walk},
+    pid::current_ids,
+    plain_files,
+    scope::{control_value, count, is_wanted, is_wanted_class, taint},
+};
+
+const MAP_SHARED: u64 = 1;
+const PROT_WRITE: u64 = 2;
+/// The open made the file (`FMODE_CREATED`, include/linux/fs.h).
+const CREATED: u32 = 1 << 20;
+
+/// An event about a file.
+#[repr(C)]
+pub struct Noted {
+    pub facts: Facts,
+    pub file: Address,
+    seen: Seen,
+    /// Of `file`, and of its inode.
+    copied: ([u64; 10], [u64; 16]),
+}
+
+/// What [`look`] has found.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Seen {
+    object: Object,
+    location: Location,
+    found: Found,
+    open_flags: u32,
+    writes: bool,
+    exchanges: bool,
+}
+
+#[map]
+static NOTED: PerCpuArray<Noted> = PerCpuArray::with_max_entries(1, 0);
+
+/// What was noted last on this CPU.
+#[inline(always)]
+pub fn noted() -> Option<*const Noted> {
+    NOTED.get_ptr(0)
+}
+
+/// Notes an event about `file`, which may be null.
+#[inline(always)]
+pub fn note(facts: Facts, file: Address) {
+    if let Some(noted) = NOTED.get_ptr_mut(0) {
+        // SAFETY: a live map value of this CPU.
+        unsafe {
+            (&raw mut (*noted).facts).write(facts);
+            (&raw mut (*noted).file).write(file);
+        }
+    }
+}
+
+/// Looks at the file that was noted; whether [`report`] has to follow. If not, nobody wants to hear of it.
+#[inline(always)]
+pub fn look() -> bool {
+    let Some(noted) = NOTED.get_ptr_mut(0) else { return false };
+    // SAFETY: a live map value of this CPU.
+    let noted = unsafe { &mut *noted };
+    let (facts, file) = (noted.facts, noted.file);
+    let opened = Piece::copied(file, 0, &mut noted.copied.0);
+    let object = if file.is_null() {
+        NO_OBJECT
+    } else {
+        let inode = opened.follow(Field::FileInode);
+        object_of_copied(&Piece::copied(inode, 0, &mut noted.copied.1))
+    };
+    let location = Location::of(opened.follow(Field::FileDentry), opened.follow(Field::FileMount));
+    let open_flags: u32 = opened.read(Field::FileFlags);
+    if facts.kind == kind::OPEN && opened.read::<u32>(Field::FileMode) & CREATED != 0 {
+        file_class::unlearn(&object);
+    }
+    let (tgid, _) = current_ids();
+    let exchanges = exchange::is_told(&facts, &object, open_flags, tgid);
+    let writes = writes(&facts, open_flags);
+    let Some(found) = file_class::by_name_of_opened(&object, location) else { return false };
+    noted.seen = Seen { object, location, found, open_flags, writes, exchanges };
+    let is_open = facts.kind == kind::OPEN;
+    let is_told_anyway = !(is_open || facts.kind == kind::MAP)
+        || is_open && is_wanted(kind::OPEN_ANY)
+        || file.is_null()
+        || exchanges
+        || control_value(control::LEARN) != 0;
+    if is_told_anyway || found.needs_path(writes) {
+        return true;
+    }
+    if is_open {
+        plain_files::begin(tgid, facts.result as u32, true);
+    }
+    false
+}
+
+/// Whether a call writes a file that is open like this, makes it writable, or lets it be written.
+#[inline(always)]
+fn writes(facts: &Facts, open_flags: u32) -> bool {
+    let [first, second, third] = facts.argument;
+    match facts.kind {
+        kind::OPEN => file_class::may_write(open_flags | first as u32 & file_class::TRUNCATES),
+        kind::MAP => second & PROT_WRITE != 0 && third & MAP_SHARED != 0,
+        kind::FCHMOD | kind::FTRUNCATE => true,
+        _ => false,
+    }
+}
+
+/// Classifies the file that was looked at, and reports the event if it is wanted.
+#[inline(always)]
+pub fn report() {
+    let Some(noted) = NOTED.get_ptr(0) else { return };
+    // SAFETY: a live map value of this CPU.
+    let (facts, file, seen) = unsafe { ((*noted).facts, (*noted).file, &(*noted).seen) };
+    let (location, open_flags) = (seen.location, seen.open_flags);
+    let Some(record) = scratch::<FileRecord>() else { return };
+    // SAFETY: `record` has room for this type and 256 bytes more; only addresses are taken.
+    let (header_at, object_at, span_at, class_at, open_flags_at, path_at) = unsafe {
+        (
+            &raw mut (*record).header,
+            &raw mut (*record).object,
+            &raw mut (*record).span,
+            &raw mut (*record).class,
+            &raw mut (*record).open_flags,
+            (&raw mut (*record).path).cast::<u8>(),
+        )
+    };
+    let written = walk(location, path_at);
+    let classes = file_class::of_opened(seen.found, &seen.object, location, path_at, written.span);
+    let (tgid, _) = current_ids();
+    let lesson = control_value(control::LEARN);
+    if lesson != 0 && control_value(control::LOADER) == tgid as u64 {
+        file_class::learn_first(&seen.object, classes);
+        return;
+    }
+    let is_secret = file_class::is_secret(classes.always());
+    let reads = file_class::may_read(open_flags);
+    if is_secret && reads && file_class::has_content(&seen.object) {
+        file_class::learn(&seen.object, classes);
+        taint(tgid);
+    }
+    let class = classes.told(seen.writes);
+    // Who only names the file, or is the process that it tells of, does nothing with it.
+    let inode = file.follow(Field::FileInode);
+    let is_idle = open_flags & file_class::PATH_ONLY != 0 && !is_secret;
+    let class = if is_idle || file_class::is_of_oneself(class, inode) { 0 } else { class };
+    let class = if class == 0 && seen.exchanges { class::EXCHANGE } else { class };
+    let class = forget(class as usize, location.dentry.0) as u32;
+    let wanted = match facts.kind {
+        kind::OPEN => is_wanted_class(class) || is_wanted(kind::OPEN_ANY) || file.is_null(),
+        kind::MAP => is_wanted_class(class),
+        _ => true,
+    };
+    let is_told = wanted && is_wanted(facts.kind);
+    if matches!(facts.kind, kind::OPEN | kind::MEMFD) && !file.is_null() {
+        let is_plain = facts.kind == kind::OPEN && !is_told && !is_secret;
+        plain_files::begin(tgid, facts.result as u32, is_plain);
+    }
+    if !is_told {
+        return;
+    }
+    count(|counters| counters.passed += 1);
+    let flags = facts.flags | (written.flags & flag::TRUNCATED);
+    // SAFETY: the addresses of the record's own fields, taken above.
+    unsafe {
+        header_at.write(header(Facts { flags, ..facts }));
+        object_at.write(seen.object);
+        span_at.write(written.span);
+        class_at.write(class);
+        open_flags_at.write(open_flags);
+    }
+    send(record, is_urgent(facts.kind) || file_class::is_secret(class));
+}
+
+/// Reports an event about a file of which nothing is known.
+#[inline(always)]
+pub fn report_unknown(facts: Facts) {
+    if !is_wanted(facts.kind) {
+        return;
+    }
+    let Some(record) = scratch::<FileRecord>() else { return };
+    count(|counters| counters.passed += 1);
+    // SAFETY: the scratch memory has room for it; all of it is written but the path.
+    unsafe {
+        (&raw mut (*record).header).write(header(facts));
+        (&raw mut (*record).object).write(NO_OBJECT);
+        (&raw mut (*record).span).write(Span {
+            start: 0,
+            length: 0,
+            origin: origin::NONE,
+            reserved: 0,
+        });
+        (&raw mut (*record).class).write(0);
+        (&raw mut (*record).open_flags).write(0);
+    }
+    send(record, is_urgent(facts.kind));
+}

@@ -27,6 +27,40 @@ os.close(secret)
 use(held)
 os.close(held)";
 
+/// A thread takes a descriptor table of its own, in which the number of the connection becomes that of a file.
+const TWO_TABLES: &str = "import ctypes, os, socket, threading
+listener = socket.create_server(('127.0.0.1', 0))
+connection = socket.create_connection(listener.getsockname())
+is_open, is_sent = threading.Event(), threading.Event()
+def other():
+    assert ctypes.CDLL(None).unshare(0x400) == 0
+    os.close(connection.fileno())
+    assert os.open('plain', os.O_RDONLY) == connection.fileno()
+    is_open.set()
+    is_sent.wait()
+thread = threading.Thread(target=other)
+thread.start()
+is_open.wait()
+connection.send(b'x' * 1000)
+is_sent.set()
+thread.join()";
+
+#[test]
+fn a_number_that_means_a_file_to_one_thread_hides_no_connection_of_another() {
+    let Some(bed) = Bed::new() else { return };
+    fs::write(bed.path("plain"), "nothing that matters").unwrap();
+    let kinds = KindSet::all().without(KindSet::of(&[kind::OPEN_ANY]));
+    let mut tap = Tap::start_with(&bed, kinds);
+    let mut command = bed.command("/usr/bin/python3");
+    let mut child = command.args(["-c", TWO_TABLES]).current_dir(bed.path("")).spawn().unwrap();
+    let pid = child.id();
+    assert!(child.wait().unwrap().success());
+    tap.catch_up();
+    let sent: Vec<u64> =
+        tap.of(pid, kind::SENT).iter().map(|record| record.traffic().sent).collect();
+    assert_eq!(sent, [1000]);
+}
+
 #[test]
 fn a_file_of_no_class_is_told_of_once_there_is_a_secret_that_could_go_through_it() {
     let Some(bed) = Bed::new() else { return };

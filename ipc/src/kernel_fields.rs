@@ -64,6 +64,7 @@ kernel_fields! {
     TaskThreadNode = "task_struct"."thread_node",
     SignalPids = "signal_struct"."pids",
     SignalLive = "signal_struct"."live.counter",
+    SignalThreads = "signal_struct"."nr_threads",
     CssSetDefaultCgroup = "css_set"."dfl_cgrp",
     CgroupParent = "cgroup"."self.parent",
     CgroupLevel = "cgroup"."level",

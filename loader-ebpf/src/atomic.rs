@@ -26,6 +26,23 @@ pub unsafe fn exchange(to: *mut u64, value: u64) -> u64 {
     exchanged
 }
 
+/// Sets `*to` to `new` if it is `old`.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+pub unsafe fn compare_exchange(to: *mut u64, old: u64, new: u64) {
+    // SAFETY: as for `add`.
+    unsafe {
+        asm!(
+            "r0 = cmpxchg_64({to} + 0, r0, {new})",
+            to = in(reg) to,
+            new = in(reg) new,
+            inout("r0") old => _,
+        );
+    }
+}
+
 /// Sets those bits of `*to` that `bits` has.
 ///
 /// # Safety

@@ -58,37 +58,44 @@ fn end_traffic(call: &Call) {
     traffic::end(tgid, forget(number as usize, result as u64) as u32, call.facts);
 }
 
-/// Whether it is about a file that nobody asked about; notes which numbers mean what from now on.
+/// Whether it is about a file that nobody asked about; notes which numbers mean something else from now on.
 #[inline(always)]
 fn is_of_plain_file(deed: &Deed) -> bool {
     let (tgid, _) = current_ids();
-    match deed {
-        Deed::Plain(facts) => {
-            facts.kind == kind::SET_DESCRIPTOR_FLAGS
-                && plain_files::has(tgid, facts.argument[0] as u32)
-        }
-        Deed::One(facts, number) => {
-            if matches!(facts.kind, kind::SOCKET | kind::ACCEPT | kind::DUP | kind::RECEIVED) {
-                plain_files::begin(tgid, *number, false);
-            }
-            false
-        }
-        Deed::Pair(_, [one, other]) => {
-            plain_files::begin(tgid, *one, false);
-            plain_files::begin(tgid, *other, false);
-            false
-        }
+    let Deed { facts, numbers: [one, other], count } = *deed;
+    if facts.kind == kind::SET_DESCRIPTOR_FLAGS {
+        return plain_files::has(tgid, facts.argument[0] as u32);
     }
+    let makes = matches!(
+        facts.kind,
+        kind::SOCKET | kind::ACCEPT | kind::DUP | kind::RECEIVED | kind::PIPE | kind::SOCKETPAIR
+    );
+    if makes && count > 0 {
+        plain_files::end(tgid, one);
+        plain_files::end(tgid, other);
+    }
+    false
 }
 
 /// What a wanted call did to descriptors.
-enum Deed {
-    /// Nothing that its record has to describe.
-    Plain(Facts),
-    /// It made or used one.
-    One(Facts, u32),
-    /// It made a pair.
-    Pair(Facts, [u32; 2]),
+struct Deed {
+    facts: Facts,
+    /// Those that it made or used and that its record has to describe; of one, twice.
+    numbers: [u32; 2],
+    /// How many they are.
+    count: u32,
+}
+
+impl Deed {
+    #[inline(always)]
+    fn plain(facts: Facts) -> Option<Self> {
+        Some(Self { facts, numbers: [0; 2], count: 0 })
+    }
+
+    #[inline(always)]
+    fn one(facts: Facts, number: u32) -> Option<Self> {
+        Some(Self { facts, numbers: [number; 2], count: 1 })
+    }
 }
 
 /// What the call did, by its kind; `None` if it changed nothing.
@@ -97,23 +104,23 @@ fn describe(facts: Facts, arguments: [u64; 6]) -> Option<Deed> {
     let [first, second, third, fourth, ..] = arguments;
     let with_first = Facts { argument: [first, 0, 0], ..facts };
     match facts.kind {
-        kind::CONNECT | kind::BIND | kind::LISTEN => Some(Deed::One(with_first, first as u32)),
+        kind::CONNECT | kind::BIND | kind::LISTEN => Deed::one(with_first, first as u32),
         // Every other error comes after the descriptor is gone (close(2)).
-        kind::CLOSE if facts.result != -EBADF => Some(Deed::Plain(with_first)),
+        kind::CLOSE if facts.result != -EBADF => Deed::plain(with_first),
         kind::SETNS => {
             credentials::note();
-            Some(Deed::One(Facts { argument: [first, second, 0], ..facts }, first as u32))
+            Deed::one(Facts { argument: [first, second, 0], ..facts }, first as u32)
         }
         _ if facts.result < 0 => None,
-        kind::SOCKET | kind::ACCEPT | kind::DUP => Some(Deed::One(with_first, facts.result as u32)),
+        kind::SOCKET | kind::ACCEPT | kind::DUP => Deed::one(with_first, facts.result as u32),
         kind::RECEIVED => {
             let argument = [facts.result as u64, first, 0];
-            Some(Deed::One(Facts { argument, ..facts }, facts.result as u32))
+            Deed::one(Facts { argument, ..facts }, facts.result as u32)
         }
         kind::FCNTL => fcntl(with_first, second as u32, third),
         kind::CLOSE_RANGE => {
             let last_and_flags = (second as u32 as u64) | (third << 32);
-            Some(Deed::Plain(Facts { argument: [first, last_and_flags, 0], ..facts }))
+            Deed::plain(Facts { argument: [first, last_and_flags, 0], ..facts })
         }
         kind::PIPE => pair(facts, first),
         kind::SOCKETPAIR => pair(facts, fourth),
@@ -125,11 +132,11 @@ fn describe(facts: Facts, arguments: [u64; 6]) -> Option<Deed> {
 fn fcntl(facts: Facts, command: u32, value: u64) -> Option<Deed> {
     match command {
         F_DUPFD | F_DUPFD_CLOEXEC => {
-            Some(Deed::One(Facts { kind: kind::DUP, ..facts }, facts.result as u32))
+            Deed::one(Facts { kind: kind::DUP, ..facts }, facts.result as u32)
         }
         F_SETFD => {
             let argument = [facts.argument[0], value, 0];
-            Some(Deed::Plain(Facts { kind: kind::SET_DESCRIPTOR_FLAGS, argument, ..facts }))
+            Deed::plain(Facts { kind: kind::SET_DESCRIPTOR_FLAGS, argument, ..facts })
         }
         _ => None,
     }
@@ -142,27 +149,22 @@ fn pair(facts: Facts, at: u64) -> Option<Deed> {
     if numbers.is_none() {
         count(|counters| counters.unreadable += 1);
     }
-    Some(Deed::Pair(facts, numbers?))
+    Some(Deed { facts, numbers: numbers?, count: 2 })
 }
 
 #[inline(always)]
 fn emit(deed: Deed) {
-    let (mut facts, numbers, mut left) = match deed {
-        Deed::Plain(facts) => {
-            if is_wanted(facts.kind) {
-                count(|counters| counters.passed += 1);
-                plain(facts);
-            }
-            return;
-        }
-        Deed::One(facts, number) => (facts, [number; 2], 1),
-        Deed::Pair(facts, numbers) => {
-            let argument = [numbers[0] as u64, numbers[1] as u64, 0];
-            (Facts { argument, ..facts }, numbers, 2)
-        }
-    };
+    let Deed { mut facts, numbers, count: mut left } = deed;
     if !is_wanted(facts.kind) {
         return;
+    }
+    if left == 0 {
+        count(|counters| counters.passed += 1);
+        plain(facts);
+        return;
+    }
+    if left == 2 {
+        facts.argument = [numbers[0] as u64, numbers[1] as u64, 0];
     }
     let mut number = numbers[0];
     // A loop, so that the object holds the code for a descriptor's record once.

@@ -15,6 +15,7 @@ use crate::{
     credentials,
     descriptor::{NO_OBJECT, object_of},
     kernel::{Task, current_uid},
+    plain_files,
     scope::cgroup_id,
 };
 
@@ -53,8 +54,6 @@ fn note(tgid: u32, task: Task, executable: Object) {
         (&raw mut (*fresh).credentials).write(credentials::of(task));
         (&raw mut (*fresh).uid).write(task.follow(Field::TaskCred).read(Field::CredUid));
         (&raw mut (*fresh).kernel_thread).write(is_kernel_thread(task) as u32);
-        (&raw mut (*fresh).plain_files).write([0; 4]);
-        (&raw mut (*fresh).shares_descriptors).write(0);
         let _noted = PROCESS_FACTS.insert(&tgid, &*fresh, 0);
     }
 }
@@ -67,9 +66,10 @@ pub fn note_fork(parent_tgid: u32, child: Task, child_tgid: u32) {
     let parent = unsafe { PROCESS_FACTS.get(&parent_tgid) };
     let executable = parent.map_or(NO_OBJECT, |parent| parent.executable);
     note(child_tgid, child, executable);
+    plain_files::begin_process(child_tgid);
     if child.follow(Field::TaskFiles) == Task::current().follow(Field::TaskFiles) {
-        note_sharing(parent_tgid);
-        note_sharing(child_tgid);
+        plain_files::share(parent_tgid);
+        plain_files::share(child_tgid);
     }
     let parent_start = Task::current().start_time();
     let Line { founder, nearest: [a, b, c, d, e, f, _] } = line_of(parent_tgid, parent_start);
@@ -92,6 +92,7 @@ pub fn note_exec(tgid: u32, executable: Object) {
     // SAFETY: a copy is taken at once.
     let before = unsafe { PROCESS_FACTS.get(&tgid) }.map_or(NO_OBJECT, |facts| facts.executable);
     note(tgid, task, executable);
+    plain_files::begin_process(tgid);
     // Who starts the program that it runs already goes on with it.
     if before.inode != executable.inode || before.device != executable.device {
         if let Some(line) = LINEAGE.get_ptr_mut(&tgid) {
@@ -143,25 +144,6 @@ pub fn start_time_of(tgid: u32) -> u64 {
     unsafe { PROCESS_FACTS.get(&tgid) }.map_or(0, |facts| facts.start_time)
 }
 
-/// The process has its descriptors together with another one.
-#[inline(always)]
-fn note_sharing(tgid: u32) {
-    if let Some(facts) = PROCESS_FACTS.get_ptr_mut(&tgid) {
-        // SAFETY: a live map value; one aligned store.
-        unsafe { (&raw mut (*facts).shares_descriptors).write(1) };
-    }
-}
-
-/// The words of [`ProcessFacts::plain_files`] of a process that is known and has its descriptors for itself.
-#[inline(always)]
-pub fn plain_files_of(tgid: u32) -> Option<*mut u64> {
-    let facts = PROCESS_FACTS.get_ptr_mut(&tgid)?;
-    // SAFETY: a live map value.
-    let is_shared = unsafe { (&raw const (*facts).shares_descriptors).read() } != 0;
-    // SAFETY: likewise; only an address is taken.
-    (!is_shared).then(|| unsafe { (&raw mut (*facts).plain_files).cast() })
-}
-
 /// `task`, the first thread of a process, has moved to another cgroup; if it is to be reported and
 /// nothing is known of it, what there is to know is noted.
 #[inline(always)]
@@ -180,6 +162,7 @@ pub fn note_move(task: Task, reported: bool) {
 /// The process has ended.
 #[inline(always)]
 pub fn forget(tgid: u32) {
+    plain_files::forget(tgid);
     let _gone = PROCESS_FACTS.remove(&tgid);
     let _gone = LINEAGE.remove(&tgid);
 }

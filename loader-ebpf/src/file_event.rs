@@ -105,7 +105,7 @@ pub fn look() -> bool {
         return true;
     }
     if is_open {
-        plain_files::begin(tgid, facts.result as u32, true);
+        plain_files::begin(tgid, facts.result as u32);
     }
     false
 }
@@ -169,8 +169,11 @@ pub fn report() {
     };
     let is_told = wanted && is_wanted(facts.kind);
     if matches!(facts.kind, kind::OPEN | kind::MEMFD) && !file.is_null() {
-        let is_plain = facts.kind == kind::OPEN && !is_told && !is_secret;
-        plain_files::begin(tgid, facts.result as u32, is_plain);
+        if facts.kind == kind::OPEN && !is_told && !is_secret {
+            plain_files::begin(tgid, facts.result as u32);
+        } else {
+            plain_files::end(tgid, facts.result as u32);
+        }
     }
     if !is_told {
         return;

@@ -84,7 +84,7 @@ fn tell_channel(output: Output, task: Task, number: u32, file: Address) {
         describe(file, &raw mut (*record).descriptor);
         (&raw mut (*record).peer).write(peer_of(file));
     }
-    plain_files::begin(task.tgid(), number, false);
+    plain_files::end(task.tgid(), number);
     if task.has_live_group() {
         output.write(record);
     }
@@ -148,7 +148,7 @@ fn tell_file(output: Output, task: Task, number: u32, file: Address) {
     if class == 0 {
         return;
     }
-    plain_files::begin(task.tgid(), number, false);
+    plain_files::end(task.tgid(), number);
     let reads = file_class::may_read(open_flags);
     if file_class::is_secret(class) && reads && file_class::has_content(&object) {
         file_class::learn(&object, classes);

@@ -169,7 +169,7 @@ pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
         None => (done.file(), 0),
     };
     if slot.is_some() && !file.is_null() {
-        plain_files::begin(tgid, done.result as u32, false);
+        plain_files::end(tgid, done.result as u32);
     }
     if !is_wanted(kind) {
         return 0;

@@ -1,60 +1,163 @@
 //! Descriptors that are files nobody asked about: neither their opening is told, nor what goes through them, nor
 //! their end. Most of what is opened and closed is of this kind.
 //!
-//! A process's are bits of what is known of it, and so end with it: a child begins with none, and so does a new
-//! program. Who shares its descriptors with another process has none. A bit may outlive its descriptor
-//! (close_range(2)), which does no harm: whatever makes a descriptor of that number clears or sets it. What goes
-//! through one is added up while a secret could; it has no bit from then on, so that its end tells how much it was.
+//! A process's are bits in words that it shares with others: who comes by takes a word over, and what it said is
+//! forgotten, which does no harm. A child begins with none, and so does a new program. A bit may outlive its
+//! descriptor (close_range(2)): whatever makes a descriptor of that number clears or sets it. What goes through one
+//! is added up while a secret could; it has no bit from then on, so that its end tells how much it was.
+//!
+//! Where one number may mean two files, because a descriptor table is shared with another process or one of the
+//! threads has its own, there are no bits.
 
-use crate::{atomic, facts::plain_files_of, kernel::forget};
+use aya_ebpf::{macros::map, maps::Array};
+use sentinel_ipc::{
+    kernel_abi::{PLAIN_FILES_ENTRIES, class},
+    kernel_fields::Field,
+};
 
-/// Numbers of descriptors that have a bit; files beyond are told of.
-const NUMBERS: u32 = 256;
+use crate::{
+    atomic,
+    kernel::Task,
+    scope::{add_class, class_of, take_class},
+};
 
-/// The word that the bit of `number` is in, and that bit.
-#[inline(always)]
-fn place(tgid: u32, number: u32) -> Option<(*mut u64, u64)> {
-    if number >= NUMBERS {
-        return None;
+/// Process and group of numbers << 32, and a bit for each number of the group.
+#[map]
+static PLAIN_FILES: Array<u64> = Array::with_max_entries(PLAIN_FILES_ENTRIES, 0);
+
+/// Numbers of a word, and words of a process; files with higher numbers are told of.
+const GROUP: u32 = 32;
+const GROUPS: u32 = 8;
+const BITS: u64 = u32::MAX as u64;
+
+/// A descriptor's bit, and where it would be.
+struct Place {
+    word: *mut u64,
+    owner: u64,
+    bit: u64,
+}
+
+impl Place {
+    #[inline(always)]
+    fn of(tgid: u32, number: u32) -> Option<Self> {
+        let group = number / GROUP;
+        if group >= GROUPS {
+            return None;
+        }
+        let index = (tgid ^ group * (PLAIN_FILES_ENTRIES / GROUPS)) & (PLAIN_FILES_ENTRIES - 1);
+        let word = PLAIN_FILES.get_ptr_mut(index)?;
+        Some(Self {
+            word,
+            owner: (tgid * GROUPS + group) as u64 * (BITS + 1),
+            bit: 1 << (number % GROUP),
+        })
     }
-    let words = plain_files_of(tgid)?;
-    // The compiler knows that it is small, and would not say so to the verifier.
-    let word = forget(number as usize, tgid as u64) >> 6 & 3;
-    // SAFETY: there are four words.
-    Some((unsafe { words.add(word) }, 1 << (number & 63)))
+
+    #[inline(always)]
+    fn read(&self) -> u64 {
+        // SAFETY: a live, aligned u64 of a map value.
+        unsafe { self.word.read_volatile() }
+    }
+
+    #[inline(always)]
+    fn is_owner(&self, word: u64) -> bool {
+        word & !BITS == self.owner
+    }
+
+    /// Whether the bit is there.
+    #[inline(always)]
+    fn is_set(&self) -> bool {
+        let word = self.read();
+        self.is_owner(word) && word & self.bit != 0
+    }
+
+    /// Takes the bit away; at worst another's, who has come by meanwhile.
+    #[inline(always)]
+    fn clear(&self) {
+        // SAFETY: as above.
+        unsafe { atomic::keep(self.word, !self.bit) };
+    }
+
+    /// Sets the word to `new` if it is `old` still.
+    #[inline(always)]
+    fn change(&self, old: u64, new: u64) {
+        // SAFETY: as above.
+        unsafe { atomic::compare_exchange(self.word, old, new) };
+    }
 }
 
 /// Whether descriptor `number` is one.
 #[inline(always)]
 pub fn has(tgid: u32, number: u32) -> bool {
-    // SAFETY: a live, aligned u64 of a map value.
-    place(tgid, number).is_some_and(|(word, bit)| unsafe { word.read_volatile() } & bit != 0)
+    Place::of(tgid, number).is_some_and(|place| place.is_set())
 }
 
-/// Descriptor `number` is new; `is_plain`: and is one.
+/// The current process, `tgid`, has opened such a file as descriptor `number`.
 #[inline(always)]
-pub fn begin(tgid: u32, number: u32, is_plain: bool) {
-    let Some((word, bit)) = place(tgid, number) else { return };
-    // SAFETY: as above.
-    unsafe {
-        if is_plain {
-            atomic::set(word, bit);
-        } else {
-            atomic::keep(word, !bit);
-        }
+pub fn begin(tgid: u32, number: u32) {
+    let Some(place) = Place::of(tgid, number) else { return };
+    if !is_one_table() {
+        place.clear_own();
+        return;
+    }
+    let old = place.read();
+    let others = if place.is_owner(old) { old } else { place.owner };
+    place.change(old, others | place.bit);
+    // Looked at last: who begins to share marks that first, and clears all bits then.
+    if class_of(tgid) & class::SHARES_FILES != 0 {
+        place.clear_own();
     }
 }
 
-/// Descriptor `number` was closed; whether it was one.
+/// Descriptor `number` is something else, or closed; whether it was such a file.
 #[inline(always)]
 pub fn end(tgid: u32, number: u32) -> bool {
-    let Some((word, bit)) = place(tgid, number) else { return false };
-    // SAFETY: as above.
-    unsafe {
-        let was = word.read_volatile() & bit != 0;
+    Place::of(tgid, number).is_some_and(|place| place.clear_own())
+}
+
+impl Place {
+    /// Takes the bit away if it is there; whether it was.
+    #[inline(always)]
+    fn clear_own(&self) -> bool {
+        let was = self.is_set();
         if was {
-            atomic::keep(word, !bit);
+            self.clear();
         }
         was
+    }
+}
+
+/// Whether all threads of the current process have one descriptor table, as far as their numbers say.
+#[inline(always)]
+fn is_one_table() -> bool {
+    let task = Task::current();
+    let users: i32 = task.follow(Field::TaskFiles).read(Field::FilesCount);
+    let threads: i32 = task.follow(Field::TaskSignal).read(Field::SignalThreads);
+    users == threads
+}
+
+/// The process has its descriptors together with another one.
+#[inline(always)]
+pub fn share(tgid: u32) {
+    add_class(tgid, class::SHARES_FILES);
+    forget(tgid);
+}
+
+/// The process begins, or runs another program, and so shares nothing with others.
+#[inline(always)]
+pub fn begin_process(tgid: u32) {
+    take_class(tgid, class::SHARES_FILES);
+    forget(tgid);
+}
+
+/// The process has none any more.
+#[inline(always)]
+pub fn forget(tgid: u32) {
+    for group in 0..GROUPS {
+        let Some(place) = Place::of(tgid, group * GROUP) else { return };
+        let word = place.read();
+        if place.is_owner(word) {
+            place.change(word, 0);
+        }
     }
 }

@@ -146,7 +146,7 @@ fn tell(facts: Facts, socket: u64, at: u64) {
         count(|counters| counters.unreadable += 1);
         return;
     }
-    plain_files::begin(current_ids().0, number, false);
+    plain_files::end(current_ids().0, number);
     count(|counters| counters.passed += 1);
     let argument = [number as u64, socket, 0];
     descriptor::emit(Facts { kind: kind::RECEIVED, argument, ..facts }, number);

@@ -293,8 +293,6 @@ unsafe fn note(to: *mut ProcessFacts, record: *const ProcessRecord, task: Task) 
             credentials: (*record).credentials,
             uid: (*record).header.uid,
             kernel_thread: 0,
-            plain_files: [0; 4],
-            shares_descriptors: 0,
         });
         facts::note_found(task.tgid(), &*to, (*record).parent_start_time);
     }

@@ -239,7 +239,7 @@ fn entry_of(key: &TrafficKey, file: Address, facts: Facts) -> Option<*mut Traffi
         }
         // SAFETY: as above.
         let next = unsafe { (*entry).next };
-        plain_files::begin(key.tgid, key.number, false);
+        plain_files::end(key.tgid, key.number);
         tell(entry, key.number, facts);
         // SAFETY: as above.
         unsafe { fill(entry, file, next) };
@@ -259,7 +259,7 @@ fn entry_of(key: &TrafficKey, file: Address, facts: Facts) -> Option<*mut Traffi
     if length >= MAX_CHAIN || TRAFFIC.insert(key, unsafe { &*fresh }, 0).is_err() {
         return None;
     }
-    plain_files::begin(key.tgid, key.number, false);
+    plain_files::end(key.tgid, key.number);
     let entry = TRAFFIC.get_ptr_mut(key)?;
     let first = (length + 1) << 32 | (key.number as u64 + 1);
     // SAFETY: a live, aligned u64 of a map value, and an entry that nobody else has reached yet.

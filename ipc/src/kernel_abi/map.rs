@@ -58,6 +58,9 @@ pub const TRAFFIC_ENTRIES: u32 = 32_768;
 /// Entries of the map `PROCESS_CLASS`, eight tgids each: `PID_MAX_LIMIT` of 64-bit kernels / 8.
 pub const PROCESS_CLASS_ENTRIES: u32 = 4_194_304 / 8;
 
+/// Entries of the map `PLAIN_FILES`, a power of two.
+pub const PLAIN_FILES_ENTRIES: u32 = 65_536;
+
 /// Entries of the map `PROCESS_FACTS`; a process beyond it cannot be killed.
 pub const PROCESS_FACTS_ENTRIES: u32 = 65_536;
 
@@ -75,6 +78,8 @@ pub mod class {
     pub const SELECTED: u8 = 16;
     /// It was started for a script that it has not opened yet.
     pub const AWAITS_SCRIPT: u8 = 32;
+    /// It has its descriptors together with another process, or had.
+    pub const SHARES_FILES: u8 = 64;
 }
 
 /// Bits of [`super::ClassRule::flags`].

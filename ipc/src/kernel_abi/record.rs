@@ -365,7 +365,7 @@ shared_layout! {
     }
 
     /// Value of the map `PROCESS_FACTS` (by tgid): what the kernel knows of a reported process.
-    struct ProcessFacts: 192 {
+    struct ProcessFacts: 152 {
         /// Start of the thread group's leader, ns since boot.
         start_time: u64,
         /// Cgroup v2 id.
@@ -378,10 +378,6 @@ shared_layout! {
         uid: u32,
         /// 1 for a thread of the kernel.
         kernel_thread: u32,
-        /// Bits of the first descriptors that are files which nobody asked about.
-        plain_files: [u64; 4],
-        /// 1 for one that shares its descriptors with another process, or did: then those bits say nothing.
-        shares_descriptors: u64,
     }
 
     /// Value of the map `LINEAGE` (by tgid): whom a process descends from, by their starts (ns since boot;

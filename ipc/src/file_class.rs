@@ -171,13 +171,15 @@ pub const fn fits(pattern: Pattern) -> bool {
 
 /// Whether a path's first component ends in it: rules are found by that.
 const fn has_whole_first(prefix: &[u8]) -> bool {
-    let mut slashes = 0;
-    let mut at = 0;
-    while at < prefix.len() {
-        slashes += (prefix[at] == b'/') as usize;
-        at += 1;
+    matches!(prefix, [b'/', rest @ ..] if has_slash(rest))
+}
+
+const fn has_slash(bytes: &[u8]) -> bool {
+    match bytes {
+        [] => false,
+        [b'/', ..] => true,
+        [_, rest @ ..] => has_slash(rest),
     }
-    slashes >= 2
 }
 
 /// Files that are watched without any configuration.

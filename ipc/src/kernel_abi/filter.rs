@@ -21,7 +21,11 @@ pub const COUNT: u32 = 3;
 
 /// The bit that stands for this.
 #[inline(always)]
-#[expect(clippy::as_conversions, reason = "fourteen bits fit; a const function can do no other")]
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "fourteen bits fit; a const function can do no other"
+)]
 pub const fn place(marked: Marked) -> usize {
     let [a, b, c, d] = marked;
     let mixed = a ^ b.rotate_left(17) ^ c.rotate_left(31) ^ d.rotate_left(47);

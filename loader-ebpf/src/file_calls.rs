@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use sentinel_ipc::{
     file_class::class,
-    kernel_abi::{FileRecord, Object, Span, abi, control, flag, kind, origin, stage},
+    kernel_abi::{FileRecord, Span, abi, control, flag, kind, origin, stage},
     kernel_fields::Field,
 };
 
@@ -16,7 +16,7 @@ use crate::{
     descriptor::{NO_OBJECT, Table, object_of},
     emit::{Facts, header, is_urgent, scratch, send},
     exchange, file_class,
-    kernel::{Address, forget, read_user},
+    kernel::{Address, forget, is_equal, read_user},
     path::{Location, walk},
     pid::current_ids,
     plain_files,
@@ -180,12 +180,14 @@ pub fn report() {
             (&raw mut (*record).path).cast::<u8>(),
         )
     };
-    let object: Object = if file.is_null() { NO_OBJECT } else { object_of(file) };
+    let object = object_of(file);
     let location = Location::of_file(file);
     let written = walk(location, path_at);
     let open_flags: u32 = file.read(Field::FileFlags);
     let (tgid, _) = current_ids();
-    if facts.kind == kind::OPEN && file.read::<u32>(Field::FileMode) & CREATED != 0 {
+    // By arithmetic, so that what comes next is not verified for each kind.
+    let is_open = is_equal(facts.kind as u64, kind::OPEN as u64) != 0;
+    if is_open && file.read::<u32>(Field::FileMode) & CREATED != 0 {
         file_class::unlearn(&object);
     }
     let classes = file_class::classify_open(&object, location, path_at, written.span);

@@ -16,7 +16,7 @@ use sentinel_ipc::{
 
 use crate::{
     descriptor::{S_IFBLK, S_IFCHR, S_IFMT, S_IFREG},
-    kernel::{Address, Task, copy_kernel, forget, has, offset},
+    kernel::{Address, Task, copy_kernel, forget, has, is_equal, offset},
     path::Location,
     scope::is_wanted_class,
 };
@@ -216,7 +216,7 @@ pub fn classify_with(
 #[inline(always)]
 fn merged(found: u64, known: u32, object: &Object) -> Classes {
     let is_regular = (object.mode & S_IFMT == S_IFREG) as u32;
-    let here = found as u32 & 0_u32.wrapping_sub(core::hint::black_box(is_regular));
+    let here = (found as u32).wrapping_mul(core::hint::black_box(is_regular));
     let known = Classes(known);
     let always = if known.always() != 0 { known.always() } else { here };
     let always = if always == class::ORDINARY { 0 } else { always };
@@ -323,9 +323,8 @@ impl Found {
         let applies = core::hint::black_box(applies & 1);
         let writes = fits & bit(word, rule::WRITTEN) & (self.any >> 1 ^ 1);
         let writes = core::hint::black_box(writes & 1);
-        let taken = 0_u64.wrapping_sub(applies) & 0xffff_ffff
-            | 0_u64.wrapping_sub(writes) & 0xffff_0000_0000;
-        self.classes |= word & taken;
+        // Products: of a mask of all ones or none the verifier walks both.
+        self.classes |= word & (applies * 0xffff_ffff | writes * 0xffff_0000_0000);
         self.any |= applies | writes << 1;
     }
 }
@@ -353,8 +352,8 @@ fn by_names(location: Location, keys: &mut Keys, found: &mut Found) {
             keys.put_outer();
             // SAFETY: copies are taken at once.
             let pair = word(unsafe { NAMES.get(as_names(&keys.pair)) }, parent.0);
-            let is_first = (found.top == 0) as u64;
-            let top = pair & 0_u64.wrapping_sub(bit(pair, rule::TOP) & is_first);
+            let is_first = is_equal(found.top, 0);
+            let top = pair * core::hint::black_box(bit(pair, rule::TOP) & is_first);
             found.top |= top | (last_but_two & is_first) << TOP_IS_LAST;
             found.top = forget(found.top as usize, parent.0) as u64;
             let Some(outside) = outside else { break };
@@ -364,15 +363,18 @@ fn by_names(location: Location, keys: &mut Keys, found: &mut Found) {
         keys.put_inner();
         keys.read_name(at.name, at.length);
         // SAFETY: copies are taken at once.
-        let single = word(unsafe { NAMES.get(as_names(&keys.single)) }, parent.0);
-        let mut pair = 0;
-        if bit(single, rule::PARENT) != 0 {
-            keys.put_outer();
-            // SAFETY: as above.
-            pair = word(unsafe { NAMES.get(as_names(&keys.pair)) }, parent.0);
+        let rule = unsafe { NAMES.get(as_names(&keys.single)) };
+        let (mut single, mut pair) = (0, 0);
+        if rule.is_some() {
+            single = word(rule, parent.0);
+            if bit(single, rule::PARENT) != 0 {
+                keys.put_outer();
+                // SAFETY: as above.
+                pair = word(unsafe { NAMES.get(as_names(&keys.pair)) }, parent.0);
+            }
         }
         found.ask(forget(pair as usize, parent.0) as u64, last_but_one, 0);
-        found.ask(single, last, 0);
+        found.ask(forget(single as usize, parent.0) as u64, last, 0);
         (last, last_but_one, last_but_two) = (0, last, last_but_one);
         at = at.directory();
     }
@@ -390,8 +392,9 @@ impl Keys {
     fn read_name(&mut self, name: Address, length: u32) {
         self.single = [0; NAME_WORDS * 2];
         let length = length as usize;
-        let length = if length < NAME_BYTES { length } else { 0 };
-        let length = core::hint::black_box(length) & (NAME_BYTES - 1);
+        // The highest bit of what is short enough; a branch would double what the verifier has to walk.
+        let fits = core::hint::black_box(length.wrapping_sub(NAME_BYTES) >> 63);
+        let length = core::hint::black_box(length * fits) & (NAME_BYTES - 1);
         let to = self.single.as_mut_ptr().cast();
         copy_kernel(to, length as u32, name);
     }
@@ -421,7 +424,7 @@ fn by_suffix(name: Address, length: u64, found: &mut Found) {
         let rule = word(unsafe { SUFFIXES.get(&key) }, name.0);
         // 0 where the name is shorter.
         let long_enough = length.wrapping_sub(bytes as u64) >> 63 ^ 1;
-        found.ask(rule & 0_u64.wrapping_sub(core::hint::black_box(long_enough)), 1, 0);
+        found.ask(rule * core::hint::black_box(long_enough), 1, 0);
         bytes -= 1;
     }
 }

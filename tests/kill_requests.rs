@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    process::{Child, Command},
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -19,7 +20,7 @@ use sentinel_ipc::{
     kernel_abi::ProcessFacts,
 };
 use sentinel_tests::{
-    bed::Bed,
+    bed::{Bed, skip},
     rig::{Rig, boot_now, ends_by_signal, lives_on},
     sentinel::{is_running, send, within},
 };
@@ -133,6 +134,41 @@ fn the_protected_are_refused_by_name() {
     assert_eq!(rig.kill(any(2)), refused(Refusal::UnknownProcess));
     assert_eq!(rig.kill(any(0)), Verdict::Failed(libc::EINVAL));
     assert_eq!(rig.kill(any(u32::MAX)), Verdict::Failed(libc::EINVAL));
+}
+
+#[test]
+fn a_thread_of_the_kernel_is_refused_although_it_is_in_the_scope() {
+    let Some(bed) = Bed::new() else { return };
+    // The journal of a file system has one that may be moved, and that ends with its only mount.
+    let mount = "truncate --size=16M image && mkfs.ext4 -q image && mkdir mounted && \
+                 mount -o loop image mounted && findmnt -no SOURCE --target mounted && read _";
+    let mut mounter = Command::new("unshare")
+        .args(["--mount", "--propagation=private", "sh", "-c", mount])
+        .current_dir(bed.path(""))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut device = String::new();
+    BufReader::new(mounter.stdout.take().unwrap()).read_line(&mut device).unwrap();
+    let Some(device) = device.trim_end().strip_prefix("/dev/") else {
+        mounter.wait().unwrap();
+        return skip("no file system of our own can be mounted");
+    };
+    let mut rig = Rig::start(&bed);
+    let name = format!("jbd2/{device}-8\n");
+    let is_it =
+        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == name);
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let thread = pids.find(is_it).expect("a journal");
+    fs::write(bed.cgroup().join("cgroup.procs"), thread.to_string()).unwrap();
+    let target = Target { tgid: thread, start_time: 1 };
+    assert_eq!(rig.kill(target), Verdict::Refused(Refusal::KernelThread));
+    assert_eq!(rig.kill_tree(target), Verdict::Refused(Refusal::KernelThread));
+    assert!(lives_on(thread));
+    drop(mounter.stdin.take());
+    mounter.wait().unwrap();
 }
 
 #[test]

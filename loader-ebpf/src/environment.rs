@@ -12,7 +12,7 @@ use sentinel_ipc::{
 
 use crate::{
     emit::{scratch, send},
-    kernel::{Address, copy_kernel, copy_user_string},
+    kernel::{Address, copy_kernel, copy_user_string, is_equal},
 };
 
 /// Pieces of the environment that one run looks at; a long variable takes several. The kernel lets
@@ -65,10 +65,10 @@ const WANTED: [Wanted; ENVIRONMENT.len()] = {
     wanted
 };
 
-/// Whether a piece begins with a name that is wanted. Without branches, of which a loop could not
-/// have so many.
+/// 1 if a piece begins with a name that is wanted, else 0. Without branches, of which a loop could
+/// not have so many.
 #[inline(always)]
-fn is_wanted(piece: [u64; WORDS]) -> bool {
+fn is_wanted(piece: [u64; WORDS]) -> u64 {
     let mut found = 0;
     let mut index = 0;
     while index < WANTED.len() {
@@ -76,12 +76,10 @@ fn is_wanted(piece: [u64; WORDS]) -> bool {
         let difference = ((piece[0] ^ name[0]) & mask[0])
             | ((piece[1] ^ name[1]) & mask[1])
             | ((piece[2] ^ name[2]) & mask[2]);
-        // The upper bit of x | -x is set unless x is 0. LLVM would make branches of it.
-        let difference = core::hint::black_box(difference);
-        found |= !(difference | difference.wrapping_neg()) >> 63;
+        found |= is_equal(difference, 0);
         index += 1;
     }
-    found != 0
+    found
 }
 
 /// Where the new program's environment is.
@@ -134,8 +132,9 @@ fn search_some(record: *mut ExecRecord, search: &mut Search) -> bool {
             return false;
         };
         let [first, second, third, ..] = search.piece;
-        let cut = length as usize >= PIECE_BYTES - 1;
-        if search.continued == 0 && is_wanted([first, second, third]) {
+        // 1 if the piece is full, by arithmetic as well.
+        let cut = (length as u64 + 1) / PIECE_BYTES as u64;
+        if is_wanted([first, second, third]) > search.continued {
             // SAFETY: the record's own fields.
             let used = unsafe { length_at.read() } as usize;
             let bytes = core::hint::black_box(length as usize + 1) & (2 * PIECE_BYTES - 1);
@@ -150,13 +149,13 @@ fn search_some(record: *mut ExecRecord, search: &mut Search) -> bool {
                 // SAFETY: as above.
                 unsafe {
                     length_at.write((place + bytes) as u16);
-                    *flags_at |= if cut { flag::TRUNCATED } else { 0 };
+                    *flags_at |= cut as u16 * flag::TRUNCATED;
                 }
             }
         }
         // Of a piece that was cut, its NUL is not in the environment.
-        search.at += if cut { length as u64 } else { length as u64 + 1 };
-        search.continued = cut as u64;
+        search.at += length as u64 + 1 - cut;
+        search.continued = cut;
     }
     search.at >= search.end
 }

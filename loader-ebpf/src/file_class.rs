@@ -18,7 +18,7 @@ use sentinel_ipc::{
 use crate::{
     descriptor::{S_IFBLK, S_IFCHR, S_IFMT, S_IFREG},
     filter::{mark, may_have},
-    kernel::{Address, Task, copy_kernel, forget, has, offset},
+    kernel::{Address, Task, copy_kernel, forget, has, is_equal, offset},
     path::Location,
     scope::is_wanted_class,
 };
@@ -250,7 +250,7 @@ fn by_name(keys: &mut Keys, object: &Object, location: Location) -> Found {
 #[inline(always)]
 fn merged(found: u64, known: u32, object: &Object) -> Classes {
     let is_regular = (object.mode & S_IFMT == S_IFREG) as u32;
-    let here = found as u32 & 0_u32.wrapping_sub(core::hint::black_box(is_regular));
+    let here = (found as u32).wrapping_mul(core::hint::black_box(is_regular));
     let known = Classes(known);
     let always = if known.always() != 0 { known.always() } else { here };
     let always = if always == class::ORDINARY { 0 } else { always };
@@ -399,9 +399,8 @@ impl Found {
         let applies = core::hint::black_box(applies & 1);
         let writes = fits & bit(word, rule::WRITTEN) & (self.any >> 1 ^ 1);
         let writes = core::hint::black_box(writes & 1);
-        let taken = 0_u64.wrapping_sub(applies) & 0xffff_ffff
-            | 0_u64.wrapping_sub(writes) & 0xffff_0000_0000;
-        self.classes |= word & taken;
+        // Products: of a mask of all ones or none the verifier walks both.
+        self.classes |= word & (applies * 0xffff_ffff | writes * 0xffff_0000_0000);
         self.any |= applies | writes << 1;
     }
 }
@@ -437,8 +436,8 @@ fn by_names(location: Location, keys: &mut Keys, found: &mut Found) {
                 pair = word(unsafe { NAMES.get(as_names(&keys.pair)) }, parent.0);
             }
             let pair = forget(pair as usize, parent.0) as u64;
-            let is_first = (found.top == 0) as u64;
-            let top = pair & 0_u64.wrapping_sub(bit(pair, rule::TOP) & is_first);
+            let is_first = is_equal(found.top, 0);
+            let top = pair * core::hint::black_box(bit(pair, rule::TOP) & is_first);
             found.top |= top | (last_but_two & is_first) << TOP_IS_LAST;
             found.top = forget(found.top as usize, parent.0) as u64;
             let Some(outside) = outside else {
@@ -482,8 +481,9 @@ impl Keys {
     #[inline(always)]
     fn read_name(&mut self, name: Address, length: u32) {
         let length = length as usize;
-        let length = if length < NAME_BYTES { length } else { 0 };
-        let length = core::hint::black_box(length) & (NAME_BYTES - 1);
+        // The highest bit of what is short enough; a branch would double what the verifier has to walk.
+        let fits = core::hint::black_box(length.wrapping_sub(NAME_BYTES) >> 63);
+        let length = core::hint::black_box(length * fits) & (NAME_BYTES - 1);
         copy_kernel(self.single.as_mut_ptr().cast(), NAME_BYTES as u32, name);
         let [a, b, c, d, ..] = self.single;
         let [in_a, in_b, in_c, in_d] = IN_NAME[length];
@@ -543,7 +543,7 @@ fn by_suffix(name: Address, length: u64, found: &mut Found) {
         let rule = forget(rule as usize, name.0) as u64;
         // 0 where the name is shorter.
         let long_enough = length.wrapping_sub(bytes as u64) >> 63 ^ 1;
-        found.ask(rule & 0_u64.wrapping_sub(core::hint::black_box(long_enough)), 1, 0);
+        found.ask(rule * core::hint::black_box(long_enough), 1, 0);
         bytes -= 1;
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     emit::{Facts, header, is_urgent, scratch, send},
     exchange,
     file_class::{self, Found},
-    kernel::{Address, Piece, forget},
+    kernel::{Address, Piece, forget, is_equal},
     path::{Location, walk},
     pid::current_ids,
     plain_files,
@@ -79,15 +79,13 @@ pub fn look() -> bool {
     let noted = unsafe { &mut *noted };
     let (facts, file) = (noted.facts, noted.file);
     let opened = Piece::copied(file, 0, &mut noted.copied.0);
-    let object = if file.is_null() {
-        NO_OBJECT
-    } else {
-        let inode = opened.follow(Field::FileInode);
-        object_of_copied(&Piece::copied(inode, 0, &mut noted.copied.1))
-    };
+    let inode = opened.follow(Field::FileInode);
+    let object = object_of_copied(&Piece::copied(inode, 0, &mut noted.copied.1));
     let location = Location::of(opened.follow(Field::FileDentry), opened.follow(Field::FileMount));
     let open_flags: u32 = opened.read(Field::FileFlags);
-    if facts.kind == kind::OPEN && opened.read::<u32>(Field::FileMode) & CREATED != 0 {
+    // By arithmetic, so that what comes next is not verified for each kind.
+    let is_open = is_equal(facts.kind as u64, kind::OPEN as u64) != 0;
+    if is_open && opened.read::<u32>(Field::FileMode) & CREATED != 0 {
         file_class::unlearn(&object);
     }
     let (tgid, _) = current_ids();
@@ -95,7 +93,6 @@ pub fn look() -> bool {
     let writes = writes(&facts, open_flags);
     let Some(found) = file_class::by_name_of_opened(&object, location) else { return false };
     noted.seen = Seen { object, location, found, open_flags, writes, exchanges };
-    let is_open = facts.kind == kind::OPEN;
     let is_told_anyway = !(is_open || facts.kind == kind::MAP)
         || is_open && is_wanted(kind::OPEN_ANY)
         || file.is_null()

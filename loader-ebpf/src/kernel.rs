@@ -197,7 +197,14 @@ pub fn copy_kernel_string(to: *mut u8, length: u32, from: Address) -> u32 {
     // SAFETY: as for `copy_kernel`.
     let copied =
         unsafe { helpers::bpf_probe_read_kernel_str(to.cast(), length, from.0 as *const c_void) };
-    if copied > 0 { copied as u32 - 1 } else { 0 }
+    without_nul(copied)
+}
+
+/// What is left of `copied` bytes without the last one; 0 if there is none. By arithmetic, as [`is_equal`].
+#[inline(always)]
+fn without_nul(copied: i64) -> u32 {
+    let length = copied.wrapping_sub(1) as u64;
+    (length * core::hint::black_box(length >> 63 ^ 1)) as u32
 }
 
 /// Copies `length` bytes from the current process's memory; false if they cannot be read.
@@ -215,7 +222,7 @@ pub fn copy_user_string(to: *mut u8, length: u32, from: u64) -> Option<u32> {
     let copied =
         unsafe { helpers::bpf_probe_read_user_str(to.cast(), length, from as *const c_void) };
     // The length with its NUL, but 0 for an empty string before 6.13.
-    if copied >= 0 { Some((copied as u32).saturating_sub(1)) } else { None }
+    (copied >= 0).then_some(without_nul(copied))
 }
 
 /// The value at `from` in the current process's memory; `None` if it cannot be read.
@@ -248,6 +255,15 @@ pub fn number_of(pointer: *const u8, cell: *mut Address) -> Address {
 #[inline(always)]
 pub fn forget(value: usize, unknown: u64) -> usize {
     core::hint::black_box(value ^ unknown as usize) ^ unknown as usize
+}
+
+/// 1 if the two are equal, else 0, by arithmetic: LLVM makes a branch of `==`, and branches in loops multiply
+/// what the verifier has to walk.
+#[inline(always)]
+pub fn is_equal(one: u64, other: u64) -> u64 {
+    let difference = one ^ other;
+    // Its upper bit is set unless the difference is 0; LLVM knows that.
+    core::hint::black_box(difference | difference.wrapping_neg()) >> 63 ^ 1
 }
 
 /// CLOCK_BOOTTIME, ns.

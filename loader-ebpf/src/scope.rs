@@ -14,7 +14,7 @@ use sentinel_ipc::{
 
 use crate::{
     atomic, exchange,
-    kernel::{Address, Task, forget, has, offset},
+    kernel::{Address, Task, forget, has, is_equal, offset},
 };
 
 /// Eight class bytes an entry: a byte for every possible tgid, in 4 MiB.
@@ -179,7 +179,8 @@ pub fn membership(task: Task) -> Membership {
     }
     let mut cgroup = outermost(task.cgroup(), MAX_CGROUP_DEPTH - 1);
     let unknown = cgroup.0;
-    let decided = forget(bits(scope != 0, selection != 0) as usize, unknown) as u8;
+    let decided = bits((scope != 0) as u64, (selection != 0) as u64);
+    let decided = forget(decided as usize, unknown) as u8;
     let scope = forget(scope as usize, unknown) as u64;
     let selection = forget(selection as usize, unknown) as u64;
     let mut met = 0;
@@ -188,17 +189,20 @@ pub fn membership(task: Task) -> Membership {
             break;
         }
         let id = cgroup_id(cgroup);
-        met = forget((met | bits(id == scope, id == selection)) as usize, id) as u8;
+        let here = bits(is_equal(id, scope), is_equal(id, selection));
+        met = forget((met | here) as usize, id) as u8;
         // `self` is the first member of struct cgroup, so a parent's css is the parent itself.
         cgroup = cgroup.follow(Field::CgroupParent);
     }
-    let too_deep = !cgroup.is_null();
+    let too_deep = !cgroup.is_null() as u64;
     Membership { decided, given: (met | bits(too_deep, too_deep)) & decided }
 }
 
-/// Those bits of [`class`] that are true.
+/// Those bits of [`class`] for which there is a 1 and not a 0.
 #[inline(always)]
-fn bits(in_scope: bool, selected: bool) -> u8 {
+fn bits(in_scope: u64, selected: u64) -> u8 {
+    // LLVM makes branches of products with what it knows to be 0 or 1.
+    let [in_scope, selected] = core::hint::black_box([in_scope, selected]);
     in_scope as u8 * class::IN_SCOPE | selected as u8 * class::SELECTED
 }
 

@@ -11,7 +11,7 @@ use crate::{
     call::Call,
     descriptor::{AF_INET, AF_INET6, Table},
     emit::Facts,
-    kernel::{copy_user, forget, read_user},
+    kernel::{copy_user, forget, is_equal, read_user},
     message::Message,
     pid::current_ids,
     received,
@@ -209,8 +209,10 @@ fn address_words(at: u64) -> [u64; 3] {
     let (begin, middle, end) = (read_word(at), read_word(at + 8), read_word(at + 16));
     let family = begin as u16;
     // Of an IPv6 address the upper half of the first word is the flow.
-    let is_v4 = 0_u64.wrapping_sub((family == AF_INET) as u64);
-    let is_v6 = 0_u64.wrapping_sub((family == AF_INET6) as u64);
-    let (is_v4, is_v6) = (forget(is_v4 as usize, at) as u64, forget(is_v6 as usize, at) as u64);
+    let is = |wanted: u16| {
+        let mask = 0_u64.wrapping_sub(is_equal(family as u64, wanted as u64));
+        forget(mask as usize, at) as u64
+    };
+    let (is_v4, is_v6) = (is(AF_INET), is(AF_INET6));
     [(begin & is_v4) | (begin & 0xffff_ffff & is_v6), middle & is_v6, end & is_v6]
 }

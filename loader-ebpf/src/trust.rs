@@ -16,7 +16,7 @@ use sentinel_ipc::{
 
 use crate::{
     descriptor::S_IFMT,
-    kernel::{Address, Task, forget},
+    kernel::{Address, Task, forget, is_equal},
     path::{self, Location, Written, outer_mount},
     scope::control_value,
 };
@@ -47,8 +47,8 @@ impl Marks {
         let [number, device] = identity(inode);
         let [host_number, host_device] = host_root();
         let difference = number ^ host_number | device ^ host_device;
-        let differs = core::hint::black_box((difference | difference.wrapping_neg()) >> 63);
-        let other = (differs as usize).wrapping_neg();
+        // All ones, or 0 for the root.
+        let other = forget(is_equal(difference, 0).wrapping_sub(1) as usize, difference);
         self.host_root = self.host_root & other | start & !other;
     }
 }

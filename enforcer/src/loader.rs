@@ -99,15 +99,20 @@ impl Loader {
         }
     }
 
-    /// Who the process with the number `tgid` is.
+    /// Who the process with the number `tgid` is, what it runs at this moment, and where.
     ///
     /// # Errors
     /// When there is no answer in time.
-    pub fn who_is(&mut self, tgid: u32) -> Result<Option<Identity>, NoAnswer> {
+    pub fn who_is(
+        &mut self,
+        tgid: u32,
+    ) -> Result<(Option<Identity>, Option<Description>), NoAnswer> {
         let question = self.number();
         self.ask(&IdentityQuestion::WhoIs { question, tgid }, PATIENCE, |answer| match answer {
-            IdentityAnswer::Is { question: answered, identity } if answered == question => {
-                Some(identity)
+            IdentityAnswer::Is { question: answered, identity, description }
+                if answered == question =>
+            {
+                Some((identity, description))
             }
             _ => None,
         })

@@ -19,6 +19,7 @@ use sentinel_ipc::{
     },
     kernel_abi::kind,
     notify::Notifier,
+    turns,
 };
 
 use crate::{
@@ -74,6 +75,7 @@ enum State {
 /// When the sensor cannot run or the only analyzer misbehaves.
 pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     confinement::own_signal_mask()?;
+    turns::ask_for_short_ones();
     let Doors { analyzers, enforcers } = Doors::open()?;
     let notifier = Notifier::from_environment()
         .map_err(|error| SessionError::System("NOTIFY_SOCKET", error))?;

@@ -43,8 +43,8 @@ const ENFORCER: Token = Token(3);
 const ANALYZERS: Token = Token(4);
 const ENFORCERS: Token = Token(5);
 const HEARTBEAT: Duration = Duration::from_millis(500);
-/// How long telemetry may lie in its ring when nothing else wakes the loader.
-const DRAIN: Duration = Duration::from_millis(100);
+/// How long telemetry may lie in its ring when nothing else wakes the loader: a heartbeat's round is one of these.
+const DRAIN: Duration = Duration::from_millis(250);
 /// How long an analyzer may take to say its first word, and how long somebody may wait at the socket who
 /// was not let in at first.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -20,6 +20,9 @@ struct Whom {
     pidfd: u32,
 }
 
+const WHOM_BYTES: u32 = 12;
+const _: () = assert!(size_of::<Whom>() == WHOM_BYTES as usize);
+
 /// The part of `union bpf_attr` for [`BPF_LINK_CREATE`].
 #[repr(C)]
 struct LinkCreate {
@@ -53,7 +56,7 @@ pub fn over(program: BorrowedFd<'_>, tgid: u32) -> io::Result<File> {
             attach_type: BPF_TRACE_ITER,
             flags: 0,
             whom: &raw const whom,
-            whom_bytes: size_of::<Whom>() as u32,
+            whom_bytes: WHOM_BYTES,
             reserved: 0,
         },
     )?;

@@ -31,8 +31,9 @@ fn records() -> Vec<u8> {
     let mut reader = Reader::open(&path).expect("the capture");
     let mut all = Vec::new();
     while let Some(frame) = reader.next_frame().expect("a whole capture") {
-        if let LoaderMessage::Events { records } | LoaderMessage::Snapshot { records, .. } =
-            decode(frame).expect("a loader's frame")
+        if let LoaderMessage::Events { records }
+        | LoaderMessage::Drained { records, .. }
+        | LoaderMessage::Snapshot { records, .. } = decode(frame).expect("a loader's frame")
         {
             all.extend_from_slice(records);
         }

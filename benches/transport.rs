@@ -177,13 +177,18 @@ fn analyze(mut from: Channel) -> (u32, Vec<usize>, Duration) {
             Received::Closed => panic!("the loader is gone"),
         };
         packets.push(frame.len());
-        let LoaderMessage::Events { records: mut rest } = decode(frame).expect("a message") else {
-            return (count, packets, own_time());
+        let (mut rest, is_last) = match decode(frame).expect("a message") {
+            LoaderMessage::Events { records } => (records, false),
+            LoaderMessage::Drained { records, .. } => (records, true),
+            other => panic!("{other:?}"),
         };
         while !rest.is_empty() {
             let (event, after) = event::take(rest).expect("a record");
             black_box(event);
             (count, rest) = (count + 1, after);
+        }
+        if is_last {
+            return (count, packets, own_time());
         }
     }
 }

@@ -352,7 +352,11 @@ fn execs(capture: &[u8]) -> Vec<(String, u16)> {
     let mut reader = Reader::new(capture).unwrap();
     let mut told = Vec::new();
     while let Some(frame) = reader.next_frame().unwrap() {
-        let LoaderMessage::Events { mut records } = decode(frame).unwrap() else { continue };
+        let (LoaderMessage::Events { mut records } | LoaderMessage::Drained { mut records, .. }) =
+            decode(frame).unwrap()
+        else {
+            continue;
+        };
         while !records.is_empty() {
             let (event, rest) = event::take(records).unwrap();
             if let Action::Exec(exec) = event.action {

@@ -74,7 +74,10 @@ fn from_captures(seeds: &mut Seeds) {
                 }
                 LoaderMessage::Ready { .. } => "ready",
                 LoaderMessage::Subscribed { .. } => "subscribed",
-                LoaderMessage::Drained { .. } => "drained",
+                LoaderMessage::Drained { records: batch, .. } => {
+                    cut(1, batch, &mut records);
+                    "drained"
+                }
                 LoaderMessage::Heartbeat { .. } => "heartbeat",
                 LoaderMessage::Finished { .. } => "finished",
                 LoaderMessage::Calls { .. } => "calls",

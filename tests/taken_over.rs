@@ -133,12 +133,13 @@ fn words_of_others(about: Target) -> Vec<(&'static str, Vec<u8>)> {
         kernel_thread: false,
         in_scope: true,
     };
+    let is = IdentityAnswer::Is { question: 1, identity: Some(identity), description: None };
     let (version, tgid) = (PROTOCOL_VERSION, about.tgid);
     vec![
         ("records", frame(&LoaderMessage::Events { records: &[1; 64] })),
         ("a heartbeat", frame(&LoaderMessage::Heartbeat { clock, counters, canaries: 1 })),
         ("a loader's ready", frame(&IdentityAnswer::Ready { version, tgid })),
-        ("an identity", frame(&IdentityAnswer::Is { question: 1, identity: Some(identity) })),
+        ("an identity", frame(&is)),
         ("no description", frame(&IdentityAnswer::Described { question: 1, description: None })),
         ("an enforcer's hello", frame(&IdentityQuestion::Hello { version, tgid })),
         ("an enforcer's question", frame(&IdentityQuestion::Describe { question: 1, tgid })),

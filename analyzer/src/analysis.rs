@@ -121,6 +121,7 @@ impl Analysis {
 
     /// Takes out of alerts from now on what this takes for secrets.
     pub fn redact(&mut self, redaction: Redaction) {
+        Redaction::prepare();
         self.redaction = redaction;
     }
 

@@ -18,7 +18,7 @@ use sentinel_ipc::{
 
 use crate::alert::{ActionTaken, Alert};
 
-/// Until when the enforcer may act on a request: so long that it can wait for both answers of the loader.
+/// Until when the enforcer may act on a request: so long that it can wait for the loader's answer.
 const TIME_TO_ACT: Duration = Duration::from_millis(1000);
 /// How long a request waits for its outcome: longer, so that what was done in time is told.
 const PATIENCE: Duration = Duration::from_millis(1200);

@@ -27,7 +27,7 @@ use sentinel_analyzer::{
 };
 use sentinel_ipc::{
     confinement::{self, Confined},
-    places,
+    places, turns,
 };
 
 fn main() -> ExitCode {
@@ -105,6 +105,7 @@ fn run(
     let console = Console::new();
     let launched = launch::launch(arguments, &configuration, admins, console.is_one_terminal())?;
     let programs = KnownPrograms::installed();
+    turns::ask_for_short_ones();
     let Confined { account, sandbox, about } =
         privileges::drop_privileges(directories, launched.sinks.connections())?;
     let mut notes = Vec::new();

@@ -31,6 +31,11 @@ impl Redaction {
         Self { own }
     }
 
+    /// Reads the built-in patterns now, for which the first alert would have to wait.
+    pub fn prepare() {
+        LazyLock::force(&BUILT_IN);
+    }
+
     /// `text` without secrets. Time grows with its length and with the number of patterns; a sensor's text has
     /// some hundred bytes.
     pub fn text(&self, text: String) -> String {

@@ -69,7 +69,9 @@ const RELAYED: Token = Token(5);
 const START_LIMIT: Duration = Duration::from_secs(120);
 /// How long it may say nothing before all is sent that is left after a stop.
 const STOP_LIMIT: Duration = Duration::from_millis(900);
-const STATUS_INTERVAL: Duration = Duration::from_millis(500);
+/// From one status to the next, if something else wakes it by then, which a heartbeat does; else a little later.
+const STATUS_INTERVAL: Duration = Duration::from_millis(400);
+const STATUS_LIMIT: Duration = Duration::from_millis(600);
 /// How long the loader may say nothing; it says something twice a second.
 const SILENCE_LIMIT: Duration = Duration::from_secs(4);
 /// Frames that are taken before signals and time get their turn.
@@ -309,7 +311,7 @@ impl Session {
 
     fn timeout(&self) -> Duration {
         let now = Instant::now();
-        let mut next = self.last_status.0 + STATUS_INTERVAL;
+        let mut next = self.last_status.0 + STATUS_LIMIT;
         if self.state.is_limited() {
             next = next.min(self.deadline);
         } else if let (State::Streaming, None, Some(limit)) =

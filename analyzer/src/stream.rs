@@ -120,7 +120,8 @@ impl Stream {
             LoaderMessage::Events { records } => {
                 self.hold_all(records, alerts)?;
             }
-            LoaderMessage::Drained { until, now, dropped } => {
+            LoaderMessage::Drained { records, until, now, dropped } => {
+                self.hold_all(records, alerts)?;
                 // A round may have waited long for the socket: what was lost meanwhile is later than it.
                 self.analysis.sensor(*now, alerts, |sensor, findings| {
                     sensor.lost(*now, *dropped, findings);
@@ -319,7 +320,7 @@ mod tests {
         stream.follow(&ready(1), &mut alerts).unwrap();
         let second = 1_000_000_000;
         let now = 5 * second;
-        let round = LoaderMessage::Drained { until: 4, now, dropped: [0; 2] };
+        let round = LoaderMessage::Drained { records: &[], until: 4, now, dropped: [0; 2] };
         stream.follow(&round, &mut alerts).unwrap();
         stream.interrupt(&mut alerts);
         assert!(alerts.is_empty());
@@ -354,7 +355,7 @@ mod tests {
     fn who_was_found_by_a_snapshot_is_no_reason_for_another_one() {
         let mut stream = Stream::default();
         found(&mut stream, &processes(1));
-        let round = LoaderMessage::Drained { until: 9, now: 9, dropped: [0; 2] };
+        let round = LoaderMessage::Drained { records: &[], until: 9, now: 9, dropped: [0; 2] };
         stream.follow(&round, &mut Vec::new()).unwrap();
         assert_eq!(stream.analysis().processes(), 100);
         let clock = Clock { boot_ns: 60_000_000_000, wall_offset_ns: 0 };

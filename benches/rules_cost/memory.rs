@@ -22,10 +22,11 @@ pub(crate) fn recorded() -> Vec<Event> {
     let mut reader = Reader::open(&path).expect("the capture");
     let mut events = Vec::new();
     while let Some(frame) = reader.next_frame().expect("a whole capture") {
-        let (LoaderMessage::Events { mut records } | LoaderMessage::Snapshot { mut records, .. }) =
-            decode(frame).expect("a loader's frame")
-        else {
-            continue;
+        let mut records = match decode(frame).expect("a loader's frame") {
+            LoaderMessage::Events { records }
+            | LoaderMessage::Drained { records, .. }
+            | LoaderMessage::Snapshot { records, .. } => records,
+            _ => continue,
         };
         while !records.is_empty() {
             let (event, rest) = event::take(records).expect("a record");

@@ -95,21 +95,20 @@ fn look(
     found: &mut String,
 ) -> Result<(), Refusal> {
     let target = request.target;
-    let mut silent = |error: NoAnswer| {
+    let silent = |error: NoAnswer| {
         found.push_str(&format!(" problem=\"{error}\""));
         Refusal::NoLoader
     };
-    let identity = loader.who_is(target.tgid).map_err(&mut silent)?;
-    let description = match guard.identify(target, identity) {
-        // Also of whom the kernel's table had no room for: it tells of who is alive and in the scope.
-        Ok(()) | Err(Refusal::UnknownProcess) => {
-            loader.describe(target.tgid).map_err(&mut silent)?
-        }
+    // In one question: each way there and back is time for whoever is to be killed.
+    let (identity, description) = loader.who_is(target.tgid).map_err(silent)?;
+    match guard.identify(target, identity) {
+        // The description is also of whom the kernel's table had no room for.
+        Ok(()) | Err(Refusal::UnknownProcess) => {}
         Err(refusal) => {
             note(found, identity, None);
             return Err(refusal);
         }
-    };
+    }
     note(found, identity, description.as_ref());
     let description = description.ok_or(Refusal::UnknownProcess)?;
     if description.start_time != target.start_time {

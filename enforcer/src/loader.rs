@@ -14,8 +14,8 @@ use sentinel_ipc::{
     },
 };
 
-/// How long an answer may take. The loader's look at one process passes all threads of the host: 27 ms where there
-/// are 20,000 of them and two busy CPUs, 68 ms at the most of thirty.
+/// How long an answer may take. Before Linux 6.1 the loader's look at one process passes all threads of the host: 27 ms
+/// where there are 20,000 of them and two busy CPUs, 68 ms at the most of thirty.
 const PATIENCE: Duration = Duration::from_millis(450);
 /// The same of a tree, while what grows there takes the CPUs.
 const TREE_PATIENCE: Duration = Duration::from_secs(1);
@@ -99,15 +99,20 @@ impl Loader {
         }
     }
 
-    /// Who the process with the number `tgid` is.
+    /// Who the process with the number `tgid` is, what it runs at this moment, and where.
     ///
     /// # Errors
     /// When there is no answer in time.
-    pub fn who_is(&mut self, tgid: u32) -> Result<Option<Identity>, NoAnswer> {
+    pub fn who_is(
+        &mut self,
+        tgid: u32,
+    ) -> Result<(Option<Identity>, Option<Description>), NoAnswer> {
         let question = self.number();
         self.ask(&IdentityQuestion::WhoIs { question, tgid }, PATIENCE, |answer| match answer {
-            IdentityAnswer::Is { question: answered, identity } if answered == question => {
-                Some(identity)
+            IdentityAnswer::Is { question: answered, identity, description }
+                if answered == question =>
+            {
+                Some((identity, description))
             }
             _ => None,
         })

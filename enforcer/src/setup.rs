@@ -19,7 +19,7 @@ use sentinel_ipc::{
     channel::{Channel, ChannelError},
     confinement::{self, ConfinementError, account},
     notify::Notifier,
-    places,
+    places, turns,
 };
 
 use crate::{
@@ -162,6 +162,7 @@ fn signals() -> Result<SignalFd, Errno> {
 pub fn run(arguments: &Arguments) -> Result<(), EnforcerError> {
     let sockets = Sockets::inherited()?;
     confinement::own_signal_mask()?;
+    turns::ask_for_short_ones();
     let connections = match sockets {
         Some(sockets) => Connections::activated(sockets)?,
         None => Connections::inherited(arguments.admins)?,

@@ -35,3 +35,5 @@ pub mod seccomp;
 pub mod settings;
 #[cfg(feature = "user")]
 pub mod small_file;
+#[cfg(feature = "user")]
+pub mod turns;

@@ -55,7 +55,7 @@ impl std::fmt::Display for ForwardError {
 struct Round {
     /// When it began; CLOCK_BOOTTIME, ns.
     until: u64,
-    /// The ring that is being read; behind the last one only its end is left to be told.
+    /// The ring that is being read.
     ring: usize,
     /// Whether its end is to be told.
     is_told: bool,
@@ -142,26 +142,29 @@ impl Forwarder {
                 stopped => return Ok(stopped),
             }
             let Some(round) = &mut self.round else { return Ok(Progress::Idle) };
-            let until = round.until;
-            let Some(ring) = self.rings.get_mut(round.ring) else {
-                let is_told = round.is_told;
-                self.round = None;
-                if is_told {
-                    let (now, dropped) = dropped();
-                    self.message(&LoaderMessage::Drained { until, now, dropped })?;
+            self.records.clear();
+            let (until, mut count) = (round.until, 0);
+            while let Some(ring) = self.rings.get_mut(round.ring) {
+                let end = fill(ring, until, &mut self.records, &mut count)?;
+                if end == End::Full {
+                    break;
                 }
-                continue;
-            };
-            let (count, end) = fill(ring, until, &mut self.records)?;
-            // The other ring is drained in time, woken or not.
-            self.left_behind |= end == End::Later && round.ring == ring::ALERT;
-            round.ring += usize::from(end != End::Full);
-            if count > 0 {
-                round.is_told = true;
-                let message = LoaderMessage::Events { records: &self.records };
-                encode(&message, &mut self.spare).map_err(ForwardError::Frame)?;
-                self.outbox.push_back((std::mem::take(&mut self.spare), count));
+                // The other ring is drained in time, woken or not.
+                self.left_behind |= end == End::Later && round.ring == ring::ALERT;
+                round.ring += 1;
             }
+            round.is_told |= count > 0;
+            let records = &self.records;
+            let message = if round.ring < self.rings.len() {
+                LoaderMessage::Events { records }
+            } else if !std::mem::take(&mut self.round).is_some_and(|round| round.is_told) {
+                continue;
+            } else {
+                let (now, dropped) = dropped();
+                LoaderMessage::Drained { records, until, now, dropped }
+            };
+            encode(&message, &mut self.spare).map_err(ForwardError::Frame)?;
+            self.outbox.push_back((std::mem::take(&mut self.spare), count));
         }
         Ok(Progress::More)
     }
@@ -203,11 +206,13 @@ impl Forwarder {
         self.left_behind = false;
         for ring in &mut self.rings {
             loop {
-                let (count, _) = fill(ring, u64::MAX, &mut self.records)?;
-                if count == 0 {
+                self.records.clear();
+                let mut count = 0;
+                let end = fill(ring, u64::MAX, &mut self.records, &mut count)?;
+                self.shed += count;
+                if end != End::Full {
                     break;
                 }
-                self.shed += count;
             }
         }
         Ok(())
@@ -225,27 +230,25 @@ enum End {
     Later,
 }
 
-/// Moves one batch of records from before `until`, and one more, out of `ring`; returns how many
-/// those are.
+/// Moves records from before `until`, and one more, from `ring` to the end of a batch that has `count` of them.
 fn fill(
     ring: &mut RingBuf<MapData>,
     until: u64,
     records: &mut Vec<u8>,
-) -> Result<(u64, End), ForwardError> {
-    records.clear();
-    let mut count = 0;
-    while count < MAX_BATCH_RECORDS && records.len() + MAX_RECORD_BYTES <= MAX_BATCH_BYTES {
-        let Some(item) = ring.next() else { return Ok((count as u64, End::Empty)) };
+    count: &mut u64,
+) -> Result<End, ForwardError> {
+    while *count < MAX_BATCH_RECORDS as u64 && records.len() + MAX_RECORD_BYTES <= MAX_BATCH_BYTES {
+        let Some(item) = ring.next() else { return Ok(End::Empty) };
         if item.len() < size_of::<RecordHeader>() || item.len() > MAX_RECORD_BYTES {
             return Err(ForwardError::NotARecord(item.len()));
         }
         records.extend_from_slice(&item);
-        count += 1;
+        *count += 1;
         // A record begins with its time.
         let time = item.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
         if time > until {
-            return Ok((count as u64, End::Later));
+            return Ok(End::Later);
         }
     }
-    Ok((count as u64, End::Full))
+    Ok(End::Full)
 }

@@ -88,7 +88,12 @@ impl IdentityService {
                     Ok(IdentityAnswer::Ready { version: PROTOCOL_VERSION, tgid })
                 }
                 (State::Serving, IdentityQuestion::WhoIs { question, tgid }) => {
-                    Ok(IdentityAnswer::Is { question, identity: sensor.identity(tgid) })
+                    let identity = sensor.identity(tgid);
+                    sensor.describe(tgid).map(|description| IdentityAnswer::Is {
+                        question,
+                        identity,
+                        description,
+                    })
                 }
                 (State::Serving, IdentityQuestion::Describe { question, tgid }) => sensor
                     .describe(tgid)

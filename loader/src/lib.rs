@@ -23,3 +23,4 @@ pub mod sensor;
 pub mod session;
 pub mod snapshot;
 pub mod syscall_table;
+pub mod task_iterator;

@@ -266,7 +266,8 @@ impl Sensor {
     /// # Errors
     /// When the kernel refuses.
     pub fn describe(&mut self, tgid: u32) -> Result<Option<Description>, SensorError> {
-        self.tell(pass::DESCRIBE_ONE, tgid, 0).map(|told| lineage::description(&told))
+        let told = self.tell(pass::DESCRIBE_ONE, tgid, |ebpf| snapshot::run_over(ebpf, tgid))?;
+        Ok(lineage::description(&told))
     }
 
     /// Who of `user`'s descends from `root`, and itself; without a user, of whose the oldest is.
@@ -278,14 +279,20 @@ impl Sensor {
         root: Target,
         user: Option<u32>,
     ) -> Result<(Option<u32>, Vec<Member>), SensorError> {
-        let told = self.tell(pass::TELL_LINES, 0, lineage::MAX_BYTES)?;
+        let told =
+            self.tell(pass::TELL_LINES, 0, |ebpf| snapshot::run(ebpf, lineage::MAX_BYTES))?;
         Ok(lineage::tree(&told, root, user))
     }
 
     /// What the iterator over tasks writes when it looks for this.
-    fn tell(&mut self, pass: u64, tgid: u32, most: usize) -> Result<Vec<u8>, SensorError> {
+    fn tell(
+        &mut self,
+        pass: u64,
+        tgid: u32,
+        run: impl FnOnce(&mut Ebpf) -> Result<Vec<u8>, SensorError>,
+    ) -> Result<Vec<u8>, SensorError> {
         self.set_control(&[(control::PASS, pass), (control::MARK_ROOT, u64::from(tgid))])?;
-        let told = snapshot::run(&mut self.ebpf, most);
+        let told = run(&mut self.ebpf);
         self.set_control(&[(control::PASS, pass::DESCRIBE), (control::MARK_ROOT, 0)])?;
         told
     }

@@ -19,6 +19,7 @@ use sentinel_ipc::{
     },
     kernel_abi::kind,
     notify::Notifier,
+    turns,
 };
 
 use crate::{
@@ -42,8 +43,8 @@ const ENFORCER: Token = Token(3);
 const ANALYZERS: Token = Token(4);
 const ENFORCERS: Token = Token(5);
 const HEARTBEAT: Duration = Duration::from_millis(500);
-/// How long telemetry may lie in its ring when nothing else wakes the loader.
-const DRAIN: Duration = Duration::from_millis(100);
+/// How long telemetry may lie in its ring when nothing else wakes the loader: a heartbeat's round is one of these.
+const DRAIN: Duration = Duration::from_millis(250);
 /// How long an analyzer may take to say its first word, and how long somebody may wait at the socket who
 /// was not let in at first.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -74,6 +75,7 @@ enum State {
 /// When the sensor cannot run or the only analyzer misbehaves.
 pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     confinement::own_signal_mask()?;
+    turns::ask_for_short_ones();
     let Doors { analyzers, enforcers } = Doors::open()?;
     let notifier = Notifier::from_environment()
         .map_err(|error| SessionError::System("NOTIFY_SOCKET", error))?;

@@ -5,13 +5,14 @@ use std::{
     io::{self, ErrorKind, Read},
     mem::offset_of,
     ops::Range,
+    os::fd::AsFd as _,
 };
 
 use aya::{Ebpf, programs::Iter};
 use sentinel_ipc::kernel_abi::{RecordHeader, record_bytes};
 use zerocopy::FromBytes;
 
-use crate::sensor::SensorError;
+use crate::{sensor::SensorError, task_iterator};
 
 /// Bytes that a snapshot tells at the most.
 pub const MAX_SNAPSHOT_BYTES: usize = 32 << 20;
@@ -41,7 +42,20 @@ pub const ITERATORS: [(&str, &str); 2] = [(RUNNING, "task"), (HELD, "task_file")
 /// # Errors
 /// When the kernel refuses.
 pub fn run(ebpf: &mut Ebpf, most: usize) -> Result<Vec<u8>, SensorError> {
-    let mut file = open(ebpf, RUNNING)?;
+    read_all(open(ebpf, RUNNING)?, most)
+}
+
+/// The same for the process `tgid`, and no others where the kernel can leave them out; the program has to.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn run_over(ebpf: &mut Ebpf, tgid: u32) -> Result<Vec<u8>, SensorError> {
+    let fd = program(ebpf, RUNNING)?.fd().map_err(|error| SensorError::Program(RUNNING, error))?;
+    let narrowed = task_iterator::over(fd.as_fd(), tgid);
+    read_all(narrowed.or_else(|_| open(ebpf, RUNNING))?, 0)
+}
+
+fn read_all(mut file: File, most: usize) -> Result<Vec<u8>, SensorError> {
     let mut piece = vec![0; PIECE_BYTES];
     let mut written = Vec::new();
     for _ in 0..MAX_READS {

@@ -108,11 +108,13 @@ pub(super) fn of_the_enforcer(seeds: &mut Seeds) {
     let members = vec![Member { process: TARGET, executable, cgroup_id }];
     let ready = IdentityAnswer::Ready { version, tgid: 11 };
     seeds.insert(("identity_frames", "greeted".into()), parts(&[(0, frame(&ready))]));
+    let is = |identity, description| IdentityAnswer::Is { question: 1, identity, description };
+    let description = Some(description);
     for (name, answer) in [
         ("ready", ready),
-        ("is", IdentityAnswer::Is { question: 1, identity: Some(identity) }),
-        ("nobody", IdentityAnswer::Is { question: 1, identity: None }),
-        ("described", IdentityAnswer::Described { question: 2, description: Some(description) }),
+        ("is", is(Some(identity), description.clone())),
+        ("nobody", is(None, None)),
+        ("described", IdentityAnswer::Described { question: 2, description }),
         ("members", IdentityAnswer::Members { question: 3, user: Some(1000), members }),
     ] {
         seeds.insert(("identity_frames", name.into()), frame(&answer));

@@ -25,6 +25,14 @@ pub struct Telling {
     events: Vec<Event>,
 }
 
+fn hold(mut records: &[u8], merge: &mut Merge) {
+    while !records.is_empty() {
+        let (event, rest) = event::take(records).unwrap();
+        merge.hold(event);
+        records = rest;
+    }
+}
+
 impl Telling {
     /// Reads a whole capture.
     pub fn of(capture: &[u8]) -> Self {
@@ -37,14 +45,9 @@ impl Telling {
             stream.follow(&message, &mut told.alerts).unwrap();
             match message {
                 LoaderMessage::Subscribed { limits, .. } => told.limits = limits,
-                LoaderMessage::Events { mut records } => {
-                    while !records.is_empty() {
-                        let (event, rest) = event::take(records).unwrap();
-                        merge.hold(event);
-                        records = rest;
-                    }
-                }
-                LoaderMessage::Drained { until, dropped, .. } => {
+                LoaderMessage::Events { records } => hold(records, &mut merge),
+                LoaderMessage::Drained { records, until, dropped, .. } => {
+                    hold(records, &mut merge);
                     told.dropped = dropped;
                     told.events.append(&mut merge.release(until));
                 }

@@ -320,7 +320,7 @@ impl Rig {
             match decode(frame).expect("a message") {
                 LoaderMessage::Ready { .. } => {}
                 LoaderMessage::Subscribed { .. } => ready = true,
-                LoaderMessage::Events { records, .. } => {
+                LoaderMessage::Events { records } | LoaderMessage::Drained { records, .. } => {
                     let mut rest = records;
                     while !rest.is_empty() {
                         let (event, next) = event::take(rest).expect("a record");
@@ -331,8 +331,7 @@ impl Rig {
                         rest = next;
                     }
                 }
-                LoaderMessage::Drained { .. }
-                | LoaderMessage::Snapshot { .. }
+                LoaderMessage::Snapshot { .. }
                 | LoaderMessage::Calls { .. }
                 | LoaderMessage::Heartbeat { .. }
                 | LoaderMessage::Finished { .. } => {}

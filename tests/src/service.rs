@@ -377,6 +377,17 @@ impl Known {
     fn new() -> Self {
         Self { start_time: START_TIME, program: "/usr/bin/sleep", is_listed: true }
     }
+
+    fn description(&self) -> Description {
+        Description {
+            start_time: self.start_time,
+            uid: 0,
+            path: self.program.into(),
+            is_sound: true,
+            has_own_pids: false,
+            cgroup: b"/test".to_vec(),
+        }
+    }
 }
 
 /// The test as loader: knows the processes that it is told of, and no other can be killed.
@@ -427,7 +438,8 @@ impl Loader {
                     }
                     IdentityQuestion::WhoIs { question, tgid } => {
                         let known = known.lock().unwrap_or_else(PoisonError::into_inner);
-                        let identity = known.get(&tgid).map(|&Known { start_time, .. }| Identity {
+                        let known = known.get(&tgid);
+                        let identity = known.map(|&Known { start_time, .. }| Identity {
                             start_time,
                             cgroup_id: 1,
                             executable: (0, 0, 0),
@@ -435,18 +447,12 @@ impl Loader {
                             kernel_thread: false,
                             in_scope: true,
                         });
-                        say(&channel, &IdentityAnswer::Is { question, identity });
+                        let description = known.map(Known::description);
+                        say(&channel, &IdentityAnswer::Is { question, identity, description });
                     }
                     IdentityQuestion::Describe { question, tgid } => {
                         let known = known.lock().unwrap_or_else(PoisonError::into_inner);
-                        let description = known.get(&tgid).map(|known| Description {
-                            start_time: known.start_time,
-                            uid: 0,
-                            path: known.program.into(),
-                            is_sound: true,
-                            has_own_pids: false,
-                            cgroup: b"/test".to_vec(),
-                        });
+                        let description = known.get(&tgid).map(Known::description);
                         say(&channel, &IdentityAnswer::Described { question, description });
                     }
                     // All that it knows.

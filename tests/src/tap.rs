@@ -365,7 +365,8 @@ impl Source {
                 }
                 LoaderMessage::Calls { profiles, .. } => self.calls.extend(profiles),
                 LoaderMessage::Finished { .. } => panic!("the loader finished"),
-                LoaderMessage::Drained { dropped, until, .. } => {
+                LoaderMessage::Drained { records, dropped, until, .. } => {
+                    self.round.extend(records_in(records));
                     self.dropped = dropped;
                     // As the analyzer does: in order of time, those of one time as they came. What is later
                     // than the round may have to wait for what the other ring still holds.
@@ -374,15 +375,7 @@ impl Source {
                     self.records.extend(self.round.drain(..due));
                 }
                 LoaderMessage::Events { records } | LoaderMessage::Snapshot { records, .. } => {
-                    let mut rest = records;
-                    while !rest.is_empty() {
-                        let (_, after) = event::take(rest).expect("the analyzer understands it");
-                        let bytes = &rest[..rest.len() - after.len()];
-                        let (header, _) = RecordHeader::read_from_prefix(bytes).expect("a header");
-                        assert_eq!(bytes.len(), bytes_of(header.kind));
-                        self.round.push(Record { header, bytes: bytes.into() });
-                        rest = after;
-                    }
+                    self.round.extend(records_in(records));
                 }
             }
         }
@@ -394,6 +387,20 @@ impl Drop for Source {
         let _gone = self.loader.kill();
         let _reaped = self.loader.wait();
     }
+}
+
+/// Each of `records`, which the analyzer has to understand.
+fn records_in(mut records: &[u8]) -> Vec<Record> {
+    let mut all = Vec::new();
+    while !records.is_empty() {
+        let (_, rest) = event::take(records).expect("the analyzer understands it");
+        let bytes = &records[..records.len() - rest.len()];
+        let (header, _) = RecordHeader::read_from_prefix(bytes).expect("a header");
+        assert_eq!(bytes.len(), bytes_of(header.kind));
+        all.push(Record { header, bytes: bytes.into() });
+        records = rest;
+    }
+    all
 }
 
 /// Whether two objects are the same file.

@@ -35,7 +35,12 @@ pub(super) fn header() -> Header {
 fn small_frames() -> Vec<Vec<u8>> {
     [
         LoaderMessage::Events { records: &[1; 40] },
-        LoaderMessage::Drained { until: 6_000_000_000, now: 6_000_000_001, dropped: [0, 3] },
+        LoaderMessage::Drained {
+            records: &[1; 40],
+            until: 6_000_000_000,
+            now: 6_000_000_001,
+            dropped: [0, 3],
+        },
         LoaderMessage::Events { records: &[0] },
         LoaderMessage::Finished { counters: Counters::default() },
     ]

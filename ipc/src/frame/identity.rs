@@ -14,14 +14,14 @@ pub enum IdentityQuestion {
         /// The enforcer's own process, which the sensor leaves out.
         tgid: u32,
     },
-    /// Who is this process?
+    /// Who is this process, what does it run, and where?
     WhoIs {
         /// Comes back with the answer.
         question: u64,
         /// Thread group id.
         tgid: u32,
     },
-    /// What does this process run, and where?
+    /// The second half of that.
     Describe {
         /// Comes back with the answer.
         question: u64,
@@ -55,6 +55,8 @@ pub enum IdentityAnswer {
         question: u64,
         /// `None` if the kernel has noted nothing of such a process.
         identity: Option<Identity>,
+        /// As in [`Self::Described`].
+        description: Option<Description>,
     },
     /// Answer to [`IdentityQuestion::Describe`].
     Described {

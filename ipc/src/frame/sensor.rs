@@ -122,14 +122,17 @@ pub enum LoaderMessage<'a> {
         /// What is watched at the most, in words.
         scope: &'a str,
     },
-    /// Records of one ring, in its order.
+    /// A part of what a round took, with more to come.
     Events {
-        /// Whole records of `kernel_abi`, one after the other.
+        /// Whole records of `kernel_abi`, one after the other, those of each ring in its order.
         #[serde(with = "serde_bytes")]
         records: &'a [u8],
     },
     /// The rings were drained.
     Drained {
+        /// The last part of what the round took, likewise.
+        #[serde(with = "serde_bytes")]
+        records: &'a [u8],
         /// What was emitted before has been sent; CLOCK_BOOTTIME, ns.
         until: u64,
         /// When the round ended; CLOCK_BOOTTIME, ns.

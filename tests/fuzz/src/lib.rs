@@ -95,14 +95,18 @@ pub fn loader_frames(data: &[u8]) {
             },
             1 => LoaderMessage::Events { records },
             2 => LoaderMessage::Snapshot { begun: 1, records, is_last: true, is_cut: false },
-            _ => LoaderMessage::Drained { until: u64::MAX / 2, now: u64::MAX / 2, dropped: [0; 2] },
+            _ => {
+                let until = u64::MAX / 2;
+                LoaderMessage::Drained { records, until, now: until, dropped: [0; 2] }
+            }
         };
         // One that breaks the protocol is the last one.
         if stream.follow(&message, &mut alerts).is_err() {
             break;
         }
     }
-    let end = LoaderMessage::Drained { until: u64::MAX, now: u64::MAX, dropped: [1; 2] };
+    let (records, until) = (&[][..], u64::MAX);
+    let end = LoaderMessage::Drained { records, until, now: until, dropped: [1; 2] };
     let _told = stream.follow(&end, &mut alerts);
     for alert in alerts {
         let _json = alert.message.len() + alert.steps.len();
@@ -203,7 +207,7 @@ pub fn rules(data: &[u8]) {
             let _extended = rules.extend();
             let analysis = Analysis::with_rules(rules.activate(), true);
             let mut stream = Stream::of(analysis);
-            let end = LoaderMessage::Drained { until: 1, now: 1, dropped: [0; 2] };
+            let end = LoaderMessage::Drained { records: &[], until: 1, now: 1, dropped: [0; 2] };
             let _followed = stream.follow(&end, &mut Vec::new());
         }
         Err(error) => assert!(error.to_string().contains("fuzz.toml")),

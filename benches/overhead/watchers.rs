@@ -1,6 +1,6 @@
 //! Who watches while work is done, in turns.
 
-use std::{fs, io};
+use std::io;
 
 use sentinel_tests::{bed::Bed, sentinel::Sentinel};
 
@@ -65,12 +65,6 @@ impl Watcher {
 }
 
 impl Watch {
-    /// Processor time that the watcher's own processes have taken so far, s.
-    pub fn seconds(&self) -> f64 {
-        let Self::Sentinel(sentinel) = self else { return 0.0 };
-        [sentinel.pid(), sentinel.loader(), sentinel.enforcer()].into_iter().map(seconds_of).sum()
-    }
-
     /// Ends it.
     pub fn end(self) {
         if let Self::Sentinel(sentinel) = self {
@@ -78,12 +72,4 @@ impl Watch {
             assert!(outcome.status.success(), "{}", outcome.errors);
         }
     }
-}
-
-/// By `/proc/PID/stat` (proc(5)), in ticks of 10 ms.
-fn seconds_of(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let fields = after_name.split_whitespace().skip(11).take(2);
-    fields.map(|ticks| ticks.parse::<f64>().expect("ticks") / 100.0).sum()
 }

@@ -61,6 +61,32 @@ fn a_number_that_means_a_file_to_one_thread_hides_no_connection_of_another() {
     assert_eq!(sent, [1000]);
 }
 
+/// Descriptors that are closed by the way of close_range(2), and become something else by a call that nobody asked
+/// about.
+const OTHER_WAY: &str = "import ctypes, os
+number = os.open('plain', os.O_RDONLY)
+assert ctypes.CDLL(None).close_range(number, number, 0) == 0
+assert os.eventfd(0) == number
+os.eventfd_write(number, 1)
+os.close(number)";
+
+#[test]
+fn what_gets_the_number_of_a_file_is_told_of_however_that_was_closed() {
+    let Some(bed) = Bed::new() else { return };
+    fs::write(bed.path("plain"), "nothing that matters").unwrap();
+    let kinds = KindSet::all().without(KindSet::of(&[kind::OPEN_ANY, kind::CLOSE_RANGE]));
+    let mut tap = Tap::start_with(&bed, kinds);
+    let mut command = bed.command("/usr/bin/python3");
+    let mut child = command.args(["-c", OTHER_WAY]).current_dir(bed.path("")).spawn().unwrap();
+    let pid = child.id();
+    assert!(child.wait().unwrap().success());
+    tap.catch_up();
+    let written: Vec<u32> =
+        tap.of(pid, kind::TRAFFIC).iter().map(|record| record.traffic().writes).collect();
+    assert_eq!(written, [1]);
+    assert!(tap.of(pid, kind::CLOSE_RANGE).is_empty(), "seen, and told to nobody");
+}
+
 #[test]
 fn a_file_of_no_class_is_told_of_once_there_is_a_secret_that_could_go_through_it() {
     let Some(bed) = Bed::new() else { return };

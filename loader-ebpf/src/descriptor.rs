@@ -44,7 +44,7 @@ pub struct Table {
     size: u32,
     files: Address,
     close_on_exec: Address,
-    shared: bool,
+    users: i32,
 }
 
 impl Table {
@@ -65,7 +65,7 @@ impl Table {
             size: table.read(Field::TableSize),
             files: table.follow(Field::TableFiles),
             close_on_exec: table.follow(Field::TableCloseOnExec),
-            shared: files.read::<i32>(Field::FilesCount) > 1,
+            users: files.read(Field::FilesCount),
         }
     }
 
@@ -78,6 +78,12 @@ impl Table {
         Address(self.files.read_at(number as usize * 8))
     }
 
+    /// Threads that use it, of whatever process.
+    #[inline(always)]
+    pub fn users(self) -> i32 {
+        self.users
+    }
+
     /// The bits in [`flag`] that hold for `number`.
     #[inline(always)]
     pub fn flags(self, number: u32) -> u16 {
@@ -86,7 +92,7 @@ impl Table {
         let word: u64 =
             if is_inside { self.close_on_exec.read_at((number as usize / 64) * 8) } else { 0 };
         let close_on_exec = ((word >> (number & 63)) & 1) as u16 * flag::CLOSE_ON_EXEC;
-        let racy = if self.shared { flag::RACY } else { 0 };
+        let racy = if self.users > 1 { flag::RACY } else { 0 };
         close_on_exec | forget(racy as usize, word) as u16
     }
 

@@ -15,6 +15,7 @@ use crate::{
     traffic,
 };
 
+const CLOSE_RANGE_UNSHARE: u64 = 2;
 const F_DUPFD: u32 = 0;
 const F_SETFD: u32 = 2;
 const F_DUPFD_CLOEXEC: u32 = 1030;
@@ -65,6 +66,13 @@ fn is_of_plain_file(deed: &Deed) -> bool {
     let Deed { facts, numbers: [one, other], count } = *deed;
     if facts.kind == kind::SET_DESCRIPTOR_FLAGS {
         return plain_files::has(tgid, facts.argument[0] as u32);
+    }
+    if facts.kind == kind::CLOSE_RANGE {
+        if facts.argument[1] >> 32 & CLOSE_RANGE_UNSHARE != 0 {
+            plain_files::give_up(tgid);
+        } else {
+            plain_files::forget(tgid);
+        }
     }
     let makes = matches!(
         facts.kind,

@@ -68,8 +68,8 @@ pub fn note_fork(parent_tgid: u32, child: Task, child_tgid: u32) {
     note(child_tgid, child, executable);
     plain_files::begin_process(child_tgid);
     if child.follow(Field::TaskFiles) == Task::current().follow(Field::TaskFiles) {
-        plain_files::share(parent_tgid);
-        plain_files::share(child_tgid);
+        plain_files::give_up(parent_tgid);
+        plain_files::give_up(child_tgid);
     }
     let parent_start = Task::current().start_time();
     let Line { founder, nearest: [a, b, c, d, e, f, _] } = line_of(parent_tgid, parent_start);

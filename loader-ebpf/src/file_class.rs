@@ -211,7 +211,7 @@ pub fn classify_with(
 pub fn by_name_of_opened(object: &Object, location: Location) -> Option<Found> {
     if object.mode & S_IFMT != S_IFREG {
         let known = device_class(object);
-        return Some(Found { known, ..Found::new(object, location) });
+        return Some(Found { known, flags: 0, ..Found::new(object, location) });
     }
     let keys = CLASS_KEYS.get_ptr_mut(0)?;
     // SAFETY: as in `classify`.
@@ -364,7 +364,8 @@ impl Found {
     pub fn needs_path(&self, writes: bool) -> bool {
         let fronts = if writes { rule::FRONT | rule::FRONT_WRITTEN } else { rule::FRONT };
         let fronts = (fronts as u64) << FLAGS_AT | UNSEEN;
-        self.classes | self.top | self.known as u64 | self.flags & fronts != 0
+        let top = self.top & !(1 << TOP_IS_LAST);
+        self.classes | top | self.known as u64 | self.flags & fronts != 0
     }
 
     /// Lets the path speak, and decides.

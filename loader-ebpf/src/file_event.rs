@@ -102,7 +102,7 @@ pub fn look() -> bool {
         return true;
     }
     if is_open {
-        plain_files::begin(tgid, facts.result as u32);
+        plain_files::begin(tgid, facts.result as u32, file, inode, &object);
     }
     false
 }
@@ -167,7 +167,7 @@ pub fn report() {
     let is_told = wanted && is_wanted(facts.kind);
     if matches!(facts.kind, kind::OPEN | kind::MEMFD) && !file.is_null() {
         if facts.kind == kind::OPEN && !is_told && !is_secret {
-            plain_files::begin(tgid, facts.result as u32);
+            plain_files::begin(tgid, facts.result as u32, file, inode, &seen.object);
         } else {
             plain_files::end(tgid, facts.result as u32);
         }

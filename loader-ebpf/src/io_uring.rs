@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use sentinel_ipc::{
-    kernel_abi::{flag, kind, ring_completion},
+    kernel_abi::{class, flag, kind, ring_completion},
     kernel_fields::Field,
 };
 
@@ -117,14 +117,25 @@ impl Completion {
     }
 }
 
+/// The current process, if it is reported. It uses a ring: what that does to its descriptors is not all told.
+#[inline(always)]
+fn reported() -> Option<u32> {
+    let (tgid, _) = current_ids();
+    let class = class_of(tgid);
+    if !is_reported(class) {
+        return None;
+    }
+    if class & class::SHARES_FILES == 0 {
+        plain_files::give_up(tgid);
+    }
+    Some(tgid)
+}
+
 /// `TP_PROTO(struct io_ring_ctx *ctx, void *req, …)`; see [`RING_COMPLETION`].
 #[btf_tracepoint(function = "io_uring_complete")]
 pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
     count(|counters| counters.seen += 1);
-    let (tgid, _) = current_ids();
-    if !is_reported(class_of(tgid)) {
-        return 0;
-    }
+    let Some(tgid) = reported() else { return 0 };
     let done = Completion::of(&context);
     if done.request.is_null() {
         // One of several completions of a request, which are not told apart.
@@ -168,9 +179,6 @@ pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
         Some(slot) => done.new_file(slot),
         None => (done.file(), 0),
     };
-    if slot.is_some() && !file.is_null() {
-        plain_files::end(tgid, done.result as u32);
-    }
     if !is_wanted(kind) {
         return 0;
     }
@@ -185,7 +193,7 @@ pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
 fn closed(tgid: u32, number: u32, facts: Facts) {
     let facts = Facts { kind: kind::CLOSE, argument: [number as u64, 0, 0], ..facts };
     traffic::end(tgid, number, facts);
-    if !plain_files::end(tgid, number) && is_wanted(kind::CLOSE) {
+    if is_wanted(kind::CLOSE) {
         count(|counters| counters.passed += 1);
         plain(facts);
     }
@@ -200,8 +208,7 @@ pub fn io_uring_submit_req(context: BtfTracePointContext) -> i32 {
         return 0;
     }
     count(|counters| counters.seen += 1);
-    let (tgid, _) = current_ids();
-    if !is_reported(class_of(tgid)) {
+    if reported().is_none() {
         return 0;
     }
     let facts =
@@ -228,8 +235,7 @@ pub fn io_uring_submit_req(context: BtfTracePointContext) -> i32 {
 /// `TP_PROTO(void *ctx, …)`: a completion for which the ring has no room; it is not told otherwise.
 #[btf_tracepoint(function = "io_uring_cqe_overflow")]
 pub fn io_uring_cqe_overflow(_: BtfTracePointContext) -> i32 {
-    let (tgid, _) = current_ids();
-    if is_reported(class_of(tgid)) && is_reporting() {
+    if reported().is_some() && is_reporting() {
         count(|counters| counters.unreadable += 1);
     }
     0

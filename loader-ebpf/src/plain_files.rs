@@ -2,22 +2,23 @@
 //! their end. Most of what is opened and closed is of this kind.
 //!
 //! A process's are bits in words that it shares with others: who comes by takes a word over, and what it said is
-//! forgotten, which does no harm. A child begins with none, and so does a new program. A bit may outlive its
-//! descriptor (close_range(2)): whatever makes a descriptor of that number clears or sets it. What goes through one
-//! is added up while a secret could; it has no bit from then on, so that its end tells how much it was.
+//! forgotten, which does no harm. A child begins with none, and so does a new program. A bit ends with its descriptor,
+//! and where another one takes its number. What goes through one is added up while a secret could; it has no bit from
+//! then on, so that its end tells how much it was.
 //!
 //! Where one number may mean two files, because a descriptor table is shared with another process or one of the
-//! threads has its own, there are no bits.
+//! threads has its own, there are no bits; nor where a ring makes and closes descriptors, of which not all is told.
 
 use aya_ebpf::{macros::map, maps::Array};
 use sentinel_ipc::{
-    kernel_abi::{PLAIN_FILES_ENTRIES, class},
+    kernel_abi::{Object, PLAIN_FILES_ENTRIES, class},
     kernel_fields::Field,
 };
 
 use crate::{
     atomic,
-    kernel::Task,
+    descriptor::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFMT, S_IFREG, Table},
+    kernel::{Address, Task},
     scope::{add_class, class_of, take_class},
 };
 
@@ -92,19 +93,23 @@ pub fn has(tgid: u32, number: u32) -> bool {
     Place::of(tgid, number).is_some_and(|place| place.is_set())
 }
 
-/// The current process, `tgid`, has opened such a file as descriptor `number`.
+/// The current process, `tgid`, has opened such a file as descriptor `number`: this one, which is `object`.
 #[inline(always)]
-pub fn begin(tgid: u32, number: u32) {
+pub fn begin(tgid: u32, number: u32, file: Address, inode: Address, object: &Object) {
     let Some(place) = Place::of(tgid, number) else { return };
-    if !is_one_table() {
+    let table = Table::current();
+    let is_file = matches!(object.mode & S_IFMT, S_IFREG | S_IFDIR | S_IFCHR | S_IFBLK);
+    if !is_file || table.users() != threads() {
         place.clear_own();
         return;
     }
     let old = place.read();
     let others = if place.is_owner(old) { old } else { place.owner };
     place.change(old, others | place.bit);
-    // Looked at last: who begins to share marks that first, and clears all bits then.
-    if class_of(tgid) & class::SHARES_FILES != 0 {
+    // Looked at last: who begins to share marks that first, and clears all bits then; and a thread that puts
+    // something else in this place has done so before it clears the bit.
+    let is_shared = class_of(tgid) & class::SHARES_FILES != 0;
+    if is_shared || table.file(number) != file || file.follow(Field::FileInode) != inode {
         place.clear_own();
     }
 }
@@ -127,23 +132,21 @@ impl Place {
     }
 }
 
-/// Whether all threads of the current process have one descriptor table, as far as their numbers say.
+/// Threads of the current process. If as many use its table, it is that of all of them, or else began to be
+/// another's before the sensor did.
 #[inline(always)]
-fn is_one_table() -> bool {
-    let task = Task::current();
-    let users: i32 = task.follow(Field::TaskFiles).read(Field::FilesCount);
-    let threads: i32 = task.follow(Field::TaskSignal).read(Field::SignalThreads);
-    users == threads
+fn threads() -> i32 {
+    Task::current().follow(Field::TaskSignal).read(Field::SignalThreads)
 }
 
-/// The process has its descriptors together with another one.
+/// What a number means to the process cannot be told from now on, until it runs another program.
 #[inline(always)]
-pub fn share(tgid: u32) {
+pub fn give_up(tgid: u32) {
     add_class(tgid, class::SHARES_FILES);
     forget(tgid);
 }
 
-/// The process begins, or runs another program, and so shares nothing with others.
+/// The process begins, or runs another program, and so has its table for itself.
 #[inline(always)]
 pub fn begin_process(tgid: u32) {
     take_class(tgid, class::SHARES_FILES);
@@ -155,9 +158,9 @@ pub fn begin_process(tgid: u32) {
 pub fn forget(tgid: u32) {
     for group in 0..GROUPS {
         let Some(place) = Place::of(tgid, group * GROUP) else { return };
-        let word = place.read();
-        if place.is_owner(word) {
-            place.change(word, 0);
+        if place.is_owner(place.read()) {
+            // SAFETY: a live, aligned u64 of a map value. At worst another's bits go, who has come by meanwhile.
+            unsafe { atomic::keep(place.word, !BITS) };
         }
     }
 }

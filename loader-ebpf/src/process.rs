@@ -24,7 +24,7 @@ use crate::{
     kernel::{Address, Task, copy_kernel, copy_kernel_string, copy_user},
     path::Location,
     pid::{current_ids, tgid_of, thread_before_exec},
-    profile,
+    plain_files, profile,
     scope::{
         cgroup_id, class_of, count, is_in_scope, is_reported, is_reporting, membership, set_class,
     },
@@ -43,6 +43,8 @@ pub fn sched_process_fork(context: BtfTracePointContext) -> i32 {
     let child_tgid = child.tgid();
     if child_tgid != tgid {
         new_process(tgid, child, child_tgid);
+    } else if child.follow(Field::TaskFiles) != Task::current().follow(Field::TaskFiles) {
+        plain_files::give_up(tgid);
     }
     0
 }

@@ -12,6 +12,8 @@ use crate::{
     emit::{Facts, header, is_urgent, plain, send},
     facts,
     kernel::{Task, copy_kernel, read_user},
+    pid::current_ids,
+    plain_files,
     scope::{class_of, count, is_wanted},
 };
 
@@ -21,6 +23,7 @@ const PR_SET_NAME: u32 = 15;
 const PR_CAPBSET_DROP: u32 = 24;
 const PR_SET_SECUREBITS: u32 = 28;
 const PR_CAP_AMBIENT: u32 = 47;
+const CLONE_FILES: u64 = 0x400;
 
 /// Runs in the place of `sys_exit`.
 #[btf_tracepoint(function = "sys_exit")]
@@ -36,6 +39,9 @@ pub fn system_calls(context: BtfTracePointContext) -> i32 {
         },
         other => other,
     };
+    if kind == kind::UNSHARE && call.arguments[0] & CLONE_FILES != 0 {
+        plain_files::give_up(current_ids().0);
+    }
     if is_wanted(kind) {
         report(&call, kind);
     }

@@ -192,9 +192,14 @@ fn leads_to(of: u16) -> &'static [u16] {
     }
 }
 
+/// Calls after which a descriptor's number may mean something else than the file that was opened: the kernel's
+/// notes of files rest on them.
+const ENDS_OF_FILES: [u16; 4] = [CLOSE, CLOSE_RANGE, DUP, UNSHARE];
+
 fn is_wanted(of: u16, kinds: KindSet) -> bool {
     let base = if of >= RENAME + AT { of - AT } else { of };
     match leads_to(base) {
+        _ if ENDS_OF_FILES.contains(&base) && kinds.has(OPEN) => true,
         [] => kinds.has(base),
         several => several.iter().any(|&kind| kinds.has(kind)),
     }

@@ -78,7 +78,7 @@ pub mod class {
     pub const SELECTED: u8 = 16;
     /// It was started for a script that it has not opened yet.
     pub const AWAITS_SCRIPT: u8 = 32;
-    /// It has its descriptors together with another process, or had.
+    /// A number may mean two files to it, or one that is not told: see `loader-ebpf/src/plain_files.rs`.
     pub const SHARES_FILES: u8 = 64;
 }
 

@@ -88,10 +88,11 @@ pub fn look() -> bool {
     if is_open && opened.read::<u32>(Field::FileMode) & CREATED != 0 {
         file_class::unlearn(&object);
     }
+    // First, so that its loops are not verified once for each outcome of what follows.
+    let Some(found) = file_class::by_name_of_opened(&object, location) else { return false };
     let (tgid, _) = current_ids();
     let exchanges = exchange::is_told(&facts, &object, open_flags, tgid);
     let writes = writes(&facts, open_flags);
-    let Some(found) = file_class::by_name_of_opened(&object, location) else { return false };
     noted.seen = Seen { object, location, found, open_flags, writes, exchanges };
     let is_told_anyway = !(is_open || facts.kind == kind::MAP)
         || is_open && is_wanted(kind::OPEN_ANY)

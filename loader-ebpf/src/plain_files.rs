@@ -72,11 +72,15 @@ impl Place {
         self.is_owner(word) && word & self.bit != 0
     }
 
-    /// Takes the bit away; at worst another's, who has come by meanwhile.
+    /// Takes the bit away if it is there, at worst another's, who has come by meanwhile; whether it was.
     #[inline(always)]
-    fn clear(&self) {
-        // SAFETY: as above.
-        unsafe { atomic::keep(self.word, !self.bit) };
+    fn clear(&self) -> bool {
+        let was = self.is_set();
+        if was {
+            // SAFETY: as above.
+            unsafe { atomic::keep(self.word, !self.bit) };
+        }
+        was
     }
 
     /// Sets the word to `new` if it is `old` still.
@@ -97,39 +101,27 @@ pub fn has(tgid: u32, number: u32) -> bool {
 #[inline(always)]
 pub fn begin(tgid: u32, number: u32, file: Address, inode: Address, object: &Object) {
     let Some(place) = Place::of(tgid, number) else { return };
-    let table = Table::current();
     let is_file = matches!(object.mode & S_IFMT, S_IFREG | S_IFDIR | S_IFCHR | S_IFBLK);
-    if !is_file || table.users() != threads() {
-        place.clear_own();
+    if !is_file || Table::current().users() != threads() {
+        place.clear();
         return;
     }
     let old = place.read();
     let others = if place.is_owner(old) { old } else { place.owner };
     place.change(old, others | place.bit);
     // Looked at last: who begins to share marks that first, and clears all bits then; and a thread that puts
-    // something else in this place has done so before it clears the bit.
+    // something else in this place, of a table that may have grown meanwhile, has done so before it clears the bit.
     let is_shared = class_of(tgid) & class::SHARES_FILES != 0;
-    if is_shared || table.file(number) != file || file.follow(Field::FileInode) != inode {
-        place.clear_own();
+    let is_there = Table::current().file(number) == file;
+    if is_shared || !is_there || file.follow(Field::FileInode) != inode {
+        place.clear();
     }
 }
 
 /// Descriptor `number` is something else, or closed; whether it was such a file.
 #[inline(always)]
 pub fn end(tgid: u32, number: u32) -> bool {
-    Place::of(tgid, number).is_some_and(|place| place.clear_own())
-}
-
-impl Place {
-    /// Takes the bit away if it is there; whether it was.
-    #[inline(always)]
-    fn clear_own(&self) -> bool {
-        let was = self.is_set();
-        if was {
-            self.clear();
-        }
-        was
-    }
+    Place::of(tgid, number).is_some_and(|place| place.clear())
 }
 
 /// Threads of the current process. If as many use its table, it is that of all of them, or else began to be

@@ -12,6 +12,17 @@ use sentinel_ipc::{
 };
 use sentinel_tests::{bed::Bed, tap::Tap};
 
+/// What is told of a Python program in the bed's directory, by its pid, if all but `unwanted` is asked for.
+fn told_of(bed: &Bed, code: &str, unwanted: &[u16]) -> (Tap, u32) {
+    let mut tap = Tap::start_with(bed, KindSet::all().without(KindSet::of(unwanted)));
+    let mut command = bed.command("/usr/bin/python3");
+    let mut child = command.args(["-c", code]).current_dir(bed.path("")).spawn().unwrap();
+    let pid = child.id();
+    assert!(child.wait().unwrap().success());
+    tap.catch_up();
+    (tap, pid)
+}
+
 /// Opens, reads, writes and closes a file, and does that again around the reading of a secret; its start alone opens
 /// dozens of files.
 const CODE: &str = "import os
@@ -49,13 +60,7 @@ thread.join()";
 fn a_number_that_means_a_file_to_one_thread_hides_no_connection_of_another() {
     let Some(bed) = Bed::new() else { return };
     fs::write(bed.path("plain"), "nothing that matters").unwrap();
-    let kinds = KindSet::all().without(KindSet::of(&[kind::OPEN_ANY]));
-    let mut tap = Tap::start_with(&bed, kinds);
-    let mut command = bed.command("/usr/bin/python3");
-    let mut child = command.args(["-c", TWO_TABLES]).current_dir(bed.path("")).spawn().unwrap();
-    let pid = child.id();
-    assert!(child.wait().unwrap().success());
-    tap.catch_up();
+    let (tap, pid) = told_of(&bed, TWO_TABLES, &[kind::OPEN_ANY]);
     let sent: Vec<u64> =
         tap.of(pid, kind::SENT).iter().map(|record| record.traffic().sent).collect();
     assert_eq!(sent, [1000]);
@@ -74,13 +79,7 @@ os.close(number)";
 fn what_gets_the_number_of_a_file_is_told_of_however_that_was_closed() {
     let Some(bed) = Bed::new() else { return };
     fs::write(bed.path("plain"), "nothing that matters").unwrap();
-    let kinds = KindSet::all().without(KindSet::of(&[kind::OPEN_ANY, kind::CLOSE_RANGE]));
-    let mut tap = Tap::start_with(&bed, kinds);
-    let mut command = bed.command("/usr/bin/python3");
-    let mut child = command.args(["-c", OTHER_WAY]).current_dir(bed.path("")).spawn().unwrap();
-    let pid = child.id();
-    assert!(child.wait().unwrap().success());
-    tap.catch_up();
+    let (tap, pid) = told_of(&bed, OTHER_WAY, &[kind::OPEN_ANY, kind::CLOSE_RANGE]);
     // An eventfd is a file without a type.
     let is_it = |traffic: &TrafficRecord| traffic.descriptor.object.mode & 0o170_000 == 0;
     let told: Vec<TrafficRecord> =
@@ -97,13 +96,7 @@ fn a_file_of_no_class_is_told_of_once_there_is_a_secret_that_could_go_through_it
     fs::write(bed.path(".env"), "PASSWORD=x").unwrap();
     fs::set_permissions(bed.path(".env"), fs::Permissions::from_mode(0o600)).unwrap();
     let inode = fs::metadata(bed.path("plain")).unwrap().ino();
-    let kinds = KindSet::all().without(KindSet::of(&[kind::OPEN_ANY]));
-    let mut tap = Tap::start_with(&bed, kinds);
-    let mut command = bed.command("/usr/bin/python3");
-    let mut child = command.args(["-c", CODE]).current_dir(bed.path("")).spawn().unwrap();
-    let pid = child.id();
-    assert!(child.wait().unwrap().success());
-    tap.catch_up();
+    let (tap, pid) = told_of(&bed, CODE, &[kind::OPEN_ANY]);
     let is_it = |traffic: &TrafficRecord| traffic.descriptor.object.inode == inode;
     let told: Vec<TrafficRecord> =
         tap.of(pid, kind::TRAFFIC).iter().map(|record| record.traffic()).filter(is_it).collect();

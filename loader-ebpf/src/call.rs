@@ -5,7 +5,7 @@ use sentinel_ipc::kernel_abi::{SYSCALLS as ROWS, SyscallTable, abi, flag, kind};
 
 use crate::{
     emit::Facts,
-    kernel::{Task, copy_user, forget},
+    kernel::{Task, copy_user, forget, opaque},
     registers::Registers,
     scope,
 };
@@ -59,7 +59,7 @@ impl Call {
         let call = if facts.kind == kind::SOCKETCALL { call.unpacked() } else { call };
         // What comes next is verified once, not once for each way to here.
         let unknown = facts.result as u64;
-        let arguments = call.arguments.map(|value| forget(value as usize, unknown) as u64);
+        let arguments = call.arguments.map(|value| forget(value, unknown));
         Self { facts: call.facts.forgotten(unknown), arguments }
     }
 
@@ -87,7 +87,7 @@ impl Call {
             _ => (0, 0),
         };
         let mut halves = [0_u32; 6];
-        let bytes = core::hint::black_box(4 * count) & 31;
+        let bytes = opaque(4 * count) & 31;
         if bytes > 24 || !copy_user((&raw mut halves).cast(), bytes, at) {
             scope::count(|counters| counters.unreadable += 1);
             return Self { facts: self.as_kind(0), ..self };

@@ -7,7 +7,7 @@ use sentinel_ipc::{
 };
 
 use crate::{
-    kernel::{Address, copy_kernel, copy_kernel_string, forget},
+    kernel::{Address, copy_kernel, copy_kernel_string, forget, opaque},
     path::{NAME_MAX, Written},
     scope::outermost,
 };
@@ -44,13 +44,13 @@ pub fn write(cgroup: Address, name: &mut Name, buffer: *mut u8) -> Written {
         let from = node.follow(Field::KernfsNodeName);
         let length = copy_kernel_string(name.as_mut_ptr(), name.len() as u32, from) as usize;
         let length = forget(length, node.0) & NAME_MAX;
-        let name_start = core::hint::black_box(start.wrapping_sub(length + 1));
+        let name_start = opaque(start.wrapping_sub(length + 1));
         if name_start >= PATH_BYTES {
             break;
         }
         // As in `path::walk`.
-        let name_start = core::hint::black_box(name_start) & (PATH_BYTES - 1);
-        let length = core::hint::black_box(length) & NAME_MAX;
+        let name_start = opaque(name_start) & (PATH_BYTES - 1);
+        let length = opaque(length) & NAME_MAX;
         // SAFETY: name_start < PATH_BYTES, so the slash and at most 255 bytes more fit.
         unsafe { buffer.add(name_start).write(b'/') };
         let from = Address(name.as_ptr() as u64);
@@ -66,7 +66,7 @@ pub fn write(cgroup: Address, name: &mut Name, buffer: *mut u8) -> Written {
     }
     let start = forget(start, node.0) as u16;
     let length = PATH_BYTES as u16 - start;
-    let flags = forget(flags as usize, node.0) as u16;
+    let flags = forget(flags, node.0);
     Written { span: Span { start, length, origin: origin::KERNEL, reserved: 0 }, flags }
 }
 

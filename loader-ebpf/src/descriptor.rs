@@ -93,7 +93,7 @@ impl Table {
             if is_inside { self.close_on_exec.read_at((number as usize / 64) * 8) } else { 0 };
         let close_on_exec = ((word >> (number & 63)) & 1) as u16 * flag::CLOSE_ON_EXEC;
         let racy = if self.users > 1 { flag::RACY } else { 0 };
-        close_on_exec | forget(racy as usize, word) as u16
+        close_on_exec | forget(racy, word)
     }
 
     /// Fills `to` with what `number` refers to.

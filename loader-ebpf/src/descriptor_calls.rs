@@ -56,7 +56,7 @@ fn end_traffic(call: &Call) {
         _ => return,
     };
     let (tgid, _) = current_ids();
-    traffic::end(tgid, forget(number as usize, result as u64) as u32, call.facts);
+    traffic::end(tgid, forget(number, result as u64), call.facts);
 }
 
 /// Whether it is about a file that nobody asked about; notes which numbers mean something else from now on.

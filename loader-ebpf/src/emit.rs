@@ -68,7 +68,7 @@ impl Facts {
     #[inline(always)]
     pub fn forgotten(self, unknown: u64) -> Self {
         let [a, b, c] = self.argument;
-        let again = |value: u64| forget(value as usize, unknown) as u64;
+        let again = |value: u64| forget(value, unknown);
         Self {
             kind: again(self.kind as u64) as u16,
             flags: again(self.flags as u64) as u16,
@@ -135,9 +135,7 @@ pub fn header(facts: Facts) -> RecordHeader {
     let leaders = task.follow(Field::TaskGroupLeader).follow(Field::TaskFiles);
     let own_files = task.follow(Field::TaskFiles) != leaders;
     // Forgotten one by one, so that their combinations are not walked each.
-    let flag = |set: bool, flag: u16| {
-        forget(if set { flag } else { 0 } as usize, facts.result as u64) as u16
-    };
+    let flag = |set: bool, flag: u16| forget(if set { flag } else { 0 }, facts.result as u64);
     let flags = facts.flags
         | flag(own_files, flag::PRIVATE_FILES)
         | flag(is_tainted(tgid), flag::TAINTED)

@@ -12,7 +12,7 @@ use sentinel_ipc::{
 
 use crate::{
     emit::{scratch, send},
-    kernel::{Address, copy_kernel, copy_user_string, is_equal},
+    kernel::{Address, copy_kernel, copy_user_string, is_equal, opaque},
 };
 
 /// Pieces of the environment that one run looks at; a long variable takes several. The kernel lets
@@ -137,12 +137,12 @@ fn search_some(record: *mut ExecRecord, search: &mut Search) -> bool {
         if is_wanted([first, second, third]) > search.continued {
             // SAFETY: the record's own fields.
             let used = unsafe { length_at.read() } as usize;
-            let bytes = core::hint::black_box(length as usize + 1) & (2 * PIECE_BYTES - 1);
+            let bytes = opaque(length as usize + 1) & (2 * PIECE_BYTES - 1);
             if used + bytes > ENVIRONMENT_BYTES || bytes > PIECE_BYTES {
                 // SAFETY: as above.
                 unsafe { *flags_at |= flag::ENVIRONMENT_TRUNCATED };
             } else {
-                let place = core::hint::black_box(used) & (ENVIRONMENT_BYTES - 1);
+                let place = opaque(used) & (ENVIRONMENT_BYTES - 1);
                 // SAFETY: place < ENVIRONMENT_BYTES, and the scratch memory has 256 bytes behind the
                 // record.
                 copy_kernel(unsafe { to.add(place) }, bytes as u32, Address(text as u64));

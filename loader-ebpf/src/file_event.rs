@@ -1,5 +1,5 @@
-//! What is told of a file that a call, or a ring's request, is about: first by names and inode, which is enough
-//! for most, and then by its path.
+//! What is told of a file that a call, or a ring's request, is about. First is asked whether any rule could be about
+//! one of its names, or its inode is known, which is enough for most; then what they say, and last the path.
 //!
 //! What one step knows is handed on to the next in memory, so that each is verified once, not once for each way
 //! to it.
@@ -14,8 +14,7 @@ use sentinel_ipc::{
 use crate::{
     descriptor::{NO_OBJECT, object_of_copied},
     emit::{Facts, header, is_urgent, scratch, send},
-    exchange,
-    file_class::{self, Found},
+    exchange, file_class,
     kernel::{Address, Piece, forget, is_equal},
     path::{Location, walk},
     pid::current_ids,
@@ -43,11 +42,14 @@ pub struct Noted {
 #[repr(C)]
 struct Seen {
     object: Object,
+    /// The inode that it describes.
+    inode: Address,
     location: Location,
-    found: Found,
     open_flags: u32,
     writes: bool,
     exchanges: bool,
+    /// It is reported whatever the file is.
+    is_told_anyway: bool,
 }
 
 #[map]
@@ -85,27 +87,34 @@ pub fn look() -> bool {
     let open_flags: u32 = opened.read(Field::FileFlags);
     // By arithmetic, so that what comes next is not verified for each kind.
     let is_open = is_equal(facts.kind as u64, kind::OPEN as u64) != 0;
+    // First, so that its loop is not verified once for each outcome of what follows.
+    let Some(marks) = file_class::read_names(location) else { return false };
     if is_open && opened.read::<u32>(Field::FileMode) & CREATED != 0 {
         file_class::unlearn(&object);
     }
-    // First, so that its loops are not verified once for each outcome of what follows.
-    let Some(found) = file_class::by_name_of_opened(&object, location) else { return false };
+    let writes = writes(&facts, open_flags);
+    let matters = file_class::may_matter(&object, &marks, writes);
     let (tgid, _) = current_ids();
     let exchanges = exchange::is_told(&facts, &object, open_flags, tgid);
-    let writes = writes(&facts, open_flags);
-    noted.seen = Seen { object, location, found, open_flags, writes, exchanges };
     let is_told_anyway = !(is_open || facts.kind == kind::MAP)
         || is_open && is_wanted(kind::OPEN_ANY)
         || file.is_null()
         || exchanges
         || control_value(control::LEARN) != 0;
-    if is_told_anyway || found.needs_path(writes) {
-        return true;
+    noted.seen = Seen { object, inode, location, open_flags, writes, exchanges, is_told_anyway };
+    if !(is_told_anyway || matters) {
+        pass_over(&facts, file, inode, &object, tgid);
+        return false;
     }
-    if is_open {
-        plain_files::begin(tgid, facts.result as u32, file, inode, &object);
+    true
+}
+
+/// Nobody wants to hear of the file.
+#[inline(always)]
+fn pass_over(facts: &Facts, file: Address, inode: Address, object: &Object, tgid: u32) {
+    if facts.kind == kind::OPEN && !file.is_null() {
+        plain_files::begin(tgid, facts.result as u32, file, inode, object);
     }
-    false
 }
 
 /// Whether a call writes a file that is open like this, makes it writable, or lets it be written.
@@ -127,6 +136,12 @@ pub fn report() {
     // SAFETY: a live map value of this CPU.
     let (facts, file, seen) = unsafe { ((*noted).facts, (*noted).file, &(*noted).seen) };
     let (location, open_flags) = (seen.location, seen.open_flags);
+    let (tgid, _) = current_ids();
+    let Some(found) = file_class::find(&seen.object, location) else { return };
+    if !(seen.is_told_anyway || found.needs_path(seen.writes)) {
+        pass_over(&facts, file, seen.inode, &seen.object, tgid);
+        return;
+    }
     let Some(record) = scratch::<FileRecord>() else { return };
     // SAFETY: `record` has room for this type and 256 bytes more; only addresses are taken.
     let (header_at, object_at, span_at, class_at, open_flags_at, path_at) = unsafe {
@@ -140,8 +155,7 @@ pub fn report() {
         )
     };
     let written = walk(location, path_at);
-    let classes = file_class::of_opened(seen.found, &seen.object, location, path_at, written.span);
-    let (tgid, _) = current_ids();
+    let classes = file_class::complete(found, &seen.object, location, path_at, written.span);
     let lesson = control_value(control::LEARN);
     if lesson != 0 && control_value(control::LOADER) == tgid as u64 {
         file_class::learn_first(&seen.object, classes);
@@ -155,11 +169,11 @@ pub fn report() {
     }
     let class = classes.told(seen.writes);
     // Who only names the file, or is the process that it tells of, does nothing with it.
-    let inode = file.follow(Field::FileInode);
+    let inode = seen.inode;
     let is_idle = open_flags & file_class::PATH_ONLY != 0 && !is_secret;
     let class = if is_idle || file_class::is_of_oneself(class, inode) { 0 } else { class };
     let class = if class == 0 && seen.exchanges { class::EXCHANGE } else { class };
-    let class = forget(class as usize, location.dentry.0) as u32;
+    let class = forget(class, location.dentry.0);
     let wanted = match facts.kind {
         kind::OPEN => is_wanted_class(class) || is_wanted(kind::OPEN_ANY) || file.is_null(),
         kind::MAP => is_wanted_class(class),

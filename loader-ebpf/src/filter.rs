@@ -1,37 +1,41 @@
 //! Bits that spare look-ups: what has none in its filter is in no table.
 
-use aya_ebpf::{macros::map, maps::Array};
-use sentinel_ipc::kernel_abi::filter::{self, BITS, Filter, Marked};
+use sentinel_ipc::kernel_abi::filter::{
+    self, COUNT, Filter, Filters, Marked, PLACES, PLACES_OF_WORD, READ, THERE,
+};
 
-use crate::atomic;
+use crate::{atomic, kernel::opaque};
 
 /// The loader fills those about rules.
-#[map]
-static FILTERS: Array<Filter> = Array::with_max_entries(filter::COUNT, 0);
+#[unsafe(link_section = ".bss.filters")]
+#[unsafe(no_mangle)]
+static mut FILTERS: Filters = [[0; PLACES / PLACES_OF_WORD]; COUNT];
 
-/// The word that the bit of `marked` is in, and that bit's place.
+/// The word that the bits of `marked` are in, and how far up they are.
 #[inline(always)]
-fn bit_of(which: u32, marked: Marked) -> Option<(*mut u64, u32)> {
-    let filter = FILTERS.get_ptr_mut(which)?;
-    let place = core::hint::black_box(filter::place(marked)) & (BITS - 1);
-    // SAFETY: below the filter's length.
-    Some((unsafe { filter.cast::<u64>().add(place / 64) }, place as u32 % 64))
+fn bits_of(which: usize, marked: Marked) -> (*mut u64, u32) {
+    let place = opaque(filter::place(marked)) & (PLACES - 1);
+    // SAFETY: below the filters' number, and below one's length.
+    let word = unsafe {
+        let filter = (&raw mut FILTERS).cast::<Filter>().add(which);
+        filter.cast::<u64>().add(place / PLACES_OF_WORD)
+    };
+    (word, (place % PLACES_OF_WORD) as u32 * 2)
 }
 
-/// 1 if `marked` may be in the tables of a filter, else 0.
+/// [`THERE`] if `marked` may be in the tables of a filter, and [`READ`]; else 0.
 #[inline(always)]
-pub fn may_have(which: u32, marked: Marked) -> u64 {
-    let Some((word, place)) = bit_of(which, marked) else { return 1 };
-    // SAFETY: a live, aligned map value.
+pub fn may_have(which: usize, marked: Marked) -> u64 {
+    let (word, up) = bits_of(which, marked);
+    // SAFETY: a live, aligned u64 of a map value.
     let bits = unsafe { word.read_volatile() };
-    bits >> place & 1
+    bits >> up & (THERE | READ)
 }
 
 /// `marked` is about to be put into a table of the filter.
 #[inline(always)]
-pub fn mark(which: u32, marked: Marked) {
-    if let Some((word, place)) = bit_of(which, marked) {
-        // SAFETY: as above.
-        unsafe { atomic::set(word, 1 << place) };
-    }
+pub fn mark(which: usize, marked: Marked) {
+    let (word, up) = bits_of(which, marked);
+    // SAFETY: as above.
+    unsafe { atomic::set(word, (THERE | READ) << up) };
 }

@@ -138,10 +138,11 @@ fn tell_file(output: Output, task: Task, number: u32, file: Address) {
     let record = workspace.record::<FileRecord>();
     let object: Object = object_of(file);
     let location = Location::of_file(file);
+    let keys = &mut workspace.keys;
+    keys.names.read(location);
     // SAFETY: the workspace has room for this type and what the walk asks for.
     let path = unsafe { (&raw mut (*record).path).cast::<u8>() };
     let written = walk(location, path);
-    let keys = &mut workspace.keys;
     let classes = file_class::classify_with(keys, &object, location, path, written.span);
     let open_flags: u32 = file.read(Field::FileFlags);
     let class = classes.told(file_class::may_write(open_flags));

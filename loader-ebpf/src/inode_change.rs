@@ -19,7 +19,9 @@ use crate::{
     call::kind_of,
     descriptor::{S_IFDIR, S_IFLNK, S_IFMT, object_of_inode},
     emit::scratch,
-    kernel::{Address, Task, copy_kernel, current_registers, forget, has, number_of, offset},
+    kernel::{
+        Address, Task, copy_kernel, current_registers, forget, has, number_of, offset, opaque,
+    },
     path::{Location, NAME_MAX, outer_mount},
     pid::current_ids,
     registers::Registers,
@@ -151,7 +153,7 @@ fn begin(thread: u64, inode: Address, object: Object, directory: u32) {
         (&raw mut (*fresh).directory).write(directory);
         (&raw mut (*fresh).cell).write(Address(0));
         (&raw mut (*fresh).chosen).write(Address(0));
-        let length = core::hint::black_box(now.length as usize) & NAME_MAX;
+        let length = opaque(now.length as usize) & NAME_MAX;
         copy_kernel((&raw mut (*fresh).name).cast(), length as u32, now.name);
         let _lru_makes_room = CHANGED.insert(&thread, &*fresh, 0);
     }
@@ -210,7 +212,7 @@ pub fn name_of(inode: Address) -> Location {
     };
     // The inode itself may be a pointer that the verifier lets nobody reckon with.
     let unknown = inode.follow(Field::InodeSuperBlock).0;
-    Location::of(Address(forget(dentry.0 as usize, unknown) as u64), Address(0))
+    Location::of(Address(forget(dentry.0, unknown)), Address(0))
 }
 
 /// Where `inode` is, by the newest of its names.
@@ -232,11 +234,11 @@ fn mount_of(super_block: Address) -> Address {
     } else if root.follow(Field::VfsmountSuperBlock) == super_block {
         mount = root;
     }
-    let mut mount = forget(mount.0 as usize, super_block.0) as u64;
+    let mut mount = forget(mount.0, super_block.0);
     if mount == 0 {
         mount = mount_in_namespace(super_block, outer_mount(root).follow(Field::MountNamespace)).0;
     }
-    Address(forget(mount as usize, super_block.0) as u64)
+    Address(forget(mount, super_block.0))
 }
 
 /// Of the file system's first mounts one that is in the namespace. All of it is arithmetic: branches
@@ -254,16 +256,15 @@ fn mount_in_namespace(super_block: Address, namespace: Address) -> Address {
     let mut found = 0_u64;
     let mut index = 0;
     while index < MAX_MOUNTS {
-        let outer = Address(forget(at.0.wrapping_sub(back) as usize, super_block.0) as u64);
+        let outer = Address(forget(at.0.wrapping_sub(back), super_block.0));
         let mount = Address(outer.0.wrapping_add(offset(Field::MountVfsmount) as u64));
         let is_here = (outer.follow(Field::MountNamespace) == namespace) as u64;
         let is_of_it = (mount.follow(Field::VfsmountSuperBlock) == super_block) as u64;
         let is_whole = (mount.follow(Field::VfsmountRoot) == whole) as u64;
-        let is_better =
-            core::hint::black_box(is_here & is_of_it & (is_whole | (found == 0) as u64));
+        let is_better = opaque(is_here & is_of_it & (is_whole | (found == 0) as u64));
         let take = 0_u64.wrapping_sub(is_better & 1);
         found = (mount.0 & take) | (found & !take);
-        found = forget(found as usize, super_block.0) as u64;
+        found = forget(found, super_block.0);
         at = outer.follow(link);
         index += 1;
     }

@@ -1,6 +1,6 @@
 //! Reads kernel memory: tasks directly, everything behind them through the probe helper.
 
-use core::ffi::c_void;
+use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::helpers::generated as helpers;
 use sentinel_ipc::kernel_fields::{FIELD_COUNT, Field, NO_SUCH_FIELD, Offsets};
@@ -204,7 +204,7 @@ pub fn copy_kernel_string(to: *mut u8, length: u32, from: Address) -> u32 {
 #[inline(always)]
 fn without_nul(copied: i64) -> u32 {
     let length = copied.wrapping_sub(1) as u64;
-    (length * core::hint::black_box(length >> 63 ^ 1)) as u32
+    (length * opaque(length >> 63 ^ 1)) as u32
 }
 
 /// Copies `length` bytes from the current process's memory; false if they cannot be read.
@@ -250,11 +250,57 @@ pub fn number_of(pointer: *const u8, cell: *mut Address) -> Address {
     }
 }
 
+/// What fits into a register.
+pub trait Word: Copy {
+    /// As a register holds it.
+    fn widen(self) -> u64;
+    /// Out of a register, of which the rest is dropped.
+    fn narrow(register: u64) -> Self;
+}
+
+macro_rules! words {
+    ($($word:ty)*) => {
+        $(impl Word for $word {
+            #[inline(always)]
+            fn widen(self) -> u64 {
+                self as u64
+            }
+
+            #[inline(always)]
+            fn narrow(register: u64) -> Self {
+                register as Self
+            }
+        })*
+    };
+}
+
+words! { u8 u16 u32 u64 usize i32 }
+
+/// The same value, of which the compiler knows nothing any more. core's own way takes it through memory. One
+/// instruction, because the kernel refuses lines of the source without any.
+#[inline(always)]
+pub fn opaque<T: Word>(value: T) -> T {
+    let mut register = value.widen();
+    // SAFETY: arithmetic.
+    unsafe { asm!("{same} += 0", same = inout(reg) register, options(nomem, nostack)) };
+    T::narrow(register)
+}
+
 /// The same value, of which the verifier knows nothing any more; `unknown` is something it knows
 /// nothing about either. Rounds of a loop then look alike to it, and it walks one instead of all.
 #[inline(always)]
-pub fn forget(value: usize, unknown: u64) -> usize {
-    core::hint::black_box(value ^ unknown as usize) ^ unknown as usize
+pub fn forget<T: Word>(value: T, unknown: u64) -> T {
+    let mut mixed = value.widen();
+    // SAFETY: arithmetic.
+    unsafe {
+        asm!(
+            "{mixed} ^= {unknown}",
+            mixed = inout(reg) mixed,
+            unknown = in(reg) unknown,
+            options(nomem, nostack),
+        );
+    }
+    T::narrow(mixed ^ unknown)
 }
 
 /// 1 if the two are equal, else 0, by arithmetic: LLVM makes a branch of `==`, and branches in loops multiply
@@ -263,7 +309,25 @@ pub fn forget(value: usize, unknown: u64) -> usize {
 pub fn is_equal(one: u64, other: u64) -> u64 {
     let difference = one ^ other;
     // Its upper bit is set unless the difference is 0; LLVM knows that.
-    core::hint::black_box(difference | difference.wrapping_neg()) >> 63 ^ 1
+    opaque(difference | difference.wrapping_neg()) >> 63 ^ 1
+}
+
+/// One of two values without a branch; see [`is_equal`].
+#[derive(Clone, Copy)]
+pub struct Choice(u64);
+
+impl Choice {
+    /// The first of two if `is_first` is 1, the second if it is 0.
+    #[inline(always)]
+    pub fn of(is_first: u64) -> Self {
+        Self(opaque(0_u64.wrapping_sub(is_first)))
+    }
+
+    /// One of them.
+    #[inline(always)]
+    pub fn choose(self, first: u64, second: u64) -> u64 {
+        second ^ (first ^ second) & self.0
+    }
 }
 
 /// CLOCK_BOOTTIME, ns.

@@ -1,8 +1,8 @@
 //! Sentinel's programs in the kernel: they filter, describe by kernel object, and emit records.
 //!
 //! Way of an event: a hook (`syscall` and the `…_calls` that it hands on to, `process`, `cgroup`,
-//! `tcp`, `io_uring`, `inode_change`) → `scope` (wanted?) → `descriptor`, `path`, `file_class`,
-//! `credentials` (what is it?) → `emit` (ring), or `traffic` (added up). The object has no policy:
+//! `tcp`, `io_uring`, `inode_change`) → `scope` (wanted?) → `descriptor`, `path`, `file_class` (by `names`
+//! and `file_rules`), `credentials` (what is it?) → `emit` (ring), or `traffic` (added up). The object has no policy:
 //! what is monitored stands in maps that the loader writes. `kernel` is the only file that reads
 //! kernel memory; the verifier proves its accesses, so each SAFETY comment there says what else must
 //! hold. What began before is told by `snapshot` (processes) and `held` (what they have open) when the
@@ -40,6 +40,8 @@ mod file_class;
 #[cfg(target_arch = "bpf")]
 mod file_event;
 #[cfg(target_arch = "bpf")]
+mod file_rules;
+#[cfg(target_arch = "bpf")]
 mod filter;
 #[cfg(target_arch = "bpf")]
 mod held;
@@ -53,6 +55,8 @@ mod kernel;
 mod marking;
 #[cfg(target_arch = "bpf")]
 mod message;
+#[cfg(target_arch = "bpf")]
+mod names;
 #[cfg(target_arch = "bpf")]
 mod path;
 #[cfg(target_arch = "bpf")]

@@ -5,7 +5,9 @@ use sentinel_ipc::{
     kernel_fields::Field,
 };
 
-use crate::kernel::{Address, Piece, Task, copy_kernel, copy_kernel_string, forget, offset};
+use crate::kernel::{
+    Address, Piece, Task, copy_kernel, copy_kernel_string, forget, offset, opaque,
+};
 
 /// Steps (components and mounts) that a walk takes at the most.
 const MAX_STEPS: usize = 64;
@@ -68,16 +70,18 @@ impl Location {
         Self::of(self.parent, self.mount)
     }
 
-    /// The mount point of the mount it is seen through; `None` at the topmost mount.
+    /// The mount point of the mount it is seen through, a dentry, and the mount that is in; `None` at the topmost
+    /// mount.
     #[inline(always)]
-    pub fn mount_point(&self) -> Option<Self> {
+    pub fn mount_point(&self) -> Option<(Address, Address)> {
         let outer = outer_mount(self.mount);
         let above = outer.follow(Field::MountParent);
-        if above == outer || self.mount.is_null() {
+        // Of a copy, so that this is not known of the mount's own address afterwards.
+        if above == outer || forget(self.mount.0, above.0) == 0 {
             return None;
         }
         let mount = Address(above.0.wrapping_add(offset(Field::MountVfsmount) as u64));
-        Some(Self::of(outer.follow(Field::MountMountpoint), mount))
+        Some((outer.follow(Field::MountMountpoint), mount))
     }
 }
 
@@ -123,11 +127,11 @@ pub fn walk_past(
         start = forget(start, at.dentry.0) & (2 * PATH_BYTES - 1);
         past(&at, start);
         if at.dentry == root {
-            let Some(outside) = at.mount_point() else {
+            let Some((dentry, mount)) = at.mount_point() else {
                 flags = 0;
                 break;
             };
-            at = outside;
+            at = Location::of(dentry, mount);
             root = at.mount.follow(Field::VfsmountRoot);
             continue;
         }
@@ -138,13 +142,13 @@ pub fn walk_past(
             break;
         }
         let length = at.length as usize & NAME_MAX;
-        let name_start = core::hint::black_box(start.wrapping_sub(length + 1));
+        let name_start = opaque(start.wrapping_sub(length + 1));
         if name_start >= PATH_BYTES {
             break;
         }
         // LLVM drops masks that it proves redundant, and the verifier then misses them.
-        let name_start = core::hint::black_box(name_start) & (PATH_BYTES - 1);
-        let length = core::hint::black_box(length) & NAME_MAX;
+        let name_start = opaque(name_start) & (PATH_BYTES - 1);
+        let length = opaque(length) & NAME_MAX;
         // SAFETY: name_start < PATH_BYTES, so the slash and at most 255 bytes more fit.
         unsafe { buffer.add(name_start).write(b'/') };
         // SAFETY: as above.
@@ -161,8 +165,8 @@ pub fn walk_past(
     };
     let flags = if bare { 0 } else { flags };
     // What comes next is verified once, not once for each way to here.
-    let forget = |value: usize| forget(value, at.dentry.0) as u16;
-    let (start, length) = (forget(start), forget(length));
-    let (origin, flags) = (forget(origin as usize), forget(flags as usize));
+    let forget = |value: u16| forget(value, at.dentry.0);
+    let (start, length) = (forget(start as u16), forget(length as u16));
+    let (origin, flags) = (forget(origin), forget(flags));
     Written { span: Span { start, length, origin, reserved: 0 }, flags }
 }

@@ -40,8 +40,8 @@ impl Given {
     #[inline(always)]
     fn forgotten(self, unknown: u64) -> Self {
         Self {
-            directory: forget(self.directory as usize, unknown) as i32,
-            at: forget(self.at as usize, unknown) as u64,
+            directory: forget(self.directory, unknown),
+            at: forget(self.at, unknown),
             free: forget(self.free as usize, unknown) & 1 != 0,
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     emit::{scratch, send},
     file_class,
     inode_change::{self, Changed},
-    kernel::{Address, copy_kernel, forget, is_equal, number_of},
+    kernel::{Address, copy_kernel, forget, is_equal, number_of, opaque},
     path::walk,
     path_calls::ROOM,
     scope::count,
@@ -159,7 +159,7 @@ fn find(parts: &Parts, changed: *mut Changed) -> bool {
             return false;
         }
     }
-    let inode = Address(forget(inode.0 as usize, first.0) as u64);
+    let inode = Address(forget(inode.0, first.0));
     // SAFETY: live map values and the record's own field.
     unsafe {
         (*changed).chosen = inode;
@@ -195,13 +195,14 @@ fn look_now(parts: &Parts, changed: *mut Changed) {
         )
     };
     let location = inode_change::location_of(inode);
+    let Some(_) = file_class::read_names(location) else { return };
     let said = number_of(path, cell);
     // Of a file with several names, the newest need not be the one that was meant.
     // SAFETY: the record's own field.
     let named = ends_in(said, unsafe { *span }, location.length, location.name);
     // By arithmetic: what comes next is verified once, not once for each reason.
     let is_directory = is_equal((object.mode & S_IFMT) as u64, S_IFDIR as u64);
-    let alone = core::hint::black_box((object.links as u64).wrapping_sub(2)) >> 63 | is_directory;
+    let alone = opaque((object.links as u64).wrapping_sub(2)) >> 63 | is_directory;
     if named as u64 | alone == 0 {
         return;
     }
@@ -225,6 +226,7 @@ fn look_back(parts: &Parts, changed: *mut Changed) {
         let said = number_of(parts.paths, &raw mut (*changed).cell);
         ((*changed).before(), said, &*parts.object)
     };
+    let Some(_) = file_class::read_names(before) else { return };
     if before.length == 0 {
         return;
     }
@@ -278,14 +280,14 @@ pub fn ends_in(path: Address, span: Span, length: u32, name: Address) -> bool {
     let mut slashes = 0;
     while slashes < MAX_SLASHES {
         let last: u8 = Address(begin.wrapping_add(in_path).wrapping_sub(1)).read_at(0);
-        in_path = in_path.wrapping_sub(core::hint::black_box((last == b'/') as u64));
+        in_path = in_path.wrapping_sub(opaque((last == b'/') as u64));
         slashes += 1;
     }
     // A copy, so that what is compared here is not known of the caller's.
-    let length = forget(length as usize, path.0) as u64;
+    let length = forget(length as u64, path.0);
     let at = begin.wrapping_add(in_path).wrapping_sub(length);
     let separator: u8 = Address(at.wrapping_sub(1)).read_at(0);
-    let compared = core::hint::black_box(if length > 64 { 64 } else { length }) & 127;
+    let compared = opaque(if length > 64 { 64 } else { length }) & 127;
     let compared = if compared > 64 { 64 } else { compared };
     let mut words = [[0_u64; 8]; 2];
     copy_kernel(words[0].as_mut_ptr().cast(), compared as u32, name);

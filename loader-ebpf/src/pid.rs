@@ -43,7 +43,7 @@ fn number_of(pid: Address) -> u32 {
     let inode: u32 = number.follow(Field::NumberNamespace).read(Field::PidNamespaceInode);
     let is_there = pid.read::<u32>(Field::PidLevel) as u64 >= level && inode == namespace();
     let value: u32 = number.read(Field::NumberValue);
-    forget(if is_there { value } else { 0 } as usize, pid.0) as u32
+    forget(if is_there { value } else { 0 }, pid.0)
 }
 
 /// Thread group id of the task at `task`.

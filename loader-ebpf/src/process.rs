@@ -21,7 +21,7 @@ use crate::{
     emit::{Facts, header, plain, scratch, send},
     environment::{self, ENVIRONMENT_SEARCH},
     facts, inode_change,
-    kernel::{Address, Task, copy_kernel, copy_kernel_string, copy_user},
+    kernel::{Address, Task, copy_kernel, copy_kernel_string, copy_user, opaque},
     path::Location,
     pid::{current_ids, tgid_of, thread_before_exec},
     plain_files, profile,
@@ -174,7 +174,7 @@ fn copy_argv(to: *mut u8, memory: Address) -> (u16, u16) {
     let end: u64 = memory.read(Field::MmArgEnd);
     let length = end.wrapping_sub(start);
     let kept = if length > ARGV_BYTES as u64 { ARGV_BYTES as u64 } else { length };
-    let kept = core::hint::black_box(kept) & (2 * ARGV_BYTES as u64 - 1);
+    let kept = opaque(kept) & (2 * ARGV_BYTES as u64 - 1);
     if kept > ARGV_BYTES as u64 || !copy_user(to, kept as u32, start) {
         return (0, flag::TRUNCATED);
     }

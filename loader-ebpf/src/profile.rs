@@ -15,7 +15,12 @@ use sentinel_ipc::{
     kernel_fields::Field,
 };
 
-use crate::{atomic, descriptor::object_of, kernel::Task, registers::Registers};
+use crate::{
+    atomic,
+    descriptor::object_of,
+    kernel::{Task, opaque},
+    registers::Registers,
+};
 
 /// Four profiles an entry: one for every possible tgid.
 #[map]
@@ -110,7 +115,7 @@ fn count(number: u32, place: usize, amount: u32) {
     let cpu = unsafe { helpers::bpf_get_smp_processor_id() };
     if let Some(row) = CALL_COUNTS.get_ptr_mut(cpu * profile::COUNT + number) {
         // LLVM would leave the mask out where it knows better than the verifier.
-        let place = core::hint::black_box(place) & (profile::CALLS - 1);
+        let place = opaque(place) & (profile::CALLS - 1);
         // SAFETY: below `CALLS`. Not atomic: it is this CPU's own, and programs at tracepoints run with
         // preemption off.
         unsafe { *row.cast::<u32>().add(place) += amount };

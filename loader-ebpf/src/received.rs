@@ -59,7 +59,7 @@ pub fn received(context: BtfTracePointContext) -> i32 {
     };
     let messages = if stride == 0 { 1 } else { call.facts.result as u64 };
     // What comes next is verified once, not once for each form of the call.
-    let forget = |value: u64| forget(value as usize, call.facts.result as u64) as u64;
+    let forget = |value: u64| forget(value, call.facts.result as u64);
     let (small, stride, messages) =
         (forget(small as u64) & 1 != 0, forget(stride), forget(messages));
     for _ in 0..TRANSITIONS {

@@ -14,7 +14,7 @@ use sentinel_ipc::{
 
 use crate::{
     atomic, exchange,
-    kernel::{Address, Task, forget, has, is_equal, offset},
+    kernel::{Address, Task, forget, has, is_equal, offset, opaque},
 };
 
 /// Eight class bytes an entry: a byte for every possible tgid, in 4 MiB.
@@ -180,9 +180,9 @@ pub fn membership(task: Task) -> Membership {
     let mut cgroup = outermost(task.cgroup(), MAX_CGROUP_DEPTH - 1);
     let unknown = cgroup.0;
     let decided = bits((scope != 0) as u64, (selection != 0) as u64);
-    let decided = forget(decided as usize, unknown) as u8;
-    let scope = forget(scope as usize, unknown) as u64;
-    let selection = forget(selection as usize, unknown) as u64;
+    let decided = forget(decided, unknown);
+    let scope = forget(scope, unknown);
+    let selection = forget(selection, unknown);
     let mut met = 0;
     for _ in 0..MAX_CGROUP_DEPTH {
         if cgroup.is_null() {
@@ -190,7 +190,7 @@ pub fn membership(task: Task) -> Membership {
         }
         let id = cgroup_id(cgroup);
         let here = bits(is_equal(id, scope), is_equal(id, selection));
-        met = forget((met | here) as usize, id) as u8;
+        met = forget(met | here, id);
         // `self` is the first member of struct cgroup, so a parent's css is the parent itself.
         cgroup = cgroup.follow(Field::CgroupParent);
     }
@@ -202,7 +202,7 @@ pub fn membership(task: Task) -> Membership {
 #[inline(always)]
 fn bits(in_scope: u64, selected: u64) -> u8 {
     // LLVM makes branches of products with what it knows to be 0 or 1.
-    let [in_scope, selected] = core::hint::black_box([in_scope, selected]);
+    let (in_scope, selected) = (opaque(in_scope), opaque(selected));
     in_scope as u8 * class::IN_SCOPE | selected as u8 * class::SELECTED
 }
 

@@ -19,7 +19,7 @@ use sentinel_ipc::{
 use crate::{
     cgroup_path, credentials,
     descriptor::{NO_OBJECT, Table, object_of},
-    facts, file_class,
+    facts, file_rules,
     kernel::{Task, copy_kernel, forget, now},
     marking,
     path::{Location, NAME_MAX},
@@ -77,8 +77,8 @@ pub struct Workspace {
     facts: ProcessFacts,
     /// For [`cgroup_path`].
     name: cgroup_path::Name,
-    /// For [`file_class`].
-    pub keys: file_class::Keys,
+    /// For [`crate::file_class`].
+    pub keys: file_rules::Keys,
     /// Descriptors that were looked at since the loader was last let go on.
     pub looked_at: u64,
 }
@@ -187,8 +187,7 @@ pub fn header(task: Task, kind: u16, flags: u16, argument: u64) -> RecordHeader 
     let cred = task.follow(Field::TaskCred);
     let start_time = task.start_time();
     // Forgotten one by one, so that their combinations are not walked each.
-    let flag =
-        |set: bool, flag: u16| forget(if set { flag } else { 0 } as usize, start_time) as u16;
+    let flag = |set: bool, flag: u16| forget(if set { flag } else { 0 }, start_time);
     RecordHeader {
         timestamp,
         start_time,

@@ -174,7 +174,7 @@ fn sum_of_messages(call: &Call, at: u64, messages: u64) -> (u64, u64) {
     }
     let pointer_mask = if small { u32::MAX as u64 } else { u64::MAX };
     let (stride, length_at) = (forget(stride, at) as u64, forget(length_at, at) as u64);
-    let pointer_mask = forget(pointer_mask as usize, at) as u64;
+    let pointer_mask = forget(pointer_mask, at);
     let first = address_words(read_word(at) & pointer_mask);
     let (mut sum, mut difference) = (0, 0);
     for index in 0..MAX_MESSAGES {
@@ -211,7 +211,7 @@ fn address_words(at: u64) -> [u64; 3] {
     // Of an IPv6 address the upper half of the first word is the flow.
     let is = |wanted: u16| {
         let mask = 0_u64.wrapping_sub(is_equal(family as u64, wanted as u64));
-        forget(mask as usize, at) as u64
+        forget(mask, at)
     };
     let (is_v4, is_v6) = (is(AF_INET), is(AF_INET6));
     [(begin & is_v4) | (begin & 0xffff_ffff & is_v6), middle & is_v6, end & is_v6]

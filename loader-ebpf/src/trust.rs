@@ -16,7 +16,7 @@ use sentinel_ipc::{
 
 use crate::{
     descriptor::S_IFMT,
-    kernel::{Address, Task, forget, is_equal},
+    kernel::{Address, Task, forget, is_equal, opaque},
     path::{self, Location, Written, outer_mount},
     scope::control_value,
 };
@@ -41,7 +41,7 @@ impl Marks {
         let mode = inode.read::<u16>(Field::InodeMode) as u32;
         let owner: u32 = inode.read(Field::InodeOwner);
         // What cannot be read is 0, and no file has a mode without a type: the highest bit is set then.
-        let kind = core::hint::black_box(mode & S_IFMT);
+        let kind = opaque(mode & S_IFMT);
         let unread = kind.wrapping_sub(1) & 1 << 31;
         self.others |= owner | mode & WRITABLE_BY_OTHERS | unread;
         let [number, device] = identity(inode);
@@ -92,15 +92,14 @@ fn is_of_host(mount: Address) -> bool {
 #[inline(always)]
 pub fn walk(task: Task, executable: Location, buffer: *mut u8) -> (Written, u16) {
     let unknown = executable.dentry.0;
-    let mut marks =
-        Marks { others: forget(0, unknown) as u32, host_root: forget(usize::MAX, unknown) };
+    let mut marks = Marks { others: forget(0, unknown), host_root: forget(usize::MAX, unknown) };
     let written = path::walk_past(executable, buffer, |at, start| marks.pass(at, start));
     let root = root_directory(task.address());
     let root_mount = task.follow(Field::TaskFs).follow(Field::FsRootMount);
     let users = task.follow(Field::TaskCred).follow(Field::CredUserNamespace);
     let is_whole = written.flags == 0 && written.span.origin == origin::KERNEL;
     // Forgotten one by one, so that their combinations are not walked each.
-    let bit = |set: bool, bit: u16| forget(if set { bit } else { 0 } as usize, unknown) as u16;
+    let bit = |set: bool, bit: u16| forget(if set { bit } else { 0 }, unknown);
     let trust = bit(is_whole && marks.others == 0, trust::PATH_OF_ROOT)
         | bit(
             marks.host_root == written.span.start as usize && root == host_root() && root[0] != 0,

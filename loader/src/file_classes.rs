@@ -21,6 +21,9 @@ use sentinel_ipc::{
 
 use crate::sensor::SensorError;
 
+/// The section of the object that its variable of that name fills.
+const FILTERS: &str = ".bss.filters";
+
 /// A rule as a map's value.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -46,40 +49,35 @@ pub fn write(ebpf: &mut Ebpf, rules: &[Rule]) -> Result<(), SensorError> {
         names.insert(key, value, 0).map_err(|error| SensorError::Map("NAMES", error))?;
     }
     let mut suffixes: HashMap<_, Suffix, Value> = table(ebpf, "SUFFIXES")?;
-    let mut ends = Vec::new();
+    let mut ends: Vec<(Suffix, Value)> = Vec::new();
     for rule in rules {
         if let Pattern::Suffix(suffix) = rule.pattern {
             let key: Suffix = padded(suffix);
             let value = value(rule, rule::LAST);
             suffixes.insert(key, value, 0).map_err(|error| SensorError::Map("SUFFIXES", error))?;
-            ends.push(key);
+            ends.push((key, value));
         }
     }
-    let mut filters: Array<_, filter::Filter> = table(ebpf, "FILTERS")?;
-    let bits = [
-        (filter::NAMES, filter_of(all.keys().map(|key| key.split_at(NAME_BYTES).0))),
-        (filter::SUFFIXES, filter_of(ends.iter().map(<[u8; _]>::as_slice))),
-    ];
-    for (which, filter) in bits {
-        filters.set(which, filter, 0).map_err(|error| SensorError::Map("FILTERS", error))?;
-    }
-    Ok(())
+    let mut filters: filter::Filters = [[0; _]; _];
+    let [in_names, in_suffixes, _files] = &mut filters;
+    all.iter().for_each(|(key, value)| put(in_names, key.split_at(NAME_BYTES).0, *value));
+    ends.iter().for_each(|(key, value)| put(in_suffixes, key, *value));
+    let mut section: Array<_, filter::Filters> = table(ebpf, FILTERS)?;
+    section.set(0, filters, 0).map_err(|error| SensorError::Map(FILTERS, error))
 }
 
-/// With a bit for each of these, which zeros follow.
-fn filter_of<'a>(all: impl Iterator<Item = &'a [u8]>) -> filter::Filter {
-    let mut filter = [0; _];
-    for bytes in all {
-        let mut marked = filter::Marked::default();
-        for (word, bytes) in marked.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = u64::from_ne_bytes(padded(bytes));
-        }
-        let place = filter::place(marked);
-        if let Some(word) = filter.get_mut(place / 64) {
-            *word |= 1 << (place % 64);
-        }
+/// Sets the bits for a key that begins with `bytes`, which zeros follow.
+fn put(filter: &mut filter::Filter, bytes: &[u8], Value(rule): Value) {
+    let mut marked = filter::Marked::default();
+    for (word, bytes) in marked.iter_mut().zip(bytes.chunks_exact(8)) {
+        *word = u64::from_ne_bytes(padded(bytes));
     }
-    filter
+    let may_be_read = rule.flags & (rule::APPLIES | rule::FRONT) != 0;
+    let bits = if may_be_read { filter::THERE | filter::READ } else { filter::THERE };
+    let place = filter::place(marked);
+    if let Some(word) = filter.get_mut(place / filter::PLACES_OF_WORD) {
+        *word |= bits << (place % filter::PLACES_OF_WORD * 2);
+    }
 }
 
 fn table<'a, T>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<T, SensorError>

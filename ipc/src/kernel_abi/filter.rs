@@ -4,22 +4,30 @@ use super::NAME_BYTES;
 
 /// What is told from something else: a component and zeros, a suffix and zeros, or a file.
 pub type Marked = [u64; NAME_BYTES / 8];
-/// Value of the map `FILTERS`: a bit for all that has the same [`place`].
-pub type Filter = [u64; BITS / 64];
+/// One filter: two bits for all that has the same [`place`], 32 places in a word.
+pub type Filter = [u64; PLACES / PLACES_OF_WORD];
+/// The object's variable of that name, which is all of the section `.bss.filters`.
+pub type Filters = [Filter; COUNT];
 
-/// Bits of one.
-pub const BITS: usize = 1 << 14;
+/// Places of one.
+pub const PLACES: usize = 1 << 14;
+/// Places in a word.
+pub const PLACES_OF_WORD: usize = 32;
+/// Bit of a place: it may be in the tables.
+pub const THERE: u64 = 1;
+/// Bit of a place: what the tables say of it may matter to who only reads.
+pub const READ: u64 = 2;
 
-/// Element of the map `FILTERS`: components that stand alone, or first, in a key of the map `NAMES`.
-pub const NAMES: u32 = 0;
-/// Element of the map `FILTERS`: the keys of the map `SUFFIXES`.
-pub const SUFFIXES: u32 = 1;
-/// Element of the map `FILTERS`: files that were ever in the maps `FIRST_FILES` and `FILE_CLASSES`.
-pub const FILES: u32 = 2;
-/// How many elements there are.
-pub const COUNT: u32 = 3;
+/// Components that stand alone, or first, in a key of the map `NAMES`.
+pub const NAMES: usize = 0;
+/// The keys of the map `SUFFIXES`.
+pub const SUFFIXES: usize = 1;
+/// Files that were ever in the maps `FIRST_FILES` and `FILE_CLASSES`.
+pub const FILES: usize = 2;
+/// How many there are.
+pub const COUNT: usize = 3;
 
-/// The bit that stands for this.
+/// The place of this.
 #[inline(always)]
 #[expect(
     clippy::as_conversions,
@@ -30,5 +38,5 @@ pub const fn place(marked: Marked) -> usize {
     let [a, b, c, d] = marked;
     let mixed = a ^ b.rotate_left(17) ^ c.rotate_left(31) ^ d.rotate_left(47);
     // 2^64 over the golden ratio, so that all bits count for the upper ones.
-    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS.trailing_zeros())) as usize
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - PLACES.trailing_zeros())) as usize
 }

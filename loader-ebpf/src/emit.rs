@@ -8,14 +8,14 @@ use aya_ebpf::{
     maps::{PerCpuArray, RingBuf},
 };
 use sentinel_ipc::{
-    kernel_abi::{NO_CALL, PathRecord, RecordHeader, flag, kind, ring},
+    kernel_abi::{NO_CALL, PathRecord, RecordHeader, control, flag, kind, ring},
     kernel_fields::Field,
 };
 
 use crate::{
     kernel::{Task, current_cgroup_id, current_uid, forget, now},
     pid::current_ids,
-    scope::{count, is_tainted},
+    scope::{control_value, count, is_tainted},
 };
 
 #[map]
@@ -24,9 +24,9 @@ static ALERT: RingBuf = RingBuf::with_byte_size(ring::ALERT_BYTES, 0);
 #[map]
 static TELEMETRY: RingBuf = RingBuf::with_byte_size(ring::TELEMETRY_BYTES, 0);
 
-/// How full the loader lets [`TELEMETRY`] get before it is woken, and for how many bytes beyond each
-/// record wakes it, so that one does although several CPUs write at once.
-const WAKE_AT: u64 = ring::TELEMETRY_BYTES as u64 / 4;
+/// How full a ring may get before the loader is woken that looks by itself, one part in so many; and for how many
+/// bytes beyond each record wakes it, so that one does although several CPUs write at once.
+const WAKE_AT: u64 = 4;
 const WAKE_FOR: u64 = 1 << 16;
 
 // include/uapi/linux/bpf.h
@@ -100,17 +100,16 @@ pub fn send<T: 'static>(record: *const T, urgent: bool) {
     let record = record.cast::<c_void>().cast_mut();
     let bytes = size_of::<T>() as u64;
     let (index, sent) = if urgent {
+        let waits = control_value(control::TOGETHER) != 0;
+        let wakes = if waits { wakes_if_full(&ALERT, ring::ALERT_BYTES) } else { 0 };
         // SAFETY: `record` is a whole T, as the verifier proves; the helper copies it.
-        let sent = unsafe { helpers::bpf_ringbuf_output(pointer(&ALERT), record, bytes, 0) };
+        let sent = unsafe { helpers::bpf_ringbuf_output(pointer(&ALERT), record, bytes, wakes) };
         (ring::ALERT, sent)
     } else {
-        // SAFETY: a map of this object.
-        let waiting = unsafe { helpers::bpf_ringbuf_query(pointer(&TELEMETRY), BPF_RB_AVAIL_DATA) };
-        let wakes = waiting.wrapping_sub(WAKE_AT) < WAKE_FOR;
-        let flags = if wakes { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+        let wakes = wakes_if_full(&TELEMETRY, ring::TELEMETRY_BYTES);
         // SAFETY: as above.
         let sent =
-            unsafe { helpers::bpf_ringbuf_output(pointer(&TELEMETRY), record, bytes, flags) };
+            unsafe { helpers::bpf_ringbuf_output(pointer(&TELEMETRY), record, bytes, wakes) };
         (ring::TELEMETRY, sent)
     };
     count(|counters| {
@@ -120,6 +119,15 @@ pub fn send<T: 'static>(record: *const T, urgent: bool) {
             counters.dropped[index] += 1;
         }
     });
+}
+
+/// What has a record of a ring of so many bytes wake the loader once there is much in it, and not before.
+#[inline(always)]
+fn wakes_if_full(ring: &'static RingBuf, bytes: u32) -> u64 {
+    // SAFETY: a map of this object.
+    let waiting = unsafe { helpers::bpf_ringbuf_query(pointer(ring), BPF_RB_AVAIL_DATA) };
+    let wakes = waiting.wrapping_sub(bytes as u64 / WAKE_AT) < WAKE_FOR;
+    if wakes { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }
 }
 
 #[inline(always)]

@@ -75,6 +75,8 @@ pub struct Forwarder {
     outbox: VecDeque<(Vec<u8>, u64)>,
     /// Room for the next one.
     spare: Vec<u8>,
+    /// Urgent records that rounds have taken since somebody asked.
+    urgent: u64,
     forwarded: u64,
     shed: u64,
 }
@@ -89,6 +91,7 @@ impl Forwarder {
             records: Vec::with_capacity(MAX_BATCH_BYTES),
             outbox: VecDeque::new(),
             spare: Vec::with_capacity(MAX_BATCH_BYTES),
+            urgent: 0,
             forwarded: 0,
             shed: 0,
         }
@@ -102,6 +105,11 @@ impl Forwarder {
     /// Records sent so far, and records that came when nobody wanted them.
     pub fn totals(&self) -> (u64, u64) {
         (self.forwarded, self.shed)
+    }
+
+    /// Urgent records that rounds have taken since this was asked last.
+    pub fn take_urgent(&mut self) -> u64 {
+        std::mem::take(&mut self.urgent)
     }
 
     /// How many messages wait to be sent.
@@ -145,7 +153,9 @@ impl Forwarder {
             self.records.clear();
             let (until, mut count) = (round.until, 0);
             while let Some(ring) = self.rings.get_mut(round.ring) {
+                let before = count;
                 let end = fill(ring, until, &mut self.records, &mut count)?;
+                self.urgent += if round.ring == ring::ALERT { count - before } else { 0 };
                 if end == End::Full {
                     break;
                 }

@@ -13,6 +13,7 @@ pub mod lineage;
 pub mod mapping;
 pub mod memory;
 pub mod offsets;
+pub mod pace;
 pub mod pid_namespace;
 pub mod privileges;
 pub mod process_class;

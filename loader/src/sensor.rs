@@ -427,6 +427,15 @@ impl Sensor {
         }
     }
 
+    /// Has urgent records lie in their ring, from now on, until somebody looks or there are many; or wake the
+    /// loader at once.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn tell_together(&mut self, together: bool) -> Result<(), SensorError> {
+        self.set_control(&[(control::TOGETHER, u64::from(together))])
+    }
+
     /// Totals over all CPUs of what the kernel counts.
     ///
     /// # Errors

@@ -27,7 +27,9 @@ use crate::{
     doors::{Door, Doors},
     forward::{Forwarder, Progress},
     identity::{IdentityError, IdentityService},
-    memory, privileges, sensitive_paths,
+    memory,
+    pace::{self, Pace},
+    privileges, sensitive_paths,
     sensor::Sensor,
     snapshot::{self, Snapshot},
 };
@@ -147,6 +149,7 @@ struct Conversation {
     /// The round under way ends with a heartbeat.
     beat_follows: bool,
     next_drain: Instant,
+    pace: Pace,
     snapshot: Option<Begun>,
     /// Another snapshot was asked for while one was being taken.
     snapshot_again: bool,
@@ -285,6 +288,7 @@ impl Session {
             next_beat: now,
             beat_follows: false,
             next_drain: now,
+            pace: Pace::new(now),
             snapshot: None,
             snapshot_again: false,
             awaits_room: false,
@@ -309,6 +313,7 @@ impl Session {
     /// The analyzer is gone, and another one may come.
     fn part(&mut self) -> Result<(), SessionError> {
         let attended = self.conversation.take().is_some_and(|conversation| conversation.attends);
+        self.sensor.tell_together(false)?;
         self.sensor.fall_silent()?;
         self.forwarder.discard()?;
         if attended {
@@ -343,7 +348,8 @@ impl Session {
             }
             let due = conversation.beat_follows || now >= conversation.next_drain;
             if conversation.called || due || conversation.state == State::Stopping {
-                conversation.next_drain = now + DRAIN;
+                let together = conversation.pace.is_together();
+                conversation.next_drain = now + if together { pace::TOGETHER } else { DRAIN };
                 conversation.called = false;
                 conversation.last_round = conversation.state == State::Stopping;
                 self.forwarder.begin(wall_and_boot()?.boot_ns, conversation.beat_follows);
@@ -353,7 +359,16 @@ impl Session {
             let dropped = self.sensor.counters().map_or([0; 2], |counters| counters.dropped);
             (clock::boot_ns().unwrap_or(0), dropped)
         };
+        let was_in_round = self.forwarder.is_in_round();
         let progress = self.forwarder.forward(&conversation.channel, dropped)?;
+        if was_in_round && !self.forwarder.is_in_round() {
+            let (now, urgent) = (Instant::now(), self.forwarder.take_urgent());
+            if conversation.pace.round(now, urgent) {
+                self.sensor.tell_together(conversation.pace.is_together())?;
+                // For the first records that do not call; and for the last, behind which others would lie as well.
+                conversation.next_drain = now + pace::TOGETHER;
+            }
+        }
         if progress != Progress::Idle {
             return Ok(progress);
         }

@@ -126,6 +126,8 @@ struct Source {
     dropped: [u64; 2],
     counters: Counters,
     heartbeats: u32,
+    /// Rounds that have told something.
+    rounds: usize,
     canaries: u64,
     /// System calls that were counted.
     calls: Vec<ProfileCalls>,
@@ -227,6 +229,16 @@ impl Tap {
         }
     }
 
+    /// How many times so far the loader has said that all until then was told.
+    ///
+    /// # Panics
+    /// When the loader ended.
+    pub fn rounds(&self) -> usize {
+        let mut source = lock(&self.source);
+        source.hear_all();
+        source.rounds
+    }
+
     /// Asks for `subscription`, without waiting for the answer.
     ///
     /// # Panics
@@ -324,6 +336,7 @@ impl Source {
             dropped: [0; 2],
             counters: Counters::default(),
             heartbeats: 0,
+            rounds: 0,
             canaries: 0,
             calls: Vec::new(),
             subscribed: None,
@@ -367,6 +380,7 @@ impl Source {
                 LoaderMessage::Finished { .. } => panic!("the loader finished"),
                 LoaderMessage::Drained { records, dropped, until, .. } => {
                     self.round.extend(records_in(records));
+                    self.rounds += 1;
                     self.dropped = dropped;
                     // As the analyzer does: in order of time, those of one time as they came. What is later
                     // than the round may have to wait for what the other ring still holds.

@@ -32,8 +32,10 @@ pub mod control {
     pub const HOST_ROOT_INODE: u32 = 13;
     /// Device and, in the upper half, inode generation of that.
     pub const HOST_ROOT_DEVICE: u32 = 14;
+    /// 1: an urgent record does not wake the loader, which looks by itself; see `loader/src/pace.rs`.
+    pub const TOGETHER: u32 = 15;
     /// How many there are.
-    pub const COUNT: u32 = 15;
+    pub const COUNT: u32 = 16;
 }
 
 /// What the iterator over tasks does with each process; the value of [`control::PASS`].

@@ -158,33 +158,18 @@ pub fn is_secret(class: u32) -> bool {
     class & SECRET != 0
 }
 
-/// Takes down the names of a file for [`classify`], [`find`] and [`complete`]. For programs that run with preemption
-/// off. To be called first: the verifier walks its loop once for each way to it.
+/// This CPU's room for the keys. For programs that run with preemption off.
+#[inline(always)]
+pub fn keys() -> Option<&'static mut Keys> {
+    // SAFETY: a live map value of this CPU, used by one program at a time.
+    Some(unsafe { &mut *CLASS_KEYS.get_ptr_mut(0)? })
+}
+
+/// Takes down the names of a file for [`find`] and [`complete`]. To be called first: the verifier walks its loop
+/// once for each way to it.
 #[inline(always)]
 pub fn read_names(location: Location) -> Option<Marks> {
-    let keys = CLASS_KEYS.get_ptr_mut(0)?;
-    // SAFETY: a live map value of this CPU, used by one program at a time.
-    Some(unsafe { (*keys).names.read(location) })
-}
-
-/// Classes of the file whose names [`read_names`] has taken down and whose path is `path`.
-#[inline(always)]
-pub fn classify(object: &Object, location: Location, path: *const u8, span: Span) -> Classes {
-    let Some(keys) = CLASS_KEYS.get_ptr_mut(0) else { return Classes::NONE };
-    // SAFETY: as in `read_names`.
-    classify_with(unsafe { &mut *keys }, object, location, path, span)
-}
-
-/// [`classify`], with the caller's own room for the keys, whose names are those of the file.
-#[inline(always)]
-pub fn classify_with(
-    keys: &mut Keys,
-    object: &Object,
-    location: Location,
-    path: *const u8,
-    span: Span,
-) -> Classes {
-    Found::of(keys, object, location).complete(keys, object, location, path, span)
+    Some(keys()?.names.read(location))
 }
 
 /// Whether its names, its inode or its device may say something of a file.
@@ -204,9 +189,7 @@ pub fn find(object: &Object, location: Location) -> Option<Found> {
         let said = Said::nothing(0, 0);
         return Some(Found { known: device_class(object), said });
     }
-    let keys = CLASS_KEYS.get_ptr_mut(0)?;
-    // SAFETY: as in `read_names`.
-    Some(Found::of(unsafe { &mut *keys }, object, location))
+    Some(Found::of(keys()?, object, location))
 }
 
 /// The classes of a file of which [`find`] has told so much, and whose path is `path`.
@@ -221,9 +204,8 @@ pub fn complete(
     if object.mode & S_IFMT != S_IFREG {
         return Classes(found.known);
     }
-    let Some(keys) = CLASS_KEYS.get_ptr_mut(0) else { return Classes::NONE };
-    // SAFETY: as in `read_names`.
-    found.complete(unsafe { &mut *keys }, object, location, path, span)
+    let Some(keys) = keys() else { return Classes::NONE };
+    found.complete(keys, object, location, path, span)
 }
 
 /// What was found of a file before its path is known.
@@ -238,7 +220,7 @@ pub struct Found {
 impl Found {
     /// What the names in `keys` and the inode say.
     #[inline(always)]
-    fn of(keys: &mut Keys, object: &Object, location: Location) -> Self {
+    pub fn of(keys: &mut Keys, object: &Object, location: Location) -> Self {
         let unknown = location.dentry.0;
         let private = ((object.mode & READABLE_FOR_ALL) >> 2 ^ 1) as u64;
         let proc = forget(is_in_proc(object, location) as u64, unknown) & 1;
@@ -256,7 +238,7 @@ impl Found {
 
     /// Lets the path speak, and decides.
     #[inline(always)]
-    fn complete(
+    pub fn complete(
         mut self,
         keys: &mut Keys,
         object: &Object,

@@ -9,7 +9,7 @@ use sentinel_ipc::{
 
 use crate::{
     descriptor::{S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK, Table, access_of, describe, object_of},
-    file_class,
+    file_class::{self, Found},
     kernel::{Address, Task, has, offset},
     path::{Location, walk},
     plain_files,
@@ -140,10 +140,11 @@ fn tell_file(output: Output, task: Task, number: u32, file: Address) {
     let location = Location::of_file(file);
     let keys = &mut workspace.keys;
     keys.names.read(location);
+    let found = Found::of(keys, &object, location);
     // SAFETY: the workspace has room for this type and what the walk asks for.
     let path = unsafe { (&raw mut (*record).path).cast::<u8>() };
     let written = walk(location, path);
-    let classes = file_class::classify_with(keys, &object, location, path, written.span);
+    let classes = found.complete(keys, &object, location, path, written.span);
     let open_flags: u32 = file.read(Field::FileFlags);
     let class = classes.told(file_class::may_write(open_flags));
     if class == 0 {

@@ -126,35 +126,36 @@ pub fn walk_past(
     for _ in 0..MAX_STEPS {
         start = forget(start, at.dentry.0) & (2 * PATH_BYTES - 1);
         past(&at, start);
+        let (mut dentry, mut mount) = (at.parent, at.mount);
         if at.dentry == root {
-            let Some((dentry, mount)) = at.mount_point() else {
+            let Some(outside) = at.mount_point() else {
                 flags = 0;
                 break;
             };
-            at = Location::of(dentry, mount);
-            root = at.mount.follow(Field::VfsmountRoot);
-            continue;
+            (dentry, mount) = outside;
+            root = mount.follow(Field::VfsmountRoot);
+        } else {
+            if at.is_root() {
+                // The mount does not lead there.
+                origin = origin::FILE_SYSTEM;
+                flags = 0;
+                break;
+            }
+            let length = at.length as usize & NAME_MAX;
+            let name_start = opaque(start.wrapping_sub(length + 1));
+            if name_start >= PATH_BYTES {
+                break;
+            }
+            // LLVM drops masks that it proves redundant, and the verifier then misses them.
+            let name_start = opaque(name_start) & (PATH_BYTES - 1);
+            let length = opaque(length) & NAME_MAX;
+            // SAFETY: name_start < PATH_BYTES, so the slash and at most 255 bytes more fit.
+            unsafe { buffer.add(name_start).write(b'/') };
+            // SAFETY: as above.
+            copy_kernel(unsafe { buffer.add(name_start + 1) }, length as u32, at.name);
+            start = name_start;
         }
-        if at.is_root() {
-            // The mount does not lead there.
-            origin = origin::FILE_SYSTEM;
-            flags = 0;
-            break;
-        }
-        let length = at.length as usize & NAME_MAX;
-        let name_start = opaque(start.wrapping_sub(length + 1));
-        if name_start >= PATH_BYTES {
-            break;
-        }
-        // LLVM drops masks that it proves redundant, and the verifier then misses them.
-        let name_start = opaque(name_start) & (PATH_BYTES - 1);
-        let length = opaque(length) & NAME_MAX;
-        // SAFETY: name_start < PATH_BYTES, so the slash and at most 255 bytes more fit.
-        unsafe { buffer.add(name_start).write(b'/') };
-        // SAFETY: as above.
-        copy_kernel(unsafe { buffer.add(name_start + 1) }, length as u32, at.name);
-        start = name_start;
-        at = at.directory();
+        at = Location::of(dentry, mount);
     }
     // The root itself ("/"), or an object of a file system without directories.
     let bare = start >= PATH_BYTES;

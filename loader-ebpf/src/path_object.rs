@@ -11,7 +11,7 @@ use sentinel_ipc::{
 use crate::{
     descriptor::{S_IFDIR, S_IFMT, object_of_inode},
     emit::{scratch, send},
-    file_class,
+    file_class::{self, Found},
     inode_change::{self, Changed},
     kernel::{Address, copy_kernel, forget, is_equal, number_of, opaque},
     path::walk,
@@ -195,7 +195,9 @@ fn look_now(parts: &Parts, changed: *mut Changed) {
         )
     };
     let location = inode_change::location_of(inode);
-    let Some(_) = file_class::read_names(location) else { return };
+    let Some(keys) = file_class::keys() else { return };
+    keys.names.read(location);
+    let found = Found::of(keys, object, location);
     let said = number_of(path, cell);
     // Of a file with several names, the newest need not be the one that was meant.
     // SAFETY: the record's own field.
@@ -211,7 +213,7 @@ fn look_now(parts: &Parts, changed: *mut Changed) {
         // SAFETY: the record's own fields.
         unsafe {
             span.write(written.span);
-            let classes = file_class::classify(object, location, path, written.span);
+            let classes = found.complete(keys, object, location, path, written.span);
             parts.class.write(classes.told(true));
         }
     }
@@ -226,7 +228,9 @@ fn look_back(parts: &Parts, changed: *mut Changed) {
         let said = number_of(parts.paths, &raw mut (*changed).cell);
         ((*changed).before(), said, &*parts.object)
     };
-    let Some(_) = file_class::read_names(before) else { return };
+    let Some(keys) = file_class::keys() else { return };
+    keys.names.read(before);
+    let found = Found::of(keys, object, before);
     if before.length == 0 {
         return;
     }
@@ -241,7 +245,7 @@ fn look_back(parts: &Parts, changed: *mut Changed) {
         // SAFETY: the record's own field.
         unsafe { parts.spans.write(span) };
     }
-    let classes = file_class::classify(object, before, parts.paths, span);
+    let classes = found.complete(keys, object, before, parts.paths, span);
     let (class, of_secret) = (classes.told(true), classes.always() & SECRET);
     let is_link = parts.kind == kind::LINK;
     // SAFETY: the record's own fields.

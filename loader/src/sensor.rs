@@ -113,13 +113,13 @@ impl Sensor {
         let btf = Btf::from_sys_fs().map_err(|error| SensorError::Object(error.into()))?;
         let reporting = hooks::reporting(&kernel);
         let mut wanted = snapshot::ITERATORS.to_vec();
-        wanted.extend(hooks::SCOPE.iter().chain(&reporting).map(|&name| (name, name)));
         // Some stages are the attached programs themselves.
         let stages = hooks::STAGES.iter().filter(|stage| {
             !hooks::SCOPE.contains(&stage.name)
                 && kernel.tracepoint_arguments(stage.tracepoint).is_some()
         });
         wanted.extend(stages.map(|stage| (stage.name, stage.tracepoint)));
+        wanted.extend(hooks::SCOPE.iter().chain(&reporting).map(|&name| (name, name)));
         programs::load(&mut ebpf, &btf, &wanted)?;
         let stages = fill_stages(&mut ebpf)?;
         file_classes::write(&mut ebpf, rules)?;

@@ -24,10 +24,16 @@ static ALERT: RingBuf = RingBuf::with_byte_size(ring::ALERT_BYTES, 0);
 #[map]
 static TELEMETRY: RingBuf = RingBuf::with_byte_size(ring::TELEMETRY_BYTES, 0);
 
-/// How full a ring may get before the loader is woken that looks by itself, one part in so many; and for how many
-/// bytes beyond each record wakes it, so that one does although several CPUs write at once.
+/// How full a ring may get before the loader is woken that looks by itself, one part in so many.
 const WAKE_AT: u64 = 4;
-const WAKE_FOR: u64 = 1 << 16;
+/// For how many bytes beyond each record wakes it: in the ring for telemetry so many that one does although several
+/// CPUs write at once; in the other, of which nothing may be lost, all.
+const WAKE_FOR: [u64; 2] = {
+    let mut bytes = [0; 2];
+    bytes[ring::ALERT] = u64::MAX;
+    bytes[ring::TELEMETRY] = 1 << 16;
+    bytes
+};
 
 // include/uapi/linux/bpf.h
 const BPF_RB_NO_WAKEUP: u64 = 1;
@@ -101,12 +107,13 @@ pub fn send<T: 'static>(record: *const T, urgent: bool) {
     let bytes = size_of::<T>() as u64;
     let (index, sent) = if urgent {
         let waits = control_value(control::TOGETHER) != 0;
-        let wakes = if waits { wakes_if_full(&ALERT, ring::ALERT_BYTES) } else { 0 };
+        let wakes =
+            if waits { wakes_if_full(&ALERT, ring::ALERT_BYTES, WAKE_FOR[ring::ALERT]) } else { 0 };
         // SAFETY: `record` is a whole T, as the verifier proves; the helper copies it.
         let sent = unsafe { helpers::bpf_ringbuf_output(pointer(&ALERT), record, bytes, wakes) };
         (ring::ALERT, sent)
     } else {
-        let wakes = wakes_if_full(&TELEMETRY, ring::TELEMETRY_BYTES);
+        let wakes = wakes_if_full(&TELEMETRY, ring::TELEMETRY_BYTES, WAKE_FOR[ring::TELEMETRY]);
         // SAFETY: as above.
         let sent =
             unsafe { helpers::bpf_ringbuf_output(pointer(&TELEMETRY), record, bytes, wakes) };
@@ -121,12 +128,14 @@ pub fn send<T: 'static>(record: *const T, urgent: bool) {
     });
 }
 
-/// What has a record of a ring of so many bytes wake the loader once there is much in it, and not before.
+/// What has a record of a ring of so many `bytes` wake the loader once there is much in it, and not before; nor
+/// when there are more than so many bytes `beyond`.
 #[inline(always)]
-fn wakes_if_full(ring: &'static RingBuf, bytes: u32) -> u64 {
+fn wakes_if_full(ring: &'static RingBuf, bytes: u32, beyond: u64) -> u64 {
     // SAFETY: a map of this object.
     let waiting = unsafe { helpers::bpf_ringbuf_query(pointer(ring), BPF_RB_AVAIL_DATA) };
-    let wakes = waiting.wrapping_sub(bytes as u64 / WAKE_AT) < WAKE_FOR;
+    let enough = bytes as u64 / WAKE_AT;
+    let wakes = waiting >= enough && waiting - enough < beyond;
     if wakes { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }
 }
 

@@ -71,7 +71,7 @@ impl Names {
             let from = is_root.choose(outer.behind(offset(Field::MountParent)).0, at.name.0);
             let copied = &mut self.all[index];
             copy_kernel(copied.as_mut_ptr().cast(), NAME_BYTES as u32, Address(from));
-            let (above, mount_point) = parent_and_mount_point(copied);
+            let (above, mount_point) = parent_and_mount_point(copied, outer);
             cut(copied, is_root.choose(0, at.length as u64));
             let rules = may_have(filter::NAMES, *copied) & is_root.choose(0, READ | THERE);
             ruled |= (rules & THERE) << index;
@@ -93,13 +93,13 @@ impl Names {
     }
 }
 
-/// The fields of a `struct mount` that were copied from its `mnt_parent` on.
+/// The fields of the `struct mount` at `outer`, of which those from `mnt_parent` on were copied.
 #[inline(always)]
-fn parent_and_mount_point(copied: &Marked) -> (u64, u64) {
+fn parent_and_mount_point(copied: &Marked, outer: Address) -> (u64, u64) {
     let between = offset(Field::MountMountpoint).wrapping_sub(offset(Field::MountParent));
-    // The one behind the other, in every kernel so far.
     let [parent, mount_point, ..] = *copied;
-    (parent, if between == 8 { mount_point } else { 0 })
+    // The one behind the other, but where a kernel's structures are shuffled. The verifier walks one way only.
+    (parent, if between == 8 { mount_point } else { outer.read(Field::MountMountpoint) })
 }
 
 /// Leaves of a name what is its own; of one that is too long to be in a rule, zeros.

@@ -103,18 +103,29 @@ impl Value {
     /// Nothing is said.
     const NONE: Self = Self(ClassRule { class: 0, written: 0, flags: 0 });
 
-    /// Takes from `other` what this does not say itself: of the two classes, each stands for itself.
+    /// What keeps a rule from applying everywhere. Both of an entry's classes have it in common.
+    const LIMITS: u16 = rule::LAST | rule::PROC | rule::TOP;
+
+    /// Takes from `other` what this does not say itself: of the two classes, each stands for itself. Where one of
+    /// the two holds in more places it counts: no rule takes anything away from another one.
     fn complete(&mut self, other: Self) {
         let (Self(rule), Self(other)) = (self, other);
-        if rule.flags & rule::APPLIES == 0 {
-            rule.class = other.class;
-            rule.flags |= other.flags & (rule::APPLIES | rule::PRIVATE);
+        let says = |rule: &ClassRule| rule.flags & (rule::APPLIES | rule::WRITTEN) != 0;
+        if !says(&other) {
+            return;
         }
-        if rule.flags & rule::WRITTEN == 0 {
+        let is_wider = !says(rule) || rule.flags & Self::LIMITS & !other.flags != 0;
+        let limits = if says(rule) { rule.flags & other.flags } else { other.flags } & Self::LIMITS;
+        if rule.flags & rule::APPLIES == 0 || is_wider && other.flags & rule::APPLIES != 0 {
+            rule.class = other.class;
+            rule.flags =
+                rule.flags & !rule::PRIVATE | other.flags & (rule::APPLIES | rule::PRIVATE);
+        }
+        if rule.flags & rule::WRITTEN == 0 || is_wider && other.flags & rule::WRITTEN != 0 {
             rule.written = other.written;
             rule.flags |= other.flags & rule::WRITTEN;
         }
-        rule.flags |= other.flags & (rule::LAST | rule::PARENT | rule::PROC | rule::TOP);
+        rule.flags = rule.flags & !Self::LIMITS | limits;
     }
 }
 
@@ -314,6 +325,64 @@ mod tests {
             {
                 let Value(found) = names[&pair(outer, inner)];
                 assert_eq!(found.flags & rule::TOP, 0, "{:?}", rule.pattern);
+            }
+        }
+    }
+
+    /// What the tables say of a key, when the operator has named these files besides.
+    fn said(own: &[(Pattern, u32)], outer: &[u8], inner: &[u8]) -> ClassRule {
+        let own = own.iter().map(|&(pattern, class)| Rule {
+            pattern,
+            class,
+            private: false,
+            proc: false,
+        });
+        let rules: Vec<Rule> = own.chain(BUILT_IN.iter().copied()).collect();
+        let Value(rule) = names_of(&rules)[&pair(outer, inner)];
+        rule
+    }
+
+    #[test]
+    fn what_the_operator_names_takes_nothing_away_from_other_places() {
+        // Files of a name, which directories have.
+        for class in [class::SENSITIVE, class::ORDINARY] {
+            let ssh = said(&[(Pattern::Name(b".ssh"), class)], b".ssh", b"");
+            assert_eq!(ssh.class, class::SSH_KEY);
+            assert_eq!(ssh.flags, rule::APPLIES | rule::PRIVATE | rule::PARENT);
+        }
+        // A pair that is the end of a path as well.
+        let shadow =
+            said(&[(Pattern::NameWithin(b"etc", b"shadow"), class::SENSITIVE)], b"etc", b"shadow");
+        assert_eq!((shadow.class, shadow.flags), (class::SENSITIVE, rule::APPLIES | rule::LAST));
+        // A name that means something in /proc only.
+        let core = said(&[(Pattern::Name(b"kcore"), class::SENSITIVE)], b"kcore", b"");
+        assert_eq!((core.class, core.flags & rule::PROC), (class::SENSITIVE, 0));
+        // And a directory's content, of which one file is of another class.
+        let netrc = said(&[(Pattern::Component(b".netrc"), class::SENSITIVE)], b".netrc", b"");
+        assert_eq!((netrc.class, netrc.flags), (class::SENSITIVE, rule::APPLIES));
+    }
+
+    #[test]
+    fn of_rules_about_the_same_the_first_counts() {
+        let netrc = said(&[(Pattern::Name(b".netrc"), class::ORDINARY)], b".netrc", b"");
+        assert_eq!((netrc.class, netrc.flags), (class::ORDINARY, rule::APPLIES | rule::LAST));
+        // What is said of those that are written stays.
+        let keys = (Pattern::NameWithin(b".ssh", b"authorized_keys"), class::SENSITIVE);
+        let keys = said(&[keys], b".ssh", b"authorized_keys");
+        assert_eq!((keys.class, keys.flags & rule::WRITTEN), (class::SENSITIVE, rule::WRITTEN));
+    }
+
+    #[test]
+    fn built_in_rules_about_the_same_hold_in_the_same_places() {
+        let before = |all: &[Rule]| {
+            let limits = |(key, Value(rule)): (Names, Value)| (key, rule.flags & Value::LIMITS);
+            names_of(all).into_iter().map(limits).collect::<std::collections::HashMap<_, _>>()
+        };
+        let all = before(BUILT_IN);
+        for rule in BUILT_IN {
+            for (key, limits) in before(&[*rule]) {
+                let says = names_of(&[*rule])[&key].0.flags & (rule::APPLIES | rule::WRITTEN) != 0;
+                assert!(!says || all[&key] == limits, "{:?}", rule.pattern);
             }
         }
     }

@@ -214,6 +214,7 @@ impl Forwarder {
         self.shed += self.outbox.drain(..).map(|(_, count)| count).sum::<u64>();
         self.round = None;
         self.left_behind = false;
+        self.urgent = 0;
         for ring in &mut self.rings {
             loop {
                 self.records.clear();

@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 pub const TOGETHER: Duration = Duration::from_millis(4);
 /// Rounds in quick succession before that.
 const BURST: u32 = 16;
-/// Rounds without a record after which the next one is told at once again.
+/// Rounds with one record at most after which the next one is told at once again.
 const QUIET: u32 = 4;
+/// Rounds after those that come as soon: who was interrupted while he wrote a record believes that nobody is to be
+/// woken, and who comes later finds that somebody has been.
+const STRAGGLERS: u32 = 16;
 
 /// The pace at present.
 #[derive(Debug)]
@@ -20,12 +23,14 @@ pub struct Pace {
     used_until: Instant,
     is_together: bool,
     quiet: u32,
+    /// Rounds to come for stragglers.
+    after: u32,
 }
 
 impl Pace {
     /// At once.
     pub fn new(now: Instant) -> Self {
-        Self { used_until: now, is_together: false, quiet: 0 }
+        Self { used_until: now, is_together: false, quiet: 0, after: 0 }
     }
 
     /// Whether records are told together.
@@ -33,17 +38,25 @@ impl Pace {
         self.is_together
     }
 
-    /// A round has taken so many urgent records; whether that changes the pace.
+    /// Whether the next round is to come after [`TOGETHER`], whoever calls or not.
+    pub fn comes_soon(&self) -> bool {
+        self.is_together || self.after > 0
+    }
+
+    /// A round has taken so many urgent records; whether that changes how they are told.
     pub fn round(&mut self, now: Instant, urgent: u64) -> bool {
         let before = self.is_together;
         if self.is_together {
-            self.quiet = if urgent == 0 { self.quiet + 1 } else { 0 };
+            self.quiet = if urgent <= 1 { self.quiet + 1 } else { 0 };
             if self.quiet == QUIET {
-                *self = Self::new(now);
+                *self = Self { after: STRAGGLERS, ..Self::new(now) };
             }
-        } else if urgent > 0 {
-            self.used_until = self.used_until.max(now) + TOGETHER;
-            self.is_together = self.used_until > now + TOGETHER * BURST;
+        } else {
+            self.after = self.after.saturating_sub(1);
+            if urgent > 0 {
+                self.used_until = self.used_until.max(now) + TOGETHER;
+                self.is_together = self.used_until > now + TOGETHER * BURST;
+            }
         }
         self.is_together != before
     }
@@ -69,7 +82,8 @@ mod tests {
     fn a_few_records_are_told_at_once_and_many_together() {
         let soon = Duration::from_micros(300);
         assert_eq!(changes(&[(soon, 1); 16]), []);
-        assert_eq!(changes(&[(soon, 1); 100]), [17]);
+        let many = vec![(TOGETHER, 13); 100];
+        assert_eq!(changes(&[vec![(soon, 1); 18], many].concat()), [17]);
         // As often as they would be told together.
         assert_eq!(changes(&[(TOGETHER, 5); 10_000]), []);
         // Rounds for other reasons do not count.
@@ -80,13 +94,28 @@ mod tests {
     fn after_a_while_of_quiet_a_record_is_told_at_once_again() {
         let soon = Duration::from_micros(300);
         let busy = vec![(soon, 1); 18];
-        let still = [(TOGETHER, 3), (TOGETHER, 0), (TOGETHER, 0), (TOGETHER, 0), (TOGETHER, 1)];
+        let still = [(TOGETHER, 3), (TOGETHER, 0), (TOGETHER, 1), (TOGETHER, 0), (TOGETHER, 2)];
         assert_eq!(changes(&[busy.clone(), still.to_vec()].concat()), [17]);
         assert_eq!(changes(&[busy.clone(), vec![(TOGETHER, 0); 4]].concat()), [17, 21]);
+        // Nobody can keep all others slow with a record now and then.
+        assert_eq!(changes(&[busy.clone(), vec![(TOGETHER, 1); 4]].concat()), [17, 21]);
         // And it has the whole burst before it again.
         assert_eq!(
             changes(&[busy, vec![(TOGETHER, 0); 4], vec![(soon, 1); 16]].concat()),
             [17, 21]
         );
+    }
+
+    #[test]
+    fn after_many_records_somebody_looks_for_stragglers_for_a_while() {
+        let mut now = Instant::now();
+        let mut pace = Pace::new(now);
+        let mut round = |urgent| {
+            now += Duration::from_micros(300);
+            pace.round(now, urgent);
+            pace.comes_soon()
+        };
+        assert!((0..17).all(|_| !round(1)) && (0..3).all(|_| round(3)));
+        assert!((0..4 + STRAGGLERS - 1).all(|_| round(0)) && !round(0));
     }
 }

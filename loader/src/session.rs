@@ -348,8 +348,8 @@ impl Session {
             }
             let due = conversation.beat_follows || now >= conversation.next_drain;
             if conversation.called || due || conversation.state == State::Stopping {
-                let together = conversation.pace.is_together();
-                conversation.next_drain = now + if together { pace::TOGETHER } else { DRAIN };
+                let soon = conversation.pace.comes_soon();
+                conversation.next_drain = now + if soon { pace::TOGETHER } else { DRAIN };
                 conversation.called = false;
                 conversation.last_round = conversation.state == State::Stopping;
                 self.forwarder.begin(wall_and_boot()?.boot_ns, conversation.beat_follows);
@@ -365,7 +365,7 @@ impl Session {
             let (now, urgent) = (Instant::now(), self.forwarder.take_urgent());
             if conversation.pace.round(now, urgent) {
                 self.sensor.tell_together(conversation.pace.is_together())?;
-                // For the first records that do not call; and for the last, behind which others would lie as well.
+                // For the first records that do not call; and for the last, behind which others would lie.
                 conversation.next_drain = now + pace::TOGETHER;
             }
         }

@@ -23,7 +23,8 @@ fn records_that_keep_coming_are_told_several_together() {
         std::thread::sleep(Duration::from_micros(200));
     }
     tap.catch_up();
-    assert_eq!(tap.of(child.id(), kind::CONNECT).len(), CONNECTS);
+    // Whom else the interpreter may connect to is not looked at.
+    assert!(tap.of(child.id(), kind::CONNECT).len() >= CONNECTS);
     let rounds = tap.rounds() - before;
     assert!(rounds < CONNECTS / 10, "{rounds} rounds");
 }

@@ -427,7 +427,10 @@ impl Session {
                 Ok(Progress::More)
             }
             State::Finishing => Ok(Progress::Closed),
-            State::Serving if self.forwarder.has_more() => Ok(Progress::More),
+            // A ring may have called during the round, and does not call again.
+            State::Serving if self.forwarder.has_more() || conversation.called => {
+                Ok(Progress::More)
+            }
             State::AwaitingHello | State::Serving => Ok(Progress::Idle),
         }
     }

@@ -7,8 +7,8 @@ use sentinel_ipc::{
 };
 
 use crate::{
-    kernel::{Address, copy_kernel, copy_kernel_string, forget, opaque},
-    path::{NAME_MAX, Written},
+    kernel::{Address, copy_kernel_string, forget},
+    path::{NAME_MAX, Written, prepend},
     scope::outermost,
 };
 
@@ -44,19 +44,10 @@ pub fn write(cgroup: Address, name: &mut Name, buffer: *mut u8) -> Written {
         let from = node.follow(Field::KernfsNodeName);
         let length = copy_kernel_string(name.as_mut_ptr(), name.len() as u32, from) as usize;
         let length = forget(length, node.0) & NAME_MAX;
-        let name_start = opaque(start.wrapping_sub(length + 1));
-        if name_start >= PATH_BYTES {
+        let Some(begin) = prepend(buffer, start, Address(name.as_ptr() as u64), length) else {
             break;
-        }
-        // As in `path::walk`.
-        let name_start = opaque(name_start) & (PATH_BYTES - 1);
-        let length = opaque(length) & NAME_MAX;
-        // SAFETY: name_start < PATH_BYTES, so the slash and at most 255 bytes more fit.
-        unsafe { buffer.add(name_start).write(b'/') };
-        let from = Address(name.as_ptr() as u64);
-        // SAFETY: as above.
-        copy_kernel(unsafe { buffer.add(name_start + 1) }, length as u32, from);
-        start = name_start;
+        };
+        start = begin;
         node = parent;
     }
     if start >= PATH_BYTES {

@@ -165,10 +165,13 @@ pub fn keys() -> Option<&'static mut Keys> {
     Some(unsafe { &mut *CLASS_KEYS.get_ptr_mut(0)? })
 }
 
-/// Takes down the names of a file for [`find`] and [`complete`]. To be called first: the verifier walks its loop
-/// once for each way to it.
+/// Takes down the names of a file for [`find`] and [`complete`], if it is a regular one: rules are about no others. To
+/// be called first: the verifier walks its loop once for each way to it.
 #[inline(always)]
-pub fn read_names(location: Location) -> Option<Marks> {
+pub fn read_names(object: &Object, location: Location) -> Option<Marks> {
+    if object.mode & S_IFMT != S_IFREG {
+        return Some(Marks::NONE);
+    }
     Some(keys()?.names.read(location))
 }
 

@@ -88,7 +88,7 @@ pub fn look() -> bool {
     // By arithmetic, so that what comes next is not verified for each kind.
     let is_open = is_equal(facts.kind as u64, kind::OPEN as u64) != 0;
     // First, so that its loop is not verified once for each outcome of what follows.
-    let Some(marks) = file_class::read_names(location) else { return false };
+    let Some(marks) = file_class::read_names(&object, location) else { return false };
     if is_open && opened.read::<u32>(Field::FileMode) & CREATED != 0 {
         file_class::unlearn(&object);
     }

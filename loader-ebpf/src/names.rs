@@ -46,6 +46,9 @@ pub struct Marks {
 }
 
 impl Marks {
+    /// Of no names.
+    pub const NONE: Self = Self { roots: 0, ruled: 0, read: 0, unseen: 0, end: 0, suffixes: 0 };
+
     /// Whether a rule may have something to say of the file, to who writes it or to who does not.
     #[inline(always)]
     pub fn matter(&self, writes: bool) -> bool {

@@ -64,12 +64,6 @@ impl Location {
         self.dentry == self.parent
     }
 
-    /// Its directory.
-    #[inline(always)]
-    pub fn directory(&self) -> Self {
-        Self::of(self.parent, self.mount)
-    }
-
     /// The mount point of the mount it is seen through, a dentry, and the mount that is in; `None` at the topmost
     /// mount.
     #[inline(always)]
@@ -98,6 +92,24 @@ pub struct Written {
     pub span: Span,
     /// Whether its front is missing: too long, or too many components; [`flag::TRUNCATED`] or 0.
     pub flags: u16,
+}
+
+/// Writes a slash and the `length` bytes at `name`, [`NAME_MAX`] at the most, in front of what begins at `start` in
+/// `buffer`, which is as [`walk`] asks for; where they begin, or `None` if they do not fit.
+#[inline(always)]
+pub fn prepend(buffer: *mut u8, start: usize, name: Address, length: usize) -> Option<usize> {
+    let begin = opaque(start.wrapping_sub(length + 1));
+    if begin >= PATH_BYTES {
+        return None;
+    }
+    // LLVM drops masks that it proves redundant, and the verifier then misses them.
+    let begin = opaque(begin) & (PATH_BYTES - 1);
+    let length = opaque(length) & NAME_MAX;
+    // SAFETY: begin < PATH_BYTES, so the slash and at most 255 bytes more fit.
+    unsafe { buffer.add(begin).write(b'/') };
+    // SAFETY: as above.
+    copy_kernel(unsafe { buffer.add(begin + 1) }, length as u32, name);
+    Some(begin)
 }
 
 /// Writes the path of `location` to the end of the first `PATH_BYTES` of `buffer`.
@@ -142,18 +154,8 @@ pub fn walk_past(
                 break;
             }
             let length = at.length as usize & NAME_MAX;
-            let name_start = opaque(start.wrapping_sub(length + 1));
-            if name_start >= PATH_BYTES {
-                break;
-            }
-            // LLVM drops masks that it proves redundant, and the verifier then misses them.
-            let name_start = opaque(name_start) & (PATH_BYTES - 1);
-            let length = opaque(length) & NAME_MAX;
-            // SAFETY: name_start < PATH_BYTES, so the slash and at most 255 bytes more fit.
-            unsafe { buffer.add(name_start).write(b'/') };
-            // SAFETY: as above.
-            copy_kernel(unsafe { buffer.add(name_start + 1) }, length as u32, at.name);
-            start = name_start;
+            let Some(begin) = prepend(buffer, start, at.name, length) else { break };
+            start = begin;
         }
         at = Location::of(dentry, mount);
     }

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::maps::{Array, Map, MapData, RingBuf};
+use aya::maps::{Array, Map};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair},
@@ -26,10 +26,13 @@ use sentinel_ipc::{
     frame::{LoaderMessage, MAX_FRAME_BYTES, decode},
     kernel_abi::{FileRecord, Object, RecordHeader, Span, kind, origin},
 };
-use sentinel_loader::forward::{Forwarder, Progress};
+use sentinel_loader::{
+    forward::{Forwarder, Progress},
+    ring::Ring,
+};
 use sentinel_tests::{
     bed::Bed,
-    kernel::{self, Code, Kind, Program},
+    kernel::{self, Kind, Program},
 };
 use zerocopy::FromZeros as _;
 
@@ -113,13 +116,13 @@ impl Line {
         let ring = kernel::ring(room).expect("a ring");
         let length = u32::try_from(N).expect("short");
         let array = kernel::array(length).expect("an array");
-        let code = filling(&ring, &array, length);
+        let code = kernel::filling(&ring, &array, length);
         let filler = Program::load(Kind::SocketFilter, &code).expect("a program");
         let mut array: Array<_, [u8; N]> = Array::try_from(Map::Array(array)).expect("an array");
         array.set(0, record, 0).expect("its value");
         let unused = kernel::ring(SMALLEST_RING).expect("a ring");
         let rings =
-            [unused, ring].map(|ring| RingBuf::try_from(Map::RingBuf(ring)).expect("a ring"));
+            [unused, ring].map(|ring| Ring::new(Map::RingBuf(ring), "ring").expect("a ring"));
         Self { forwarder: Forwarder::new(rings), filler, count }
     }
 
@@ -137,19 +140,6 @@ impl Line {
         assert_eq!(events, self.count, "events came");
         Round { time: begun.elapsed(), loader, analyzer, packets }
     }
-}
-
-/// Puts the array's value into the ring and wakes nobody.
-fn filling(ring: &MapData, array: &MapData, length: u32) -> Code {
-    const RINGBUF_OUTPUT: i32 = 130;
-    const NO_WAKEUP: u64 = 1;
-    Code::default()
-        .map(1, ring)
-        .first_value(2, array)
-        .number(3, u64::from(length))
-        .number(4, NO_WAKEUP)
-        .call(RINGBUF_OUTPUT)
-        .end()
 }
 
 fn forward(forwarder: &mut Forwarder, to: &Channel) {

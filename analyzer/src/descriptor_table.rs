@@ -22,7 +22,7 @@ pub struct Slot {
     /// What it refers to.
     pub object: Rc<OpenObject>,
     /// How the object came to this number; `None` where it was made there.
-    pub arrived: Option<Step>,
+    pub arrived: Option<Rc<Step>>,
     /// When it came to this number; CLOCK_BOOTTIME, ns.
     placed: u64,
     /// When it was last told that it is there; CLOCK_BOOTTIME, ns.
@@ -93,7 +93,7 @@ pub struct StdioConnection {
     /// The connection.
     pub object: Rc<OpenObject>,
     /// How it came to descriptors 0, and 1 or 2.
-    pub arrivals: Vec<Step>,
+    pub arrivals: Vec<Rc<Step>>,
     /// When it came to descriptor 0; CLOCK_BOOTTIME, ns.
     pub placed: u64,
 }
@@ -229,6 +229,7 @@ impl DescriptorTable {
         }
         let close_on_exec = *close_on_exec;
         let (placed, confirmed) = (event.timestamp, event.timestamp);
+        let arrived = arrived.map(Rc::new);
         let slot = Slot { object, arrived, placed, confirmed, close_on_exec, access };
         self.change().insert(number, slot);
     }
@@ -313,7 +314,7 @@ impl DescriptorTable {
         let object = known
             .find(|known| known.id == found.object.id)
             .map_or_else(|| self.slots.objects.known_or_new(found), Rc::clone);
-        let (placed, confirmed, arrived) = (timestamp, timestamp, Some(arrived));
+        let (placed, confirmed, arrived) = (timestamp, timestamp, Some(Rc::new(arrived)));
         let slot = Slot { object, arrived, placed, confirmed, close_on_exec, access: None };
         self.change().insert(number, slot);
     }

@@ -15,11 +15,13 @@ use sentinel_ipc::{
 
 use crate::{
     mapping::{Access, Mapping},
-    sensor::{SensorError, take, typed},
+    sensor::{SensorError, array, take, typed},
 };
 
 const ROWS: usize = profile::COUNT as usize;
 const CELLS: usize = ROWS * profile::CALLS;
+/// How many numbers of profiles there are, one for each tgid.
+const PROFILES_LENGTH: usize = PROFILES_ENTRIES as usize * 4;
 /// Fewer free profiles than this, and those that nobody has any more are given to others.
 const FEW: u64 = profile::COUNT as u64 / 4;
 
@@ -71,8 +73,8 @@ pub struct CallCounts {
     cells: Mapping<AtomicU32>,
     /// What they came to over all CPUs when they were read last, modulo 2^32.
     before: Vec<u32>,
-    /// The profile of each tgid.
-    of_processes: Mapping<AtomicU16>,
+    /// The profile of each tgid; mapped when it is needed only, for it is long.
+    of_processes: MapData,
     of_files: HashMap<MapData, Key, u32>,
     files: Array<MapData, Key>,
     given: Array<MapData, u64>,
@@ -91,14 +93,15 @@ impl CallCounts {
     pub fn new(ebpf: &mut Ebpf, cpus: u32) -> Result<Self, SensorError> {
         let length = usize::try_from(cpus).map_or(0, |cpus| cpus * CELLS);
         let mut counts = Self {
-            cells: Mapping::of(ebpf, "CALL_COUNTS", length, Access::Read)?,
-            before: vec![0; CELLS],
-            of_processes: Mapping::of(
-                ebpf,
-                "PROFILES",
-                PROFILES_ENTRIES as usize * 4,
+            cells: Mapping::of(
+                &array(ebpf, "CALL_COUNTS")?,
+                "CALL_COUNTS",
+                0,
+                length,
                 Access::Read,
             )?,
+            before: vec![0; CELLS],
+            of_processes: array(ebpf, "PROFILES")?,
             of_files: typed(take(ebpf, "PROFILE_OF")?, "PROFILE_OF")?,
             files: typed(take(ebpf, "PROFILE_FILES")?, "PROFILE_FILES")?,
             given: typed(take(ebpf, "PROFILES_GIVEN")?, "PROFILES_GIVEN")?,
@@ -110,9 +113,9 @@ impl CallCounts {
         Ok(counts)
     }
 
-    /// Bytes of address space that they take.
+    /// Bytes of address space that they take at the most.
     pub fn bytes(&self) -> u64 {
-        self.cells.bytes() + self.of_processes.bytes()
+        self.cells.bytes() + (PROFILES_LENGTH * size_of::<u16>()) as u64
     }
 
     /// What was counted since it was read last, without profiles and calls of which there was nothing.
@@ -123,7 +126,7 @@ impl CallCounts {
         let given = self.given.get(&0, 0).map_err(failed("PROFILES_GIVEN"))?;
         let used = usize::try_from(given).unwrap_or(ROWS).saturating_add(profile::FIRST as usize);
         // Looked at before the counts are read: who had a profile and has ended since is in them.
-        let had = self.had(given);
+        let had = self.had(given)?;
         let mut now = vec![0_u32; used.min(ROWS) * profile::CALLS];
         for cpu in self.cells.values().chunks_exact(CELLS) {
             for (sum, cell) in now.iter_mut().zip(cpu) {
@@ -163,17 +166,19 @@ impl CallCounts {
     }
 
     /// Which profiles some process has; `None` if there is no need to know.
-    fn had(&self, given: u64) -> Option<[bool; ROWS]> {
+    fn had(&self, given: u64) -> Result<Option<[bool; ROWS]>, SensorError> {
         if self.retired.is_empty() && !self.are_few(given) {
-            return None;
+            return Ok(None);
         }
         let mut had = [false; ROWS];
-        for number in self.of_processes.values() {
+        let numbers: Mapping<AtomicU16> =
+            Mapping::of(&self.of_processes, "PROFILES", 0, PROFILES_LENGTH, Access::Read)?;
+        for number in numbers.values() {
             if let Some(is_had) = had.get_mut(usize::from(number.load(Ordering::Relaxed))) {
                 *is_had = true;
             }
         }
-        Some(had)
+        Ok(Some(had))
     }
 
     /// Takes away profiles that no process has while few are free, in two steps. After the first one a process

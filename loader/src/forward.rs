@@ -5,12 +5,13 @@
 
 use std::collections::VecDeque;
 
-use aya::maps::{MapData, RingBuf};
 use sentinel_ipc::{
     channel::{Channel, ChannelError, Sent},
     frame::{FrameError, LoaderMessage, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, encode},
-    kernel_abi::{MAX_RECORD_BYTES, RecordHeader, ring},
+    kernel_abi::{MAX_RECORD_BYTES, ring},
 };
+
+use crate::ring::{Ring, RingError};
 
 /// Batches that are sent before heartbeats and messages get their turn.
 const BATCHES_A_TURN: u32 = 64;
@@ -36,8 +37,8 @@ pub enum ForwardError {
     Channel(ChannelError),
     /// A message cannot be encoded.
     Frame(FrameError),
-    /// A ring holds an item that is no record, of so many bytes.
-    NotARecord(usize),
+    /// A ring cannot be read.
+    Ring(RingError),
 }
 
 impl std::fmt::Display for ForwardError {
@@ -45,7 +46,7 @@ impl std::fmt::Display for ForwardError {
         match self {
             Self::Channel(error) => error.fmt(to),
             Self::Frame(error) => error.fmt(to),
-            Self::NotARecord(bytes) => write!(to, "a ring holds an item of {bytes} bytes"),
+            Self::Ring(error) => error.fmt(to),
         }
     }
 }
@@ -66,7 +67,7 @@ struct Round {
 /// When the socket is full, frames that did not fit wait here and the rest waits in the rings, where
 /// the kernel counts what it has to drop: records get lost in one place only.
 pub struct Forwarder {
-    rings: [RingBuf<MapData>; 2],
+    rings: [Ring; 2],
     round: Option<Round>,
     /// Whether the last round left something behind that nobody will be woken for.
     left_behind: bool,
@@ -83,7 +84,7 @@ pub struct Forwarder {
 
 impl Forwarder {
     /// Forwards what comes out of these rings, in the order of `kernel_abi::ring`.
-    pub fn new(rings: [RingBuf<MapData>; 2]) -> Self {
+    pub fn new(rings: [Ring; 2]) -> Self {
         Self {
             rings,
             round: None,
@@ -98,7 +99,7 @@ impl Forwarder {
     }
 
     /// The rings, to be polled.
-    pub fn rings(&self) -> &[RingBuf<MapData>; 2] {
+    pub fn rings(&self) -> &[Ring; 2] {
         &self.rings
     }
 
@@ -243,23 +244,24 @@ enum End {
 
 /// Moves records from before `until`, and one more, from `ring` to the end of a batch that has `count` of them.
 fn fill(
-    ring: &mut RingBuf<MapData>,
+    ring: &mut Ring,
     until: u64,
     records: &mut Vec<u8>,
     count: &mut u64,
 ) -> Result<End, ForwardError> {
     while *count < MAX_BATCH_RECORDS as u64 && records.len() + MAX_RECORD_BYTES <= MAX_BATCH_BYTES {
-        let Some(item) = ring.next() else { return Ok(End::Empty) };
-        if item.len() < size_of::<RecordHeader>() || item.len() > MAX_RECORD_BYTES {
-            return Err(ForwardError::NotARecord(item.len()));
-        }
-        records.extend_from_slice(&item);
+        let Some(record) = ring.record().map_err(ForwardError::Ring)? else {
+            return Ok(End::Empty);
+        };
+        records.extend_from_slice(record);
         *count += 1;
         // A record begins with its time.
-        let time = item.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+        let time = record.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
         if time > until {
+            ring.release();
             return Ok(End::Later);
         }
     }
+    ring.release();
     Ok(End::Full)
 }

@@ -82,17 +82,16 @@ impl IdentityService {
                     if self.is_known && peer != Some(tgid) {
                         return Err(IdentityError::OutOfTurn);
                     }
-                    sensor.exclude_peer(tgid, &self.channel);
-                    self.state = State::Serving;
-                    let tgid = std::process::id();
-                    Ok(IdentityAnswer::Ready { version: PROTOCOL_VERSION, tgid })
+                    sensor.exclude_peer(tgid, &self.channel).map(|()| {
+                        self.state = State::Serving;
+                        let tgid = std::process::id();
+                        IdentityAnswer::Ready { version: PROTOCOL_VERSION, tgid }
+                    })
                 }
                 (State::Serving, IdentityQuestion::WhoIs { question, tgid }) => {
-                    let identity = sensor.identity(tgid);
-                    sensor.describe(tgid).map(|description| IdentityAnswer::Is {
-                        question,
-                        identity,
-                        description,
+                    sensor.identity(tgid).and_then(|identity| {
+                        let description = sensor.describe(tgid)?;
+                        Ok(IdentityAnswer::Is { question, identity, description })
                     })
                 }
                 (State::Serving, IdentityQuestion::Describe { question, tgid }) => sensor

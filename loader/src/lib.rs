@@ -18,6 +18,7 @@ pub mod pid_namespace;
 pub mod privileges;
 pub mod process_class;
 pub mod programs;
+pub mod ring;
 pub mod scope;
 pub mod sensitive_paths;
 pub mod sensor;

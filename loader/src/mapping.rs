@@ -1,16 +1,19 @@
-//! The values of a BPF array, through a shared mapping: looking at them takes no call.
-#![expect(unsafe_code, reason = "maps a BPF array into memory")]
+//! What is in a BPF map, through a shared mapping: looking at it takes no call.
+#![expect(unsafe_code, reason = "maps a BPF map into memory")]
 
 use std::{
     num::NonZeroUsize,
     os::fd::AsFd,
     ptr::NonNull,
     slice,
-    sync::atomic::{AtomicU8, AtomicU16, AtomicU32},
+    sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicUsize},
 };
 
-use aya::{Ebpf, maps::Map};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use aya::maps::MapData;
+use nix::{
+    sys::mman::{MapFlags, ProtFlags, mmap, munmap},
+    unistd::{SysconfVar, sysconf},
+};
 
 use crate::sensor::SensorError;
 
@@ -26,6 +29,8 @@ unsafe impl Shared for AtomicU8 {}
 unsafe impl Shared for AtomicU16 {}
 // SAFETY: as above.
 unsafe impl Shared for AtomicU32 {}
+// SAFETY: as above.
+unsafe impl Shared for AtomicUsize {}
 
 /// What the loader may do with the values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,26 +41,34 @@ pub enum Access {
     Write,
 }
 
-/// An array of `T`.
+/// Bytes of a page of memory.
+///
+/// # Errors
+/// When the system does not say.
+pub fn page_bytes() -> Result<usize, SensorError> {
+    let bytes = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    bytes.and_then(|bytes| usize::try_from(bytes).ok()).ok_or(SensorError::Mismatch("page size"))
+}
+
+/// Values of a map, one behind the other.
 pub struct Mapping<T> {
     values: NonNull<T>,
     bytes: NonZeroUsize,
 }
 
 impl<T: Shared> Mapping<T> {
-    /// Maps the first `length` values of the array `name`.
+    /// Maps `length` values of the map `name`, from the byte `at` of its memory, which begins a page.
     ///
     /// # Errors
-    /// When there is no such array, or it cannot be mapped; also when it has fewer.
+    /// When it cannot be mapped; also when it has fewer.
     pub fn of(
-        ebpf: &Ebpf,
+        map: &MapData,
         name: &'static str,
+        at: usize,
         length: usize,
         access: Access,
     ) -> Result<Self, SensorError> {
-        let Some(Map::Array(data)) = ebpf.map(name) else {
-            return Err(SensorError::Mismatch(name));
-        };
+        let at = at.try_into().map_err(|_| SensorError::Mismatch(name))?;
         let bytes = length.checked_mul(size_of::<T>()).and_then(NonZeroUsize::new);
         let bytes = bytes.ok_or(SensorError::Mismatch(name))?;
         let protection = match access {
@@ -63,11 +76,17 @@ impl<T: Shared> Mapping<T> {
             Access::Write => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
         };
         // SAFETY: a new shared mapping at an address of the kernel's choice touches no memory of
-        // ours. The kernel refuses a length beyond the array's pages.
+        // ours. The kernel refuses a length beyond the map's pages.
         let mapped =
-            unsafe { mmap(None, bytes, protection, MapFlags::MAP_SHARED, data.fd().as_fd(), 0) };
+            unsafe { mmap(None, bytes, protection, MapFlags::MAP_SHARED, map.fd().as_fd(), at) };
         let values = mapped.map_err(|errno| SensorError::Mapping(name, errno.into()))?.cast();
         Ok(Self { values, bytes })
+    }
+
+    /// The first of the values.
+    pub fn value(&self) -> &T {
+        // SAFETY: there is one at least; for the rest as for `values`.
+        unsafe { self.values.as_ref() }
     }
 
     /// The values. Changing what was mapped to be read ends the process.

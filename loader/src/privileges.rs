@@ -10,7 +10,7 @@ use sentinel_ipc::{
     seccomp::{AllowedCall, When, seccomp},
 };
 
-/// Its most: the ring and the class bytes are mapped (twice 4 MiB and 4 MiB), and each program, map
+/// Its most: the class bytes are mapped now and then (4 MiB) and windows to the rings, and each program, map
 /// and link is a descriptor. Half of the memory is for what the allocator keeps of the threads that loaded, 64 MiB
 /// of addresses each.
 const LIMITS: Limits = Limits { memory: 512 << 20, descriptors: 128 };

@@ -1,58 +1,82 @@
-//! The kernel's class byte of each process, through a shared mapping.
+//! The kernel's class byte of each process, each looked at through a mapping of its own: they are
+//! rarely asked for, and take 4 MiB in all.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use aya::Ebpf;
+use aya::{Ebpf, maps::MapData};
 use sentinel_ipc::kernel_abi::PROCESS_CLASS_ENTRIES;
 
 use crate::{
-    mapping::{Access, Mapping},
-    sensor::SensorError,
+    mapping::{Access, Mapping, page_bytes},
+    sensor::{SensorError, array},
 };
+
+const NAME: &str = "PROCESS_CLASS";
+const BYTES: usize = PROCESS_CLASS_ENTRIES as usize * 8;
 
 /// The map `PROCESS_CLASS`, one byte for each tgid. Programs in the kernel change it at the same
 /// time; a byte is the unit, so no update is lost.
-pub struct ProcessClasses(Mapping<AtomicU8>);
+pub struct ProcessClasses(MapData);
 
 impl ProcessClasses {
-    /// Maps the array of a loaded object.
+    /// Those of a loaded object.
     ///
     /// # Errors
-    /// When that fails.
-    pub fn map(ebpf: &Ebpf) -> Result<Self, SensorError> {
-        let length = PROCESS_CLASS_ENTRIES as usize * 8;
-        Mapping::of(ebpf, "PROCESS_CLASS", length, Access::Write).map(Self)
+    /// When it has none.
+    pub fn of(ebpf: &mut Ebpf) -> Result<Self, SensorError> {
+        array(ebpf, NAME).map(Self)
     }
 
-    fn byte(&self, tgid: u32) -> Option<&AtomicU8> {
-        self.0.values().get(tgid as usize)
+    /// What `look` says of the byte of `tgid`; `None` if no process can have that number.
+    fn byte<T>(
+        &self,
+        tgid: u32,
+        look: impl FnOnce(&AtomicU8) -> T,
+    ) -> Result<Option<T>, SensorError> {
+        let at = tgid as usize;
+        if at >= BYTES {
+            return Ok(None);
+        }
+        let page = page_bytes()?;
+        let bytes = Mapping::of(&self.0, NAME, at - at % page, page, Access::Write)?;
+        Ok(bytes.values().get(at % page).map(look))
     }
 
     /// The class of `tgid`.
-    pub fn get(&self, tgid: u32) -> u8 {
-        self.byte(tgid).map_or(0, |byte| byte.load(Ordering::Relaxed))
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn get(&self, tgid: u32) -> Result<u8, SensorError> {
+        Ok(self.byte(tgid, |byte| byte.load(Ordering::Relaxed))?.unwrap_or_default())
     }
 
     /// Sets bits in the class of `tgid`.
-    pub fn add(&self, tgid: u32, bits: u8) {
-        if let Some(byte) = self.byte(tgid) {
-            byte.fetch_or(bits, Ordering::Relaxed);
-        }
+    ///
+    /// # Errors
+    /// When it cannot be changed.
+    pub fn add(&self, tgid: u32, bits: u8) -> Result<(), SensorError> {
+        self.byte(tgid, |byte| byte.fetch_or(bits, Ordering::Relaxed)).map(|_| ())
     }
 
     /// Takes bits from the class of `tgid`.
-    pub fn take(&self, tgid: u32, bits: u8) {
-        if let Some(byte) = self.byte(tgid) {
-            byte.fetch_and(!bits, Ordering::Relaxed);
-        }
+    ///
+    /// # Errors
+    /// When it cannot be changed.
+    pub fn take(&self, tgid: u32, bits: u8) -> Result<(), SensorError> {
+        self.byte(tgid, |byte| byte.fetch_and(!bits, Ordering::Relaxed)).map(|_| ())
     }
 
     /// Takes bits from the classes of all processes. Takes milliseconds.
-    pub fn take_from_all(&self, bits: u8) {
-        for byte in self.0.values() {
+    ///
+    /// # Errors
+    /// When they cannot be changed.
+    pub fn take_from_all(&self, bits: u8) -> Result<(), SensorError> {
+        let all: Mapping<AtomicU8> = Mapping::of(&self.0, NAME, 0, BYTES, Access::Write)?;
+        for byte in all.values() {
             if byte.load(Ordering::Relaxed) & bits != 0 {
                 byte.fetch_and(!bits, Ordering::Relaxed);
             }
         }
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, ProgramArray},
     programs::{BtfTracePoint, ProgramError, tp_btf::BtfTracePointLinkId},
 };
 use sentinel_ipc::{
@@ -21,6 +21,7 @@ use crate::{
     file_classes, hooks, lineage, offsets, pid_namespace,
     process_class::ProcessClasses,
     programs,
+    ring::Ring,
     scope::{self, ScopeError},
     snapshot::{self, Snapshot},
     syscall_table,
@@ -92,7 +93,7 @@ impl Sensor {
         scope: &Scope,
         rules: &[Rule],
         counting: Counting,
-    ) -> Result<(Self, [RingBuf<MapData>; 2]), SensorError> {
+    ) -> Result<(Self, [Ring; 2]), SensorError> {
         scope::check_cgroups().map_err(SensorError::Scope)?;
         let pid_namespace = pid_namespace::own().map_err(SensorError::PidNamespace)?;
         let kernel = offsets::btf_of_this_kernel().map_err(SensorError::Offsets)?;
@@ -123,13 +124,13 @@ impl Sensor {
         programs::load(&mut ebpf, &btf, &wanted)?;
         let stages = fill_stages(&mut ebpf)?;
         file_classes::write(&mut ebpf, rules)?;
-        let classes = ProcessClasses::map(&ebpf)?;
+        let classes = ProcessClasses::of(&mut ebpf)?;
         let counters = typed(take(&mut ebpf, "COUNTERS")?, "COUNTERS")?;
         let counts = (cpus > 0).then(|| CallCounts::new(&mut ebpf, cpus)).transpose()?;
         let facts = typed(take(&mut ebpf, "PROCESS_FACTS")?, "PROCESS_FACTS")?;
         let rings = [
-            typed(take(&mut ebpf, "ALERT")?, "ALERT")?,
-            typed(take(&mut ebpf, "TELEMETRY")?, "TELEMETRY")?,
+            Ring::new(take(&mut ebpf, "ALERT")?, "ALERT")?,
+            Ring::new(take(&mut ebpf, "TELEMETRY")?, "TELEMETRY")?,
         ];
         let (everything, cgroup) = match scope {
             Scope::Everything => (1, 0),
@@ -161,7 +162,7 @@ impl Sensor {
             sensor.find_pid_level()?;
         }
         sensor.find_host_root()?;
-        sensor.exclude(OUTSIDE);
+        sensor.exclude(OUTSIDE)?;
         // aya learns the number of CPUs from /sys at the first read, and keeps it.
         sensor.counters()?;
         sensor.set_kinds(KindSet::default(), false)?;
@@ -188,17 +189,21 @@ impl Sensor {
     }
 
     /// Never report `tgid`.
-    pub fn exclude(&self, tgid: u32) {
-        self.classes.add(tgid, class::OWN);
+    ///
+    /// # Errors
+    /// When that cannot be noted.
+    pub fn exclude(&self, tgid: u32) -> Result<(), SensorError> {
+        self.classes.add(tgid, class::OWN)
     }
 
     /// Never report `tgid`, which is at the other end of `channel`. If it is there no more, its number may
     /// have passed on already.
-    pub fn exclude_peer(&self, tgid: u32, channel: &Channel) {
-        self.exclude(tgid);
-        if channel.is_hung_up() {
-            self.classes.take(tgid, class::OWN);
-        }
+    ///
+    /// # Errors
+    /// When that cannot be noted.
+    pub fn exclude_peer(&self, tgid: u32, channel: &Channel) -> Result<(), SensorError> {
+        self.exclude(tgid)?;
+        if channel.is_hung_up() { self.classes.take(tgid, class::OWN) } else { Ok(()) }
     }
 
     /// Attaches what keeps the scope true, and marks the processes that are in it already.
@@ -214,7 +219,7 @@ impl Sensor {
             Scope::Cgroup(_) => self.mark(pass::MARK_SCOPE, 0),
             Scope::Tree(root) => {
                 self.mark(pass::MARK_SCOPE, root)?;
-                if self.classes.get(root) & class::IN_SCOPE == 0 {
+                if self.classes.get(root)? & class::IN_SCOPE == 0 {
                     return Err(SensorError::Scope(ScopeError::NoProcess(root)));
                 }
                 Ok(())
@@ -231,7 +236,7 @@ impl Sensor {
     pub fn select(&mut self, selection: Selection) -> Result<(), SensorError> {
         self.selection = selection;
         self.set_control(&[(control::SELECTION, 0), (control::SELECTION_CGROUP, 0)])?;
-        self.classes.take_from_all(class::SELECTED);
+        self.classes.take_from_all(class::SELECTED)?;
         let (cgroup, root) = match selection {
             Selection::All => return Ok(()),
             Selection::Cgroup(id) => (id, 0),
@@ -405,26 +410,33 @@ impl Sensor {
     }
 
     /// Who `tgid` is; `None` if the kernel noted nothing of it.
-    pub fn identity(&self, tgid: u32) -> Option<Identity> {
-        let Facts(facts) = self.facts.get(&tgid, 0).ok()?;
-        let class = self.classes.get(tgid);
+    ///
+    /// # Errors
+    /// When its class cannot be looked at.
+    pub fn identity(&self, tgid: u32) -> Result<Option<Identity>, SensorError> {
+        let Ok(Facts(facts)) = self.facts.get(&tgid, 0) else { return Ok(None) };
+        let class = self.classes.get(tgid)?;
         let object = facts.executable;
-        Some(Identity {
+        Ok(Some(Identity {
             start_time: facts.start_time,
             cgroup_id: facts.cgroup_id,
             executable: (object.device, object.inode, object.generation),
             uid: facts.uid,
             kernel_thread: facts.kernel_thread != 0,
             in_scope: class & class::OWN == 0 && (self.everything || class & class::IN_SCOPE != 0),
-        })
+        }))
     }
 
     /// Has each send of `process` told from now on, if it is still that one and in scope.
-    pub fn follow(&self, process: Target) {
-        let known = self.identity(process.tgid);
+    ///
+    /// # Errors
+    /// When that cannot be noted.
+    pub fn follow(&self, process: Target) -> Result<(), SensorError> {
+        let known = self.identity(process.tgid)?;
         if known.is_some_and(|known| known.in_scope && known.start_time == process.start_time) {
-            self.classes.add(process.tgid, class::TAINTED);
+            self.classes.add(process.tgid, class::TAINTED)?;
         }
+        Ok(())
     }
 
     /// Has urgent records lie in their ring, from now on, until somebody looks or there are many; or wake the
@@ -501,6 +513,11 @@ fn program<'a>(
 
 pub(crate) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, SensorError> {
     ebpf.take_map(name).ok_or(SensorError::Mismatch(name))
+}
+
+pub(crate) fn array(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, SensorError> {
+    let Map::Array(map) = take(ebpf, name)? else { return Err(SensorError::Mismatch(name)) };
+    Ok(map)
 }
 
 pub(crate) fn typed<T: TryFrom<Map, Error = MapError>>(

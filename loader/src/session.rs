@@ -44,9 +44,8 @@ const TELEMETRY: Token = Token(2);
 const ENFORCER: Token = Token(3);
 const ANALYZERS: Token = Token(4);
 const ENFORCERS: Token = Token(5);
+/// And so how long telemetry may lie in its ring when nothing else wakes the loader.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-/// How long telemetry may lie in its ring when nothing else wakes the loader: a heartbeat's round is one of these.
-const DRAIN: Duration = Duration::from_millis(250);
 /// How long an analyzer may take to say its first word, and how long somebody may wait at the socket who
 /// was not let in at first.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -87,11 +86,11 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     let rules = sensitive_paths::before(&arguments.files, BUILT_IN);
     let (mut sensor, rings) = Sensor::load(&arguments.scope, &rules, arguments.counting)?;
     memory::trim();
-    sensor.exclude(std::process::id());
+    sensor.exclude(std::process::id())?;
     // The peer of a pair is there already; nothing of it may be seen while the scope is set up.
     let first = if analyzers.is_listening() { None } else { analyzers.let_in() };
     if let Some(first) = &first {
-        leave_out(first, &sensor);
+        leave_out(first, &sensor)?;
     }
     sensor.follow_scope()?;
     sensor.learn_files()?;
@@ -123,11 +122,12 @@ pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
 
 /// Has the sensor leave out who is at the other end; where this end has called, that is known once
 /// somebody has answered.
-fn leave_out(channel: &Channel, sensor: &Sensor) {
+fn leave_out(channel: &Channel, sensor: &Sensor) -> Result<(), SessionError> {
     let peer = channel.peer().ok().flatten();
     if let Some(pid) = peer.and_then(|peer| u32::try_from(peer.pid()).ok()) {
-        sensor.exclude_peer(pid, channel);
+        sensor.exclude_peer(pid, channel)?;
     }
+    Ok(())
 }
 
 /// What there is while an analyzer is there.
@@ -263,7 +263,7 @@ impl Session {
         }
         // Only the analyzer can get things going again; looked at now and then all the same.
         if conversation.state != State::Serving || self.forwarder.waiting() > 0 {
-            return Some(DRAIN);
+            return Some(HEARTBEAT);
         }
         let next = conversation.next_beat.min(conversation.next_drain);
         Some(next.saturating_duration_since(Instant::now()))
@@ -349,18 +349,14 @@ impl Session {
             let due = conversation.beat_follows || now >= conversation.next_drain;
             if conversation.called || due || conversation.state == State::Stopping {
                 let soon = conversation.pace.comes_soon();
-                conversation.next_drain = now + if soon { pace::TOGETHER } else { DRAIN };
+                conversation.next_drain = now + if soon { pace::TOGETHER } else { HEARTBEAT };
                 conversation.called = false;
                 conversation.last_round = conversation.state == State::Stopping;
                 self.forwarder.begin(wall_and_boot()?.boot_ns, conversation.beat_follows);
             }
         }
-        let dropped = || {
-            let dropped = self.sensor.counters().map_or([0; 2], |counters| counters.dropped);
-            (clock::boot_ns().unwrap_or(0), dropped)
-        };
         let was_in_round = self.forwarder.is_in_round();
-        let progress = self.forwarder.forward(&conversation.channel, dropped)?;
+        let progress = forward(&mut self.forwarder, &self.sensor, &conversation.channel)?;
         if was_in_round && !self.forwarder.is_in_round() {
             let (now, urgent) = (Instant::now(), self.forwarder.take_urgent());
             if conversation.pace.round(now, urgent) {
@@ -417,7 +413,12 @@ impl Session {
                 if counts_due {
                     self.tell_counts(clock.boot_ns)?;
                 }
-                Ok(Progress::More)
+                // At once, while the round's end wakes the analyzer, and not to wake it again.
+                let Some(conversation) = &self.conversation else { return Ok(Progress::Idle) };
+                match forward(&mut self.forwarder, &self.sensor, &conversation.channel)? {
+                    Progress::Idle if conversation.is_called(&self.forwarder) => Ok(Progress::More),
+                    progress => Ok(progress),
+                }
             }
             State::Stopping if !conversation.last_round => Ok(Progress::More),
             State::Stopping => {
@@ -427,10 +428,7 @@ impl Session {
                 Ok(Progress::More)
             }
             State::Finishing => Ok(Progress::Closed),
-            // A ring may have called during the round, and does not call again.
-            State::Serving if self.forwarder.has_more() || conversation.called => {
-                Ok(Progress::More)
-            }
+            State::Serving if conversation.is_called(&self.forwarder) => Ok(Progress::More),
             State::AwaitingHello | State::Serving => Ok(Progress::Idle),
         }
     }
@@ -469,7 +467,7 @@ impl Session {
                         )));
                     }
                     conversation.state = State::Serving;
-                    leave_out(&conversation.channel, &self.sensor);
+                    leave_out(&conversation.channel, &self.sensor)?;
                     self.forwarder.message(&LoaderMessage::Ready {
                         version: PROTOCOL_VERSION,
                         clock: wall_and_boot()?,
@@ -501,7 +499,7 @@ impl Session {
                         let what = format!("{} processes to follow at once", processes.len());
                         return Err(SessionError::Protocol(what));
                     }
-                    processes.iter().for_each(|process| self.sensor.follow(*process));
+                    processes.iter().try_for_each(|process| self.sensor.follow(*process))?;
                 }
                 (State::Serving, AnalyzerMessage::Stop) => {
                     conversation.state = State::Stopping;
@@ -584,6 +582,11 @@ impl Conversation {
         self.state == State::AwaitingHello && matches!(self.channel.peer(), Ok(None))
     }
 
+    /// Whether a ring has called during the round, which it does not do again.
+    fn is_called(&self, forwarder: &Forwarder) -> bool {
+        forwarder.has_more() || self.called
+    }
+
     /// It is time for a heartbeat, and now and then for a canary.
     fn beat(&mut self, now: Instant) {
         self.next_beat = now + HEARTBEAT;
@@ -595,6 +598,19 @@ impl Conversation {
         }
         self.beats = self.beats.wrapping_add(1);
     }
+}
+
+/// Sends what waits, and what the round takes.
+fn forward(
+    forwarder: &mut Forwarder,
+    sensor: &Sensor,
+    to: &Channel,
+) -> Result<Progress, SessionError> {
+    let dropped = || {
+        let dropped = sensor.counters().map_or([0; 2], |counters| counters.dropped);
+        (clock::boot_ns().unwrap_or(0), dropped)
+    };
+    Ok(forwarder.forward(to, dropped)?)
 }
 
 fn wall_and_boot() -> Result<Clock, SessionError> {

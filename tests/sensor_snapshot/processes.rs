@@ -86,7 +86,7 @@ fn each_process_is_told_as_proc_tells_it() {
         compare(&snapshot, pid);
         let header = &snapshot.process(pid).header;
         assert!((begun..=boot_now()).contains(&header.timestamp));
-        let known = sensor.identity(pid).expect("the enforcer may ask");
+        let known = sensor.identity(pid).unwrap().expect("the enforcer may ask");
         assert_eq!((known.start_time, known.cgroup_id), (header.start_time, header.cgroup_id));
         assert_eq!((known.uid, known.in_scope), (header.uid, true));
         let object = &snapshot.process(pid).executable;
@@ -124,11 +124,11 @@ fn our_own_processes_are_not_told() {
     let Some(bed) = Bed::new() else { return };
     let (ours, other) = (Actor::start(&bed, &["hold"]), Actor::start(&bed, &["wait"]));
     let mut sensor = sensor_of(&bed);
-    sensor.exclude(ours.id());
+    sensor.exclude(ours.id()).unwrap();
     let snapshot = Snapshot::take(&mut sensor);
     assert_eq!(snapshot.tgids(), [other.id()]);
     assert!(snapshot.held_by(ours.id()).is_empty());
-    assert_eq!(sensor.identity(ours.id()), None);
+    assert_eq!(sensor.identity(ours.id()).unwrap(), None);
 }
 
 #[test]

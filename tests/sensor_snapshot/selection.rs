@@ -40,9 +40,9 @@ fn a_selection_narrows_the_scope_and_never_widens_it() {
     assert_eq!(told(Selection::Cgroup(u64::MAX)), NOBODY, "no such cgroup");
     assert_eq!(told(Selection::Cgroup(0)), NOBODY, "no such cgroup");
     assert_eq!(told(Selection::All), all);
-    assert!(sensor.identity(one.id()).unwrap().in_scope);
+    assert!(sensor.identity(one.id()).unwrap().unwrap().in_scope);
     sensor.select(Selection::Tree(other.id())).unwrap();
-    assert!(sensor.identity(one.id()).unwrap().in_scope, "the scope is the operator's");
+    assert!(sensor.identity(one.id()).unwrap().unwrap().in_scope, "the scope is the operator's");
     drop(other);
     while fs::remove_dir(&nested).is_err() {}
 }

@@ -211,6 +211,19 @@ pub fn ring(bytes: u32) -> io::Result<MapData> {
     map(RINGBUF, [0, 0, bytes])
 }
 
+/// Puts the array's value, of so many bytes, into the ring and wakes nobody.
+pub fn filling(ring: &MapData, array: &MapData, length: u32) -> Code {
+    const RINGBUF_OUTPUT: i32 = 130;
+    const NO_WAKEUP: u64 = 1;
+    Code::default()
+        .map(1, ring)
+        .first_value(2, array)
+        .number(3, u64::from(length))
+        .number(4, NO_WAKEUP)
+        .call(RINGBUF_OUTPUT)
+        .end()
+}
+
 /// An array of one value of so many bytes.
 ///
 /// # Errors

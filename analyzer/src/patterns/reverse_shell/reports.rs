@@ -58,8 +58,9 @@ impl Reports {
             Novelty::Known => return,
         };
         let remote = stdio.object.remote();
+        let arrivals = stdio.arrivals.iter().map(|step| Step::clone(step));
         let mut steps: Vec<Step> =
-            stdio.object.history().chain(stdio.arrivals.clone()).chain([last.clone()]).collect();
+            stdio.object.history().chain(arrivals).chain([last.clone()]).collect();
         steps.sort_by_key(|step| step.timestamp);
         let peer = peer(&stdio.object);
         let message = format!("{} {message} to {peer}", name(process));

@@ -15,7 +15,7 @@ use std::{
 use sentinel_tests::{
     bed::Bed,
     rig::ends_by_signal,
-    sentinel::{Sentinel, program},
+    sentinel::{Sentinel, nice, program},
 };
 
 fn status(pid: u32) -> BTreeMap<String, Vec<String>> {
@@ -61,6 +61,9 @@ fn the_running_processes_have_what_the_table_says() {
             assert_eq!(limit(pid, name), wanted);
         }
         assert_ne!(limit(pid, "Max address space"), "unlimited");
+        let niceness = |pid: &str| nice(&fs::read_to_string(format!("/proc/{pid}/stat")).unwrap());
+        let own = niceness("self");
+        assert_eq!(niceness(&pid.to_string()), if own == 0 { -5 } else { own });
         users.push(status["Uid"][0].clone());
     }
     users.sort();

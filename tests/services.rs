@@ -4,7 +4,7 @@ use std::{cell::Cell, time::Duration};
 
 use sentinel_tests::{
     nspawn::{Machine, text},
-    sentinel::{PATIENCE, within},
+    sentinel::{PATIENCE, nice, within},
 };
 use serde_json::Value;
 
@@ -146,6 +146,8 @@ fn the_three_run_as_designed_and_an_attack_is_in_every_log() {
             assert_eq!(value(set), capabilities, "{service} {set}");
         }
         assert_eq!([value("NoNewPrivs"), value("Seccomp")], ["1", "2"], "{service}");
+        let stat = machine.read(&format!("/proc/{}/stat", services.main_pid(service)));
+        assert_eq!(nice(&stat), -5, "{service}");
     }
     let status = services.status();
     assert_eq!(status["mode"], "shadow mode: detects, never kills");

@@ -103,9 +103,9 @@ fn run(
     let admins = control::listening(Path::new(places::ENFORCE))?;
     let has_switch = admins.is_some();
     let console = Console::new();
+    turns::ask_for_early_ones();
     let launched = launch::launch(arguments, &configuration, admins, console.is_one_terminal())?;
     let programs = KnownPrograms::installed();
-    turns::ask_for_short_ones();
     let Confined { account, sandbox, about } =
         privileges::drop_privileges(directories, launched.sinks.connections())?;
     let mut notes = Vec::new();

@@ -59,7 +59,7 @@ pub fn run(arguments: &ServiceArguments) -> Result<(), Box<dyn std::error::Error
     // What goes to syslog is in the journal by that way.
     let console = if is_on_syslog { Console::without_alerts() } else { Console::new() };
     let programs = KnownPrograms::installed();
-    turns::ask_for_short_ones();
+    turns::ask_for_early_ones();
     let confined = privileges::drop_privileges(directories, sinks.connections())?;
     let mut notes = Vec::new();
     if !confined.sandbox.is_full {

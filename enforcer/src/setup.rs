@@ -162,7 +162,7 @@ fn signals() -> Result<SignalFd, Errno> {
 pub fn run(arguments: &Arguments) -> Result<(), EnforcerError> {
     let sockets = Sockets::inherited()?;
     confinement::own_signal_mask()?;
-    turns::ask_for_short_ones();
+    turns::ask_for_early_ones();
     let connections = match sockets {
         Some(sockets) => Connections::activated(sockets)?,
         None => Connections::inherited(arguments.admins)?,

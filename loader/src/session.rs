@@ -76,7 +76,7 @@ enum State {
 /// When the sensor cannot run or the only analyzer misbehaves.
 pub fn run(arguments: &Arguments) -> Result<(), SessionError> {
     confinement::own_signal_mask()?;
-    turns::ask_for_short_ones();
+    turns::ask_for_early_ones();
     let Doors { analyzers, enforcers } = Doors::open()?;
     let notifier = Notifier::from_environment()
         .map_err(|error| SessionError::System("NOTIFY_SOCKET", error))?;

@@ -317,6 +317,16 @@ pub fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
 /// Start of a process in clock ticks since boot (proc(5), stat, field 22).
 ///
 /// # Panics
+/// How nice a process is, by its `/proc/PID/stat` (proc(5), field 19).
+///
+/// # Panics
+/// When that is no such line.
+pub fn nice(stat: &str) -> i32 {
+    // The second field is a name, which may have anything in it.
+    let (_, fields) = stat.rsplit_once(')').expect("a name");
+    fields.split_whitespace().nth(19 - 3).and_then(|field| field.parse().ok()).expect("a number")
+}
+
 /// When it does not run.
 pub fn start_ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a running process");

@@ -13,7 +13,7 @@ use crate::{
     pid::current_ids,
     scope::{
         add_class, cgroup_id, class_of, count, is_in_scope, is_reported, is_wanted, membership,
-        take_class,
+        membership_in, take_class,
     },
 };
 
@@ -73,7 +73,12 @@ fn changed(kind: u16, cgroup: u64, path: u64) {
     let (tgid, _) = current_ids();
     let hierarchy: u32 = Address(cgroup).follow(Field::CgroupRoot).read(Field::CgroupRootHierarchy);
     // Hierarchy 0 is v2's; the others number their cgroups for themselves.
-    if hierarchy != 0 || !is_reported(class_of(tgid)) || !is_wanted(kind) {
+    // Told when whoever does it is watched, or who can be in it: as a rule it is made from outside. Of the one
+    // above, for which no loader can have known the one that is made.
+    let class = class_of(tgid);
+    let inside = membership_in(|| Address(cgroup).follow(Field::CgroupParent)).apply(class);
+    let is_told = is_reported(class) || is_reported(inside);
+    if hierarchy != 0 || !is_told || !is_wanted(kind) {
         return;
     }
     let Some(record) = scratch::<CgroupRecord>() else { return };

@@ -168,16 +168,22 @@ impl Membership {
     }
 }
 
-/// Whether `task` is in the subtrees of the cgroups that are set for scope and selection. One walk for
-/// both, which the verifier takes once, because what is known of the numbers in it is forgotten.
+/// Whether `task` is in the subtrees of the cgroups that are set for scope and selection.
 #[inline(always)]
 pub fn membership(task: Task) -> Membership {
+    membership_in(|| task.cgroup())
+}
+
+/// What being in `cgroup` says. One walk for scope and selection, which the verifier takes once, because what
+/// is known of the numbers in it is forgotten.
+#[inline(always)]
+pub fn membership_in(cgroup: impl FnOnce() -> Address) -> Membership {
     let scope = control_value(control::SCOPE_CGROUP);
     let selection = control_value(control::SELECTION_CGROUP);
     if scope | selection == 0 {
         return Membership { decided: 0, given: 0 };
     }
-    let mut cgroup = outermost(task.cgroup(), MAX_CGROUP_DEPTH - 1);
+    let mut cgroup = outermost(cgroup(), MAX_CGROUP_DEPTH - 1);
     let unknown = cgroup.0;
     let decided = bits((scope != 0) as u64, (selection != 0) as u64);
     let decided = forget(decided, unknown);

@@ -1,12 +1,12 @@
 //! What processes do to others and to the system.
 
-use std::os::unix::ffi::OsStrExt;
+use std::{os::unix::ffi::OsStrExt, path::Path, process::Command};
 
 use sentinel_ipc::kernel_abi::{CgroupRecord, NameRecord, flag, kind, origin};
 use sentinel_tests::tap::spanned;
 
 use crate::{
-    stage::{Stage, bytes_of},
+    stage::{Stage, bytes_of, run},
     truth::Truth,
 };
 
@@ -153,6 +153,39 @@ fn check_modules(stage: &mut Stage, truth: &Truth, path: &[u8]) {
         let record = record.file();
         stage.same("no module", (record.object.mode, record.span.length), (0, 0));
     }
+}
+
+#[test]
+fn cgroups_in_scope_are_told_whoever_makes_and_removes_them() {
+    Stage::with(|stage| {
+        // By processes that are not watched, as systemd is not in the scope of its units.
+        let inside = stage.sub_cgroup("from-outside");
+        // The scope is all beds.
+        let scope = inside.parent().and_then(Path::parent).unwrap();
+        let outside = scope.with_file_name(format!("sentinel-{}-beside", std::process::id()));
+        for path in [&inside, &outside] {
+            run(Command::new("mkdir").arg(path));
+            run(Command::new("rmdir").arg(path));
+        }
+        stage.catch_up();
+        let above = inside.parent().unwrap().file_name().unwrap().as_bytes();
+        let end = [b"/", above, b"/from-outside"].concat();
+        for kind in [kind::CGROUP_MADE, kind::CGROUP_REMOVED] {
+            let paths: Vec<Vec<u8>> = stage
+                .all(kind)
+                .iter()
+                .map(|record| {
+                    let record: CgroupRecord = record.as_type();
+                    spanned(&record.path, &record.span).to_vec()
+                })
+                .collect();
+            let told = paths.iter().filter(|path| path.ends_with(&end)).count();
+            stage.same("told of the one inside", told, 1);
+            stage.check(!paths.iter().any(|path| path.ends_with(b"-beside")), || {
+                "the one beside the scope is told as well".to_owned()
+            });
+        }
+    });
 }
 
 #[test]

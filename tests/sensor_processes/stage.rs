@@ -324,7 +324,7 @@ fn call_of(header: &RecordHeader, arguments: usize) -> Call {
     Call { tid, call, abi, result, arguments }
 }
 
-fn run(command: &mut Command) {
+pub fn run(command: &mut Command) {
     assert!(command.status().expect("a program").success(), "{command:?}");
 }
 

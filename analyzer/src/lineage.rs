@@ -286,9 +286,33 @@ impl Lineage {
         add(&mut self.marked, is_full, end, sent.unwrap_or_default(), &mut self.lost);
     }
 
+    /// `process` sends to where it has connected: what waited in pipes that it made, and that nobody but it can
+    /// read any more, it has read for that, as who runs a command and wants its output. A shell that builds
+    /// a pipeline has left its read ends to others by then.
+    fn takes_outputs(&mut self, process: ProcessId, now: u64, processes: &ProcessTable) {
+        let Some(known) = processes.get(process) else { return };
+        let mut made = reach::made(known);
+        made.retain(|pipe| self.marked.contains_key(pipe));
+        if made.is_empty() || !self.may_search(now, processes) {
+            return;
+        }
+        made.retain(|&pipe| {
+            let mut others = processes.iter().filter(|other| other.id != process);
+            !others.any(|other| reach::may_read(other, pipe))
+        });
+        let found = made.iter().filter_map(|pipe| self.marked.get(pipe)).flatten();
+        let received = found.map(|one| one.on(Through::Pipe, process, now)).collect();
+        if self.carry(process, received) {
+            self.spread(process, now, processes);
+        }
+    }
+
     /// A send, or the totals of a descriptor, say what was done.
     fn told(&mut self, process: ProcessId, traffic: &Traffic, now: u64, processes: &ProcessTable) {
         let Some(descriptor) = traffic.descriptor else { return };
+        if traffic.sent > 0 && reach::goes_out(processes.get(process), traffic) {
+            self.takes_outputs(process, now, processes);
+        }
         let Some((from, to, through)) = self.links.ends(&descriptor) else { return };
         let (received, sent) = match traffic.report {
             TrafficReport::Totals => (traffic.received, traffic.sent),
@@ -355,12 +379,7 @@ impl Lineage {
     fn search(&mut self, fresh: &HashSet<ObjectId>, now: u64, processes: &ProcessTable) {
         let mut fresh = fresh.clone();
         while !fresh.is_empty() {
-            if now.saturating_sub(self.searched_since) >= SECOND_NS {
-                (self.searched_since, self.searched) = (now, 0);
-            }
-            self.searched = self.searched.saturating_add(processes.len());
-            if self.searched > MAX_SEARCHED {
-                self.lost += 1;
+            if !self.may_search(now, processes) {
                 return;
             }
             let mut next = HashSet::new();
@@ -380,6 +399,17 @@ impl Lineage {
             }
             fresh = next;
         }
+    }
+
+    /// Whether all processes may be looked at once more; what may not is counted.
+    fn may_search(&mut self, now: u64, processes: &ProcessTable) -> bool {
+        if now.saturating_sub(self.searched_since) >= SECOND_NS {
+            (self.searched_since, self.searched) = (now, 0);
+        }
+        self.searched = self.searched.saturating_add(processes.len());
+        let may = self.searched <= MAX_SEARCHED;
+        self.lost += u64::from(!may);
+        may
     }
 
     /// Forgets sources whose time is over; looks once a second.

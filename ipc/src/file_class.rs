@@ -200,6 +200,8 @@ pub const BUILT_IN: &[Rule] = &{
         always(NameWithin(b".ssh", b"authorized_keys"), class::ORDINARY),
         always(NameWithin(b".ssh", b"config"), class::ORDINARY),
         always(NameWithin(b".ssh", b"environment"), class::ORDINARY),
+        // Where ssh-agent listens.
+        always(NameWithin(b".ssh", b"agent.env"), class::ORDINARY),
         always(NameWithin(b".ssh", b"rc"), class::ORDINARY),
         always(NameWithin(b".aws", b"credentials"), class::CLOUD_CREDENTIALS),
         always(Within(b".aws", b"sso"), class::CLOUD_CREDENTIALS),

@@ -1,6 +1,9 @@
 //! Calls about one open file.
 
-use sentinel_ipc::kernel_abi::{FileRecord, flag};
+use sentinel_ipc::{
+    file_class::class,
+    kernel_abi::{FileRecord, flag},
+};
 
 use super::{
     Action, Object, Path, RecordError, Trust,
@@ -139,21 +142,32 @@ pub(super) fn action(call: FileCall, record: &FileRecord) -> Result<Action, Reco
         | FileCall::LoadModule { .. } => number(first),
     };
     let path = spanned(&record.span, &record.path, header.flags & flag::TRUNCATED != 0)?;
+    let class = class_of(record.class, path.as_ref());
     Ok(Action::File(Box::new(File {
         call,
         number,
         object,
         path,
-        class: record.class,
+        class,
         open_flags: record.open_flags
             | if call == FileCall::Open { low(first) & O_TRUNC } else { 0 },
         close_on_exec: header.flags & flag::CLOSE_ON_EXEC != 0,
     })))
 }
 
+/// The kernel's class, unless it is a key that the path says to be the public half of one: ssh's programs give it
+/// that name where they keep keys, and a careful umask hides it like the other.
+fn class_of(class: u32, path: Option<&Path>) -> u32 {
+    let is_key = matches!(class, class::SSH_KEY | class::SSH_HOST_KEY);
+    let mut names = path.map_or(&[][..], |path| &path.bytes).rsplit(|&byte| byte == b'/');
+    let (name, directory) = (names.next().unwrap_or_default(), names.next());
+    let is_kept_there = matches!(directory, Some(b".ssh" | b"ssh"));
+    if is_key && is_kept_there && name.ends_with(b".pub") { class::ORDINARY } else { class }
+}
+
 #[cfg(test)]
 mod tests {
-    use sentinel_ipc::kernel_abi::{RecordHeader, kind, origin};
+    use sentinel_ipc::kernel_abi::{RecordHeader, Span, kind, origin};
     use zerocopy::FromZeros;
 
     use super::*;
@@ -171,6 +185,24 @@ mod tests {
             Action::File(file) => *file,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn the_public_half_of_a_key_is_no_secret_whoever_may_read_it() {
+        let class = |class, path: &[u8]| {
+            let mut record = record(kind::OPEN, [9, 9, 9], 4);
+            record.class = class;
+            record.path[..path.len()].copy_from_slice(path);
+            let length = u16::try_from(path.len()).unwrap();
+            record.span = Span { length, origin: origin::KERNEL, ..record.span };
+            told(&record).class
+        };
+        assert_eq!(class(class::SSH_KEY, b"/home/u/.ssh/id_rsa"), class::SSH_KEY);
+        assert_eq!(class(class::SSH_KEY, b"/home/u/.ssh/id_rsa.pub"), class::ORDINARY);
+        let host_key = b"/etc/ssh/ssh_host_rsa_key.pub";
+        assert_eq!(class(class::SSH_HOST_KEY, host_key), class::ORDINARY);
+        assert_eq!(class(class::PASSWORD_HASHES, b"/srv/ssh/shadow.pub"), class::PASSWORD_HASHES);
+        assert_eq!(class(class::SSH_KEY, b"/tmp/moved.pub"), class::SSH_KEY, "known by its inode");
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! stream: 0 is read, 1 and 2 are written. With another number a descriptor counts, except
 //! where the process only sets things up: one that holds several descriptors of a pipe (a jobserver's,
 //! or a shell's between pipe(2) and fork) reads and writes nothing until totals of traffic say so, and
-//! who made a pipe and runs the same program still does not read from it until then. So a shell that
-//! builds `cat key | nc host` carries nothing, and `$(cat key)` does once it was read.
+//! who made a pipe and runs the same program still does not read from it until then, or until it sends something
+//! to where it has connected and nobody else can have read it. So a shell that builds `cat key | nc host` carries
+//! nothing, and `$(cat key)` does once it was read.
 //!
 //! A file is read by who has it open to read; it is written by who opens it to write while he has
 //! something, and by who is told to have written it: every process holds some log open. The same with
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::Through;
 use crate::{
     descriptor_table::Slot,
-    event::{Action, Descriptor, DescriptorCall, Event, Object, ObjectId, ProcessId},
+    event::{Action, Descriptor, DescriptorCall, Event, Object, ObjectId, ProcessId, Traffic},
     process_table::Process,
     step::Deed,
 };
@@ -235,6 +236,34 @@ impl Counts {
 
 fn is_unix(slot: &Slot) -> bool {
     slot.object.socket().is_some_and(|ends| ends.family == AF_UNIX)
+}
+
+/// Pipes that the process made with the program that it runs still, and of which it has the read end alone.
+pub(super) fn made(process: &Process) -> Vec<ObjectId> {
+    let descriptors = process.descriptors.borrow();
+    let counts = Counts::of(descriptors.iter());
+    let pipes = descriptors.iter().filter(|(number, slot)| {
+        let may = slot.object.is_pipe && counts.is_alone(slot.object.id) && *number > 2;
+        may && slot.access.is_some_and(|access| access.reads) && is_maker(process, slot)
+    });
+    pipes.map(|(_, slot)| slot.object.id).collect()
+}
+
+/// Whether the process has a descriptor by which it can read from `pipe`.
+pub(super) fn may_read(process: &Process, pipe: ObjectId) -> bool {
+    let descriptors = process.descriptors.borrow();
+    let mut its = descriptors.iter().filter(|(_, slot)| slot.object.id == pipe);
+    its.any(|(number, slot)| slot.access.map_or(![1, 2].contains(&number), |access| access.reads))
+}
+
+/// Whether `traffic` goes through a socket of the network that was connected, not accepted.
+pub(super) fn goes_out(process: Option<&Process>, traffic: &Traffic) -> bool {
+    let Some((process, number)) = process.zip(traffic.number) else { return false };
+    let descriptors = process.descriptors.borrow();
+    descriptors.get(number).is_some_and(|slot| {
+        let is_network = slot.object.socket().is_some_and(|ends| ends.is_network());
+        is_network && slot.object.history().any(|step| matches!(step.deed, Deed::Connect(_)))
+    })
 }
 
 /// Whether the process itself made the pipe, with the program that it runs still.

@@ -5,7 +5,7 @@ use sentinel_ipc::file_class::class;
 
 use crate::{
     event::{
-        Action, Addressee, Descriptor, DescriptorCall, Event, Exec, File, FileCall, Object,
+        Access, Action, Addressee, Descriptor, DescriptorCall, Event, Exec, File, FileCall, Object,
         ObjectId, Origin, Path, ProcessId, SocketEnds, Target, Traffic, TrafficReport,
     },
     process_table::ProcessTable,
@@ -326,4 +326,71 @@ fn memory_is_read_by_tracing_by_calls_and_by_its_file() {
     };
     story.happens(5, Action::File(Box::new(memory)));
     assert!(story.reaches(1, since, 5));
+}
+
+/// A connection to another host.
+fn connection(inode: u64) -> Descriptor {
+    let id = ObjectId { inode, ..ObjectId::default() };
+    let object = Object { id, mode: 0o140_777, links: 1, ..Object::default() };
+    let remote = Some(([203, 0, 113, 9], 4444).into());
+    let socket = SocketEnds { family: 2, has_peer: true, remote, ..SocketEnds::default() };
+    Descriptor { object, socket: Some(socket) }
+}
+
+impl Story {
+    /// An end of a pipe; 0 and 5 are ends to read from.
+    fn end_of_pipe(&mut self, pid: u32, call: DescriptorCall, at: (u32, Option<u32>), inode: u64) {
+        let reads = at.0 == 5 || at.0 == 0;
+        let (descriptor, close_on_exec) = (Some(pipe(inode)), false);
+        let (number, from) = (Some(at.0), at.1);
+        let action = Action::Descriptor { call, number, from, descriptor, close_on_exec };
+        self.now += 1;
+        let access = Some(Access { reads, writes: !reads });
+        let event = Event { access, ..Event::of(self.now, id(pid), action) };
+        self.processes.apply(&event);
+        self.lineage.observe(&event, &self.processes);
+    }
+
+    fn close(&mut self, pid: u32, number: u32) -> &mut Self {
+        self.happens(pid, Action::Close { first: number, last: number, unshare: false })
+    }
+
+    /// 1 runs a command with its output in a pipe, and 3, if `is_pipeline`, with its input from there; the command
+    /// reads a secret. When that was.
+    fn runs_a_command(&mut self, is_pipeline: bool) -> u64 {
+        self.exec(1, 10, 11);
+        self.end_of_pipe(1, DescriptorCall::Pipe, (5, None), 30);
+        self.end_of_pipe(1, DescriptorCall::Pipe, (6, Some(5)), 30);
+        self.fork(1, 2);
+        self.end_of_pipe(2, DescriptorCall::Dup, (1, Some(6)), 30);
+        self.close(2, 5).close(2, 6).exec(2, 10, 30).close(1, 6);
+        if is_pipeline {
+            self.fork(1, 3);
+            self.end_of_pipe(3, DescriptorCall::Dup, (0, Some(5)), 30);
+            self.close(3, 5).exec(3, 30, 12);
+        }
+        self.mark(2, u64::MAX)
+    }
+}
+
+#[test]
+fn who_runs_a_command_and_sends_something_has_read_its_output() {
+    for call in [DescriptorCall::Connect, DescriptorCall::Accept] {
+        let mut story = Story::default();
+        let since = story.runs_a_command(false);
+        story.happens(2, Action::Exit).socket(1, call, connection(40));
+        assert!(!story.reaches(2, since, 1));
+        story.traffic(1, 6, connection(40), (0, 411));
+        // Who is asked for a command answers with its output, as sshd does.
+        assert_eq!(story.reaches(2, since, 1), call == DescriptorCall::Connect);
+    }
+}
+
+#[test]
+fn who_builds_a_pipeline_has_read_nothing_whatever_he_sends() {
+    let mut story = Story::default();
+    let since = story.runs_a_command(true);
+    story.socket(1, DescriptorCall::Connect, connection(40));
+    story.traffic(1, 6, connection(40), (0, 411));
+    assert_eq!([1, 3].map(|pid| story.reaches(2, since, pid)), [false, true]);
 }

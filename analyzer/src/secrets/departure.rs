@@ -11,7 +11,8 @@
 //! Data has left
 //!
 //! - when one send, all that went before the first answer, or all of it at the end, has exactly the size
-//!   of the secret: as it is, with a newline, in hexadecimal or in base64; or of a TLS record with it;
+//!   of the secret: as it is, with a newline more or without its own, in hexadecimal or in base64; or of a TLS
+//!   record with it;
 //! - when more than a small request (256 bytes) and half of the secret (16 to 512 bytes) count;
 //! - when a connection ends that was never answered, and half of the secret (16 to 512 bytes) counts: a
 //!   request is answered.
@@ -238,18 +239,20 @@ impl Departure {
 
 /// Whether `bytes` is what a secret of `size` bytes takes up, as it is or in a usual code.
 fn is_a_form_of(size: u64, bytes: u64) -> bool {
-    if size < TELLING_SIZE {
-        return false;
-    }
-    let base64 = size.div_ceil(3).saturating_mul(4);
-    let lines = base64.saturating_add(base64.div_ceil(76));
-    let hexadecimal = size.saturating_mul(2);
-    [size, size + 1, hexadecimal, hexadecimal + 1, base64, base64 + 1, lines].contains(&bytes)
+    // As it is, and without a newline at its end.
+    size >= TELLING_SIZE
+        && [size, size - 1].into_iter().any(|size| {
+            let base64 = size.div_ceil(3).saturating_mul(4);
+            let lines = base64.saturating_add(base64.div_ceil(76));
+            let hexadecimal = size.saturating_mul(2);
+            let forms = [size, size + 1, hexadecimal, hexadecimal + 1, base64, base64 + 1, lines];
+            forms.contains(&bytes)
+        })
 }
 
 /// Whether `bytes` is one TLS record with a secret of `size` bytes in it, or with a newline after that.
 fn is_a_record_of(size: u64, bytes: u64) -> bool {
-    let is_plain = |plain| plain == size || plain == size + 1;
+    let is_plain = |plain: u64| plain.abs_diff(size) <= 1;
     size >= RECORDED_SIZE
         && RECORD.iter().any(|around| bytes.checked_sub(*around).is_some_and(is_plain))
 }

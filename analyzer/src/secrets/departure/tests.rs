@@ -53,7 +53,7 @@ impl Socket {
 
 #[test]
 fn the_secret_as_it_is_has_left_at_once() {
-    for bytes in [KEY, KEY + 1, 2 * KEY, 548, 556] {
+    for bytes in [KEY, KEY + 1, KEY - 1, 2 * KEY, 2 * KEY - 2, 548, 556] {
         assert_eq!(Socket::to(4444).sends(bytes), Some(Left::Exactly(bytes)), "{bytes}");
     }
     let mut socket = Socket::to(443);

@@ -19,7 +19,7 @@ use std::{
 };
 
 use departure::{Departure, Left, Use, Way};
-use own::{Clients, OwnReadings};
+use own::{Clients, KeysAtStart, OwnReadings};
 use sentinel_ipc::{
     file_class::{SECRET, class},
     frame::KindSet,
@@ -34,8 +34,8 @@ use crate::{
     destinations::{Distance, Networks},
     escape::escape,
     event::{
-        Action, DescriptorCall, Event, File, FileCall, Object, ObjectId, ProcessId, Traffic,
-        TrafficReport,
+        Action, Descriptor, DescriptorCall, Event, File, FileCall, Object, ObjectId, ProcessId,
+        Traffic, TrafficReport,
     },
     lineage::{self, Carried, Lineage, SourceId, Through},
     process_table::{Process, ProcessTable},
@@ -58,6 +58,8 @@ const AGAIN_NS: u64 = 1_000_000_000;
 const MAX_FILES: usize = 4096;
 /// State of a listening socket (`TCP_LISTEN`).
 const LISTENS: u16 = 10;
+/// SOCK_DGRAM.
+const DATAGRAM: u16 = 2;
 
 /// A secret that was read.
 #[derive(Debug, Clone)]
@@ -147,6 +149,7 @@ pub struct Secrets {
     departures: HashMap<ProcessId, HashMap<(ObjectId, SourceId), Departure>>,
     clients: Clients,
     own: OwnReadings,
+    keys_at_start: KeysAtStart,
     files: HashMap<ObjectId, SecretFile>,
     files_in_order: VecDeque<ObjectId>,
     networks: Networks,
@@ -206,15 +209,20 @@ impl Secrets {
             }
             Action::Exit => {
                 self.own.forget(event.process);
+                self.keys_at_start.forget(event.process);
             }
             Action::Exec(_) => {
                 self.own.forget(event.process);
+                self.keys_at_start.forget(event.process);
                 // Its own or not: to another program it was left.
                 for file in self.open_to(event.process, processes) {
                     self.read(event, file, processes, lineage, readings);
                 }
             }
-            Action::Fork { child, .. } => self.own.fork(event.process, *child),
+            Action::Fork { child, .. } => {
+                self.own.fork(event.process, *child);
+                self.keys_at_start.fork(event.process, *child);
+            }
             _ => {}
         }
         seen
@@ -230,6 +238,7 @@ impl Secrets {
         });
         // An exit may have been lost.
         self.own.keep(|id| processes.get(id).is_some());
+        self.keys_at_start.keep(|id| processes.get(id).is_some());
     }
 
     /// Secrets that the process has open to read.
@@ -287,6 +296,11 @@ impl Secrets {
         lineage: &mut Lineage,
         readings: &mut Vec<SourceId>,
     ) {
+        let in_its_beginning = |process| is_beginning(process, event.timestamp);
+        if own::is_servers(file.class) && processes.get(event.process).is_some_and(in_its_beginning)
+        {
+            self.keys_at_start.note(event.process, &file.path);
+        }
         let is_opened = matches!(event.action, Action::File(_));
         let is_known = |secret: &Secret| {
             let since = event.timestamp.saturating_sub(secret.at);
@@ -394,6 +408,7 @@ impl Secrets {
             }
             let key = (descriptor.object.id, one.source);
             let (size, class, at) = (secret.file.size, secret.file.class, secret.at);
+            let is_renewed = self.keys_at_start.has(process.id, &secret.file.path);
             let way = way(process, traffic, one.trail.since().min(at));
             let begin = || Departure::new(way, ends.kind, remote.port());
             let goes_out = distance != Distance::Host;
@@ -404,7 +419,11 @@ impl Secrets {
             let way = departure.way();
             let use_of = match () {
                 () if !own::is_servers(class) => Use::None,
-                () if serves(process) && is_for_clients(process, way, at) => Use::Serves,
+                () if serves(process, &descriptor, way)
+                    && (is_renewed || is_for_clients(process, way, at)) =>
+                {
+                    Use::Serves
+                }
                 () => Use::MayServe,
             };
             let left = departure.left(size, use_of, is_end);
@@ -423,8 +442,13 @@ impl Secrets {
 /// Whether what a server sends by a connection of this way has nothing to do with a key that it read at `at`:
 /// it answers its clients, or has just started.
 fn is_for_clients(process: &Process, way: Way, at: u64) -> bool {
+    matches!(way, Way::Accepted | Way::AcceptedLater) || is_beginning(process, at)
+}
+
+/// Whether the process had not run its program for longer than the window by then.
+fn is_beginning(process: &Process, at: u64) -> bool {
     let started = process.image.as_ref().map_or(0, |image| image.started);
-    matches!(way, Way::Accepted | Way::AcceptedLater) || at.saturating_sub(started) <= WINDOW_NS
+    at.saturating_sub(started) <= WINDOW_NS
 }
 
 fn is_current(secret: &Secret, now: u64) -> bool {
@@ -438,15 +462,24 @@ fn way(process: &Process, traffic: &Traffic, since: u64) -> Way {
     let is_it = |id| traffic.descriptor.is_some_and(|descriptor| descriptor.object.id == id);
     let Some(slot) = slot.filter(|slot| is_it(slot.object.id)) else { return Way::Unknown };
     let accepted = slot.object.history().find(|step| matches!(step.deed, Deed::Accept(_)));
+    // Nobody accepts datagrams: who answers the first one that came, and has not connected, serves by them.
+    let is_datagram = slot.object.socket().is_some_and(|ends| ends.kind == DATAGRAM);
+    let has_connected = slot.object.history().any(|step| matches!(step.deed, Deed::Connect(_)));
+    let answers = traffic.received > 0 && traffic.writes <= 1;
     match accepted {
         Some(step) if step.timestamp > since => Way::AcceptedLater,
         Some(_) => Way::Accepted,
+        None if is_datagram && !has_connected && answers => Way::AcceptedLater,
         None => Way::Out,
     }
 }
 
-/// Whether the process has a listening socket.
-fn serves(process: &Process) -> bool {
+/// Whether the process has a listening socket, or answers by this one.
+fn serves(process: &Process, descriptor: &Descriptor, way: Way) -> bool {
+    let answers = matches!(way, Way::Accepted | Way::AcceptedLater);
+    if answers && descriptor.socket.is_some_and(|ends| ends.kind == DATAGRAM) {
+        return true;
+    }
     let descriptors = process.descriptors.borrow();
     let mut sockets = descriptors.iter().filter_map(|(_, slot)| slot.object.socket());
     sockets.any(|ends| ends.state == LISTENS)

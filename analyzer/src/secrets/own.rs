@@ -6,12 +6,14 @@
 //! arguments name, and none at all if they are longer than what is known of them.
 
 mod arguments;
+mod at_start;
 mod readings;
 
 use std::rc::Rc;
 
 use sentinel_ipc::file_class::{bit, class};
 
+pub use at_start::KeysAtStart;
 pub use readings::{OwnReading, OwnReadings};
 
 use super::SecretFile;

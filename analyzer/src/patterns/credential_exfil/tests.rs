@@ -218,6 +218,37 @@ fn a_server_of_any_kind_serves_after_it_has_read_its_key() {
 }
 
 #[test]
+fn a_server_that_takes_up_its_renewed_key_serves_on() {
+    for (path, found) in [("/opt/app/tls.key", 0), ("/opt/other/tls.key", 1)] {
+        let mut story = started("/opt/app/server");
+        story.opens(10, "/opt/app/tls.key", class::PRIVATE_KEY, 1704);
+        story.call(10, DescriptorCall::Listen, 4, listener(8)).passes(90_000).fork(10, 11);
+        story.opens(11, path, class::PRIVATE_KEY, 1704);
+        let there = connection(78, "203.0.113.9:443");
+        story.call(11, DescriptorCall::Connect, 5, there);
+        let report = TrafficReport::Sent { bytes: 9000, calls: 1 };
+        story.traffic(11, (5, there), report, (9000, 100));
+        assert_eq!(story.found(RULE).len(), found, "{path}");
+    }
+}
+
+#[test]
+fn who_answers_datagrams_serves_and_who_sends_them_first_does_not() {
+    for (received, found) in [(1200, 0), (0, 1)] {
+        let mut story = started("/opt/app/server");
+        story.opens(10, "/opt/app/tls.key", class::PRIVATE_KEY, 1704);
+        let mut there = connection(78, "198.51.100.9:50000");
+        there.socket.as_mut().unwrap().kind = 2;
+        story.call(10, DescriptorCall::Bind, 5, there);
+        for sent in [1200, 2400, 3600, 4800] {
+            let report = TrafficReport::Sent { bytes: 1200, calls: 1 };
+            story.traffic(10, (5, there), report, (sent, received));
+        }
+        assert_eq!(story.found(RULE).len(), found, "{received}");
+    }
+}
+
+#[test]
 fn a_listener_that_gives_the_key_to_who_comes_is_found() {
     let mut story = started("/usr/bin/bash");
     story.reads_key(10);

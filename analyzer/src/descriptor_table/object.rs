@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     net::SocketAddr,
     rc::{Rc, Weak},
 };
@@ -20,6 +20,9 @@ const SOCK_DGRAM: u16 = 2;
 const SOCK_RAW: u16 = 3;
 /// Objects after which the first look is taken for those that nobody refers to any more.
 const FIRST_SWEEP: usize = 1024;
+/// Connections that are remembered while nobody has them: who accepts one may pass it on and close it before it is
+/// received. The oldest is forgotten first.
+const MAX_PASSED_ON: usize = 256;
 
 /// A pipe, socket or file while at least one known descriptor refers to it.
 #[derive(Debug)]
@@ -191,6 +194,7 @@ pub struct Objects {
     /// Slots of all tables together.
     pub(super) slots: Cell<usize>,
     by_id: RefCell<HashMap<ObjectId, Weak<OpenObject>>>,
+    accepted: RefCell<VecDeque<Rc<OpenObject>>>,
     /// How many entries there may be before those of the dead are removed.
     sweep_at: Cell<usize>,
 }
@@ -204,11 +208,19 @@ impl Objects {
         made: Option<Step>,
     ) -> Rc<OpenObject> {
         match call {
+            DescriptorCall::Accept => {
+                let object = self.insert(OpenObject::new(descriptor, made, None));
+                let mut accepted = self.accepted.borrow_mut();
+                if accepted.len() >= MAX_PASSED_ON {
+                    accepted.pop_front();
+                }
+                accepted.push_back(Rc::clone(&object));
+                object
+            }
             // An older object with the same number is gone.
-            DescriptorCall::Socket
-            | DescriptorCall::Accept
-            | DescriptorCall::Pipe
-            | DescriptorCall::Socketpair => self.insert(OpenObject::new(descriptor, made, None)),
+            DescriptorCall::Socket | DescriptorCall::Pipe | DescriptorCall::Socketpair => {
+                self.insert(OpenObject::new(descriptor, made, None))
+            }
             DescriptorCall::Connect
             | DescriptorCall::Bind
             | DescriptorCall::Listen

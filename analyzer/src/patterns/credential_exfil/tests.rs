@@ -249,6 +249,19 @@ fn who_answers_datagrams_serves_and_who_sends_them_first_does_not() {
 }
 
 #[test]
+fn a_connection_that_was_passed_on_and_closed_is_still_an_accepted_one() {
+    let mut story = started("/opt/app/worker");
+    story.exec(11, Started::at("/opt/app/acceptor"));
+    story.opens(10, "/opt/app/tls.key", class::PRIVATE_KEY, 1704);
+    let client = connection(77, "198.51.100.9:50000");
+    story.call(11, DescriptorCall::Accept, 3, client).close(11, 3);
+    story.call(10, DescriptorCall::Received, 5, client);
+    let report = TrafficReport::Sent { bytes: 4000, calls: 1 };
+    story.traffic(10, (5, client), report, (4000, 517));
+    assert_eq!(story.found(RULE), []);
+}
+
+#[test]
 fn a_listener_that_gives_the_key_to_who_comes_is_found() {
     let mut story = started("/usr/bin/bash");
     story.reads_key(10);

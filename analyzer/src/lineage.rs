@@ -10,13 +10,14 @@
 //!
 //! While nothing is marked, an event costs a look at two empty maps; ends of unix sockets and shared
 //! mappings are remembered all the same. State is bounded in number (what does not fit is counted, but for
-//! ends of sockets and mappings) and in time. Data in memory that is shared without a file, in datagrams of
-//! unix sockets, and over the network is not followed.
+//! ends of sockets and mappings) and in time. Data in memory that is shared without a file and in datagrams of
+//! unix sockets is not followed, and over the network of this host only what a caller knows to have been passed on
+//! ([`Lineage::pass`]): half of all processes talk to some service there.
 
 mod reach;
 mod trail;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use sentinel_ipc::{file_class::class, frame::KindSet, kernel_abi::kind};
 
@@ -24,8 +25,8 @@ pub use trail::{Through, Trail};
 
 use crate::{
     event::{
-        Action, DescriptorCall, Event, File, FileCall, ObjectId, ProcessId, Target, Traffic,
-        TrafficReport,
+        Action, DescriptorCall, Event, File, FileCall, ObjectId, ProcessId, SocketEnds, Target,
+        Traffic, TrafficReport,
     },
     process_table::ProcessTable,
 };
@@ -55,6 +56,8 @@ const MAX_OWN_SOURCES: usize = 32;
 const MAX_CARRIED: usize = 64;
 /// Carriers, and marked objects.
 const MAX_CARRIERS: usize = 16_384;
+/// Connections that were not accepted yet, of which it is remembered what was passed on there.
+const MAX_UNACCEPTED: usize = 256;
 /// Processes that are looked at in search of readers, in a second of events.
 const MAX_SEARCHED: usize = 200_000;
 const SECOND_NS: u64 = 1_000_000_000;
@@ -89,6 +92,8 @@ pub struct Lineage {
     sources: BTreeMap<SourceId, Source>,
     carriers: HashMap<ProcessId, Vec<Carried>>,
     marked: HashMap<ObjectId, Vec<Carried>>,
+    /// What was passed on to who has not accepted it yet, by which socket.
+    unaccepted: VecDeque<(SocketEnds, Carried)>,
     /// Carriers that were none before, since this was asked last.
     fresh: Vec<ProcessId>,
     links: Links,
@@ -185,6 +190,9 @@ impl Lineage {
                 call: DescriptorCall::Accept, descriptor: Some(accepted), ..
             } => {
                 self.accepted(accepted.object.id);
+                if let Some(ends) = accepted.socket.filter(SocketEnds::is_network) {
+                    self.takes_what_waited(process, &ends, now, processes);
+                }
                 self.met(process, now, processes);
             }
             // What is connected to other hosts brings nothing from here.
@@ -284,6 +292,54 @@ impl Lineage {
         let sent = self.links.twin(end).and_then(|other| self.marked.get(&other)).cloned();
         let is_full = self.marked.len() >= MAX_CARRIERS;
         add(&mut self.marked, is_full, end, sent.unwrap_or_default(), &mut self.lost);
+    }
+
+    /// `from` has sent data of `source`, as nobody else would, by a socket with these `ends` to somebody on this host,
+    /// who has it now.
+    pub fn pass(
+        &mut self,
+        from: ProcessId,
+        source: SourceId,
+        ends: &SocketEnds,
+        now: u64,
+        processes: &ProcessTable,
+    ) {
+        let passed = self.carried(from).iter().find(|carried| carried.source == source).cloned();
+        let Some(passed) = passed else { return };
+        if !self.may_search(now, processes) {
+            return;
+        }
+        let others = processes.iter().filter(|other| other.id != from);
+        let receivers = others.filter(|other| reach::has_other_end(other, ends));
+        let receivers: Vec<ProcessId> = receivers.map(|process| process.id).collect();
+        for receiver in &receivers {
+            let received = vec![passed.on(Through::Socket, *receiver, now)];
+            if self.carry(*receiver, received) {
+                self.spread(*receiver, now, processes);
+            }
+        }
+        if receivers.is_empty() {
+            if self.unaccepted.len() >= MAX_UNACCEPTED {
+                self.unaccepted.pop_front();
+                self.lost += 1;
+            }
+            self.unaccepted.push_back((*ends, passed));
+        }
+    }
+
+    /// `process` has accepted a connection with these `ends`: what was passed on there before has come to it.
+    fn takes_what_waited(
+        &mut self,
+        process: ProcessId,
+        ends: &SocketEnds,
+        now: u64,
+        processes: &ProcessTable,
+    ) {
+        let waited = self.unaccepted.iter().filter(|(sender, _)| reach::is_other_end(ends, sender));
+        let received = waited.map(|(_, one)| one.on(Through::Socket, process, now)).collect();
+        if self.carry(process, received) {
+            self.spread(process, now, processes);
+        }
     }
 
     /// `process` sends to where it has connected: what waited in pipes that it made, and that nobody but it can
@@ -433,6 +489,7 @@ impl Lineage {
         };
         self.carriers.retain(|_, carried| keep(carried));
         self.marked.retain(|_, carried| keep(carried));
+        self.unaccepted.retain(|(_, one)| sources.contains_key(&one.source));
     }
 }
 

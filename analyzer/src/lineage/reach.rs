@@ -13,12 +13,17 @@
 //! connections of unix sockets, as half the processes of a host have one to the same few services;
 //! socketpairs and shared memory are for those who share them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+};
 
 use super::Through;
 use crate::{
     descriptor_table::Slot,
-    event::{Action, Descriptor, DescriptorCall, Event, Object, ObjectId, ProcessId, Traffic},
+    event::{
+        Action, Descriptor, DescriptorCall, Event, Object, ObjectId, ProcessId, SocketEnds, Traffic,
+    },
     process_table::Process,
     step::Deed,
 };
@@ -30,6 +35,8 @@ const MAX_ENDS: usize = 16_384;
 /// Files that one process is known to have mapped to share them.
 const MAX_MAPPED: usize = 64;
 const AF_UNIX: u16 = 1;
+/// SOCK_DGRAM.
+const DATAGRAM: u16 = 2;
 /// Stands for the device of an object that is all of the memory which processes share by clone(2): no
 /// kernel has so many.
 const ALL_OF_IT: u32 = u32::MAX;
@@ -254,6 +261,30 @@ pub(super) fn may_read(process: &Process, pipe: ObjectId) -> bool {
     let descriptors = process.descriptors.borrow();
     let mut its = descriptors.iter().filter(|(_, slot)| slot.object.id == pipe);
     its.any(|(number, slot)| slot.access.map_or(![1, 2].contains(&number), |access| access.reads))
+}
+
+/// Whether the process has the socket to which one with these ends sends.
+pub(super) fn has_other_end(process: &Process, ends: &SocketEnds) -> bool {
+    let descriptors = process.descriptors.borrow();
+    let mut sockets = descriptors.iter().filter_map(|(_, slot)| slot.object.socket());
+    sockets.any(|other| is_other_end(&other, ends))
+}
+
+/// Whether `other` gets what is sent by a socket with these ends.
+pub(super) fn is_other_end(other: &SocketEnds, ends: &SocketEnds) -> bool {
+    let at = |address: Option<SocketAddr>| {
+        address.map(|address| (address.ip().to_canonical(), address.port()))
+    };
+    let is_there = at(other.local) == at(ends.remote)
+        // One for datagrams may take them at any address.
+        || at(other.local).is_some_and(|(ip, port)| {
+            ip.is_unspecified() && Some(port) == ends.remote.map(|remote| remote.port())
+        });
+    let has_it_from_there = match other.remote {
+        Some(_) => at(other.remote) == at(ends.local),
+        None => other.kind == DATAGRAM,
+    };
+    ends.remote.is_some() && other.kind == ends.kind && is_there && has_it_from_there
 }
 
 /// Whether `traffic` goes through a socket of the network that was connected, not accepted.

@@ -238,7 +238,7 @@ impl Departure {
 }
 
 /// Whether `bytes` is what a secret of `size` bytes takes up, as it is or in a usual code.
-fn is_a_form_of(size: u64, bytes: u64) -> bool {
+pub fn is_a_form_of(size: u64, bytes: u64) -> bool {
     // As it is, and without a newline at its end.
     size >= TELLING_SIZE
         && [size, size - 1].into_iter().any(|size| {

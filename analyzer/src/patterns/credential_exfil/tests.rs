@@ -116,6 +116,54 @@ fn a_shell_that_reads_the_pipe_itself_has_it() {
     assert_eq!(story.found(RULE), CRITICAL);
 }
 
+/// One end of a connection on this host.
+fn end_on_this_host(inode: u64, local: &str, remote: &str) -> Descriptor {
+    let mut end = connection(inode, remote);
+    end.socket.as_mut().unwrap().local = Some(local.parse().unwrap());
+    end
+}
+
+#[test]
+fn a_relay_on_this_host_has_what_it_was_sent_if_that_is_the_secret() {
+    let critical = vec![(20, Severity::Critical)];
+    for (bytes, is_late, found) in
+        [(KEY, false, critical.clone()), (KEY, true, critical), (KEY + 50, false, vec![])]
+    {
+        let mut story = started("/usr/bin/nc");
+        story.exec(20, Started::at("/usr/bin/socat"));
+        let ours = end_on_this_host(60, "127.0.0.1:50000", "127.0.0.1:9901");
+        let theirs = end_on_this_host(61, "[::ffff:127.0.0.1]:9901", "[::ffff:127.0.0.1]:50000");
+        story.call(10, DescriptorCall::Connect, 4, ours);
+        if !is_late {
+            story.call(20, DescriptorCall::Accept, 4, theirs);
+        }
+        story.reads_key(10);
+        let report = TrafficReport::Sent { bytes, calls: 1 };
+        story.traffic(10, (4, ours), report, (bytes, 0));
+        if is_late {
+            story.call(20, DescriptorCall::Accept, 4, theirs);
+        }
+        story.connects(20, AWAY).sends(20);
+        assert_eq!(story.found(RULE), found, "{bytes}, accepted late: {is_late}");
+    }
+}
+
+#[test]
+fn a_service_that_was_sent_a_secret_still_answers_its_clients() {
+    let mut story = started("/usr/bin/curl");
+    story.exec(20, Started::at("/opt/app/server"));
+    let ours = end_on_this_host(60, "127.0.0.1:50000", "127.0.0.1:9901");
+    let theirs = end_on_this_host(61, "127.0.0.1:9901", "127.0.0.1:50000");
+    let client = connection(77, "198.51.100.9:50000");
+    story.call(20, DescriptorCall::Accept, 4, theirs).call(20, DescriptorCall::Accept, 3, client);
+    story.reads_key(10);
+    let report = TrafficReport::Sent { bytes: KEY, calls: 1 };
+    story.traffic(10, (4, ours), report, (KEY, 0));
+    let report = TrafficReport::Sent { bytes: 9000, calls: 1 };
+    story.traffic(20, (3, client), report, (9000, 500));
+    assert_eq!(story.found(RULE), [(20, Severity::High)]);
+}
+
 #[test]
 fn a_jobserver_carries_nothing() {
     let mut story = started("/usr/bin/make");

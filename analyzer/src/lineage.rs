@@ -347,8 +347,7 @@ impl Lineage {
     /// a pipeline has left its read ends to others by then.
     fn takes_outputs(&mut self, process: ProcessId, now: u64, processes: &ProcessTable) {
         let Some(known) = processes.get(process) else { return };
-        let mut made = reach::made(known);
-        made.retain(|pipe| self.marked.contains_key(pipe));
+        let mut made = reach::made(known, |pipe| self.marked.contains_key(&pipe));
         if made.is_empty() || !self.may_search(now, processes) {
             return;
         }

@@ -245,15 +245,18 @@ fn is_unix(slot: &Slot) -> bool {
     slot.object.socket().is_some_and(|ends| ends.family == AF_UNIX)
 }
 
-/// Pipes that the process made with the program that it runs still, and of which it has the read end alone.
-pub(super) fn made(process: &Process) -> Vec<ObjectId> {
+/// Pipes that are `meant`, that the process made with the program that it runs still, and of which it has one
+/// descriptor, to read from.
+pub(super) fn made(process: &Process, meant: impl Fn(ObjectId) -> bool) -> Vec<ObjectId> {
     let descriptors = process.descriptors.borrow();
-    let counts = Counts::of(descriptors.iter());
-    let pipes = descriptors.iter().filter(|(number, slot)| {
-        let may = slot.object.is_pipe && counts.is_alone(slot.object.id) && *number > 2;
-        may && slot.access.is_some_and(|access| access.reads) && is_maker(process, slot)
+    let pipes = descriptors.iter().filter(|(_, slot)| slot.object.is_pipe && meant(slot.object.id));
+    let pipes: Vec<(u32, &Slot)> = pipes.collect();
+    let is_alone = |id| pipes.iter().filter(|(_, slot)| slot.object.id == id).count() == 1;
+    let its = pipes.iter().filter(|(number, slot)| {
+        let reads = slot.access.is_some_and(|access| access.reads);
+        *number > 2 && reads && is_alone(slot.object.id) && is_maker(process, slot)
     });
-    pipes.map(|(_, slot)| slot.object.id).collect()
+    its.map(|(_, slot)| slot.object.id).collect()
 }
 
 /// Whether the process has a descriptor by which it can read from `pipe`.

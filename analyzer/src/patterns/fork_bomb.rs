@@ -6,7 +6,7 @@
 //! - it is wide: one parent keeps making children that stay, more than servers start ahead of their
 //!   work, or keeps starting programs that stay;
 //! - it is a chain: each one forks and ends, so few live, and more forebears end in a row than any program
-//!   hands over to.
+//!   hands over to. Or each one starts a program and waits.
 //!
 //! Widths are counted in clans ([`clan`]): a process and what it forked, as long as that starts no program. Whoever
 //! does leaves, and begins a clan of its own. So compilers under `make -j64` and the ten thousand
@@ -135,6 +135,9 @@ impl ForkBomb {
         if let Some(nearest) = self.tree.exec(event.process, image) {
             self.spreads(nearest, event, processes, verdicts);
         }
+        if let Some(first) = self.tree.nest(event.process) {
+            self.tell(Alarm::IsNested, first, event, processes, verdicts);
+        }
         if let Some(left) = left {
             self.judge(left, event, processes, verdicts);
         }
@@ -250,6 +253,7 @@ impl ForkBomb {
         let what = match alarm {
             Alarm::Spreads => "spreads: its children fork on",
             Alarm::IsWide => "keeps making children that stay",
+            Alarm::IsNested => "starts programs below each other without an end",
             Alarm::IsChain => "forks and ends in a chain without an end",
         };
         let image = processes.get(oldest).and_then(|process| process.image.as_ref());

@@ -27,6 +27,8 @@ pub(super) enum Alarm {
     Spreads,
     /// One generation, and very many live.
     IsWide,
+    /// Each starts a program below itself, and all live.
+    IsNested,
     /// Each forks and ends, so few live.
     IsChain,
 }

@@ -25,6 +25,8 @@ const BESIDE: usize = 2;
 /// Forebears in a row that a chain has ended, within [`CHAIN_WINDOW_NS`].
 const CHAIN: u32 = 100;
 const CHAIN_WINDOW_NS: u64 = 30_000_000_000;
+/// Programs that were started one below the other, and all live: more than recursive makes.
+const NESTED: u32 = 100;
 /// Everybody's forebear, and nobody's bomb.
 const INIT: u32 = 1;
 
@@ -52,6 +54,8 @@ struct Node {
     /// What it gives its parent; 0 is nothing.
     gives: Ranks,
     chain: Chain,
+    /// Programs that were started from the top of the tree down to this one, at the most.
+    nested: u32,
     /// Who began the bomb that was reported here.
     reported: Option<ProcessId>,
 }
@@ -67,6 +71,7 @@ impl Node {
             given: [[0; RANKS]; 2],
             gives: [0; 2],
             chain: Chain::default(),
+            nested: 0,
             reported: None,
         }
     }
@@ -112,12 +117,12 @@ impl Tree {
         image: Option<&Rc<Image>>,
     ) -> Option<ProcessId> {
         let node = self.nodes.entry(parent).or_insert_with(|| Node::new(None, image.cloned()));
-        let image = node.image.clone();
+        let (image, nested) = (node.image.clone(), node.nested);
         let above = Some(parent).filter(|parent| parent.tgid != INIT);
         if above.is_some() {
             node.children.insert(child);
         }
-        self.nodes.insert(child, Node::new(above, image));
+        self.nodes.insert(child, Node { nested, ..Node::new(above, image) });
         self.settle(child)
     }
 
@@ -130,8 +135,9 @@ impl Tree {
         let node = self.nodes.get_mut(&process)?;
         node.image = image.cloned();
         let (parent, children) = (node.parent, node.children.clone());
-        let is_kin = parent.and_then(|parent| self.nodes.get(&parent));
-        let is_kin = is_kin.is_some_and(|parent| parent.is_of(image));
+        let above = parent.and_then(|parent| self.nodes.get(&parent));
+        let is_kin = above.is_some_and(|parent| parent.is_of(image));
+        let nested = above.map_or(1, |parent| parent.nested + 1);
         for child in children {
             if let Some(node) = self.nodes.get_mut(&child) {
                 node.is_kin = node.is_of(image);
@@ -139,9 +145,36 @@ impl Tree {
             }
         }
         if let Some(node) = self.nodes.get_mut(&process) {
-            node.is_kin = is_kin;
+            (node.is_kin, node.nested) = (is_kin, nested);
         }
         self.settle(process)
+    }
+
+    /// Of programs that were started one below the other down to `process`, the first that is of a bomb, if they
+    /// are too many and that was not reported.
+    pub(super) fn nest(&mut self, process: ProcessId) -> Option<ProcessId> {
+        let node = self.nodes.get(&process).filter(|node| node.nested >= NESTED)?;
+        let (mut first, mut nested) = (process, 0);
+        let mut below = node;
+        // Whoever has ended since does not count.
+        let mut next = node.parent;
+        while let Some(id) = next
+            && let Some(above) = self.nodes.get(&id)
+        {
+            let is_started = below
+                .image
+                .as_ref()
+                .zip(above.image.as_ref())
+                .is_none_or(|(a, b)| !Rc::ptr_eq(a, b));
+            nested += u32::from(below.lives && is_started);
+            if above.is_of(node.image.as_ref()) || nested <= NESTED / 2 {
+                first = id;
+            }
+            (below, next) = (above, above.parent);
+        }
+        let is_bomb = nested >= NESTED && self.reported(process).is_none();
+        self.nodes.get_mut(&process)?.nested = nested;
+        is_bomb.then_some(first)
     }
 
     /// `process` has ended; the one child that is left if that ends a chain.

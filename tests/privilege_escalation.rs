@@ -112,9 +112,31 @@ fn an_inherited_capability_that_the_file_agrees_to() {
 }
 
 #[test]
+fn an_ambient_capability_hides_no_setuid_copy() {
+    let alerts = told(|bed| {
+        let shell = copy(bed, "/bin/bash", 0o4755);
+        let mut command = bed.command(USER[0]);
+        command.args(&USER[1..]).args(["--inh-caps=+net_raw", "--ambient-caps=+net_raw", "--"]);
+        assert_eq!(output(command.arg(shell).args(["-p", "-c", "id -u"])).trim(), "0");
+    });
+    check(&alerts, "program");
+}
+
+#[test]
+fn a_capability_that_leads_nowhere_is_not_critical() {
+    let alerts = told(|bed| {
+        let program = copy(bed, "/bin/true", 0o755);
+        give(&program, "cap_net_bind_service=ep");
+        assert!(as_user(bed).arg(program).status().unwrap().success());
+    });
+    assert!(!is_live() || alerts.len() == 1 && alerts[0]["severity"] != "critical", "{alerts:#?}");
+}
+
+#[test]
 fn the_classic() {
     let alerts = told(|bed| {
-        let code = "open F, '</etc/shadow' or die; <F>; use POSIX; POSIX::setuid(0) or die; \
+        // As a setuid program does that a user has started.
+        let code = "$< = 65532; open F, '</etc/shadow' or die; <F>; use POSIX; POSIX::setuid(0) or die; \
                     exec '/bin/sh', '-c', 'true'";
         assert!(bed.command("perl").args(["-e", code]).status().unwrap().success());
     });
@@ -122,9 +144,29 @@ fn the_classic() {
 }
 
 #[test]
+fn the_classic_by_the_effective_uid_alone() {
+    let alerts = told(|bed| {
+        let code = "open F, '</etc/shadow' or die; <F>; $< = 65532; $> = 65532; $> = 0; \
+                    exec '/bin/sh', '-p', '-c', 'true'";
+        assert!(bed.command("perl").args(["-e", code]).status().unwrap().success());
+    });
+    check(&alerts, "credential file");
+}
+
+#[test]
+fn the_classic_by_root_is_high() {
+    let alerts = told(|bed| {
+        let code = "open F, '</etc/shadow' or die; <F>; use POSIX; POSIX::setuid(0) or die; \
+                    exec '/bin/sh', '-c', 'true'";
+        assert!(bed.command("perl").args(["-e", code]).status().unwrap().success());
+    });
+    assert!(!is_live() || alerts.len() == 1 && alerts[0]["severity"] == "high", "{alerts:#?}");
+}
+
+#[test]
 fn the_classic_in_a_child() {
     let alerts = told(|bed| {
-        let code = "open F, '</etc/shadow' or die; <F>; if (!fork) { $< = 0; $> = 0; use POSIX; \
+        let code = "$< = 65532; open F, '</etc/shadow' or die; <F>; if (!fork) { use POSIX; \
                     POSIX::setuid(0); exec '/bin/sh', '-c', 'true' } wait";
         assert!(bed.command("perl").args(["-e", code]).status().unwrap().success());
     });

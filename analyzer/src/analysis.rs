@@ -311,7 +311,7 @@ impl Analysis {
         if let Some(correlation) = &mut self.correlation {
             correlation.time(&self.secrets);
         }
-        self.fork_bomb.time(&self.processes);
+        self.fork_bomb.time(now, &self.processes);
         self.privilege_escalation.time(&self.processes);
         self.rules.time(now, &self.processes, &mut verdicts);
         self.conclude(verdicts, now, alerts);

@@ -85,6 +85,12 @@ impl Image {
             started,
         })
     }
+
+    /// Whether both are one program: the same file, or another one in its place.
+    pub fn is_same_program(&self, other: &Self) -> bool {
+        let is_same_file = self.object.is_some() && self.object == other.object;
+        is_same_file || !self.path.is_empty() && self.path == other.path
+    }
 }
 
 /// A process further up, as it was when its descendant was forked.

@@ -51,8 +51,8 @@ pub const BUILT_IN: &[BuiltIn] = &[
         name: "privilege_escalation",
         severity: Severity::Critical,
         mitre: "T1548.001",
-        description: "a process without any rights has some in the initial user namespace, by none of the \
-                      programs that are there for it; or read a credential file and made itself root",
+        description: "a process has rights in the initial user namespace that it had no way to, by none of \
+                      the programs that are there for it; or read a credential file and made itself root",
         false_positives: "setuid and file-capability programs that are installed outside of the system's \
                           directories",
     },
@@ -60,8 +60,9 @@ pub const BUILT_IN: &[BuiltIn] = &[
         name: "fork_bomb",
         severity: Severity::Critical,
         mitre: "T1499.001",
-        description: "a tree of processes grows faster than anything honest, in width or in depth",
-        false_positives: "load generators that fork thousands of processes which stay",
+        description: "a tree of processes that branches again and again, or grows in width or depth, as \
+                      nothing honest does",
+        false_positives: "load generators that fork thousands of processes which stay, or fork on",
     },
     BuiltIn {
         name: "baseline_new",

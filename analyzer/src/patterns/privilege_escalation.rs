@@ -1,18 +1,21 @@
 //! Rights in the initial user namespace that a process had no way to (MITRE T1548.001).
 //!
-//! - A process with no uid 0 among its own (real, effective, saved) and no capability that would outlive
-//!   an exec starts a program and has rights then, by a setuid bit or file capabilities, and the program is none that is installed
-//!   for that ([`allowed`]): critical. A helper in a system directory that is not on the list is high: a
-//!   package may have brought it.
-//! - Such a process has rights without having started a program: no call gives them, so the kernel was
+//! - A process with no uid 0 among its own (real, effective, saved) starts a program and is root then, or has
+//!   capabilities that would not have outlived the exec, by a setuid bit or file capabilities, and the program is
+//!   none that is installed for that ([`allowed`]): critical. A helper in a system directory that is not on the
+//!   list is high: a package may have brought it. Capabilities that lead neither to root nor to everybody's files
+//!   ([`gain`]) are a warning where root alone can have put the program, else high.
+//! - Such a process has rights without having started a program, and no call gives them, so the kernel was
 //!   led to. What tells it is the next event, whichever it is: critical.
-//! - The classic: a program reads hashed passwords or sudoers, makes itself root (set*uid(0), be it root
-//!   already or not), and starts a program: critical, but for those whose work that is.
+//! - The classic: a program that an ordinary user started reads hashed passwords or sudoers, makes itself root
+//!   (set*uid(0)), and starts a program: critical, but for those whose work that is. High if root started it,
+//!   which has gained nothing.
 //!
 //! What a process gets in a user namespace of its own (bubblewrap, rootless containers) counts for
 //! nothing.
 
 mod allowed;
+mod gain;
 
 use std::collections::BTreeMap;
 
@@ -33,6 +36,8 @@ use crate::{
     step::{Deed, Step},
 };
 
+use gain::Gain;
+
 /// What the rule looks at, beside fork, exec and exit.
 pub const NEEDS: KindSet = KindSet::of(&[kind::CREDENTIALS, kind::OPEN]);
 
@@ -50,8 +55,8 @@ const O_WRONLY: u32 = 1;
 struct Classic {
     /// A credential file was read.
     read: Option<Step>,
-    /// And then root was become.
-    became_root: Option<Step>,
+    /// And then root was become, by whom an ordinary user had started or by root.
+    became_root: Option<(Step, Severity)>,
 }
 
 /// What is known of a process.
@@ -129,17 +134,17 @@ impl PrivilegeEscalation {
         let Some(process) = processes.get(event.process) else { return };
         let step = exec_step(event, process);
         if let (Some(before), Some(after)) = (before, exec.after)
-            && has_gained(&outliving_exec(before), &after)
-            && let Some(severity) = gained_by_program(exec, process, &after)
+            && let Some(gain) = Gain::by_exec(&before, &after)
+            && let Some(severity) = gained_by_program(exec, process, &gain)
         {
             let what = format!(
-                "started {} and is {} now, without a right before ({})",
+                "started {} and is {} now, without a right to that before ({})",
                 name(process),
                 rights(&after),
                 rights(&before)
             );
             verdicts.findings.push(finding(process, severity, what, vec![step.clone()]));
-        } else if let Some(Classic { read: Some(read), became_root: Some(became_root) }) =
+        } else if let Some(Classic { read: Some(read), became_root: Some((became_root, severity)) }) =
             classic.as_deref()
             && event.timestamp.saturating_sub(read.timestamp) <= WINDOW_NS
             && exec.after.is_none_or(|after| after.user.effective == 0)
@@ -147,7 +152,7 @@ impl PrivilegeEscalation {
             let what =
                 format!("read a credential file, made itself root and started {}", name(process));
             let steps = vec![read.clone(), became_root.clone(), step];
-            verdicts.findings.push(finding(process, Severity::Critical, what, steps));
+            verdicts.findings.push(finding(process, *severity, what, steps));
         }
     }
 
@@ -161,7 +166,8 @@ impl PrivilegeEscalation {
         let known = self.known.entry(event.process).or_default();
         // Of another thread it is not known what it could act as.
         let is_first = event.tid == event.process.tgid;
-        let before = change.before.or(known.credentials).filter(|_| is_first);
+        let of_any = change.before.or(known.credentials);
+        let before = of_any.filter(|_| is_first);
         if is_first {
             known.credentials = change.after.or(known.credentials);
         }
@@ -171,32 +177,34 @@ impl PrivilegeEscalation {
         let detail = format!("called for other rights and is {} now", rights(&after));
         let deed = Deed::Seen { event: "credentials", detail };
         let step = Step { timestamp: event.timestamp, process: event.process, deed };
-        if before.is_some_and(|before| has_gained(&before, &after)) {
-            let before = before.map(|before| rights(&before)).unwrap_or_default();
+        if let Some(before) = before
+            && Gain::by_call(&before, &after).is_some()
+        {
             let what = format!(
-                "{} is {} now, which no call gives to one without a right ({before})",
+                "{} is {} now, which no call gives to one that was {}",
                 name(process),
                 rights(&after),
+                rights(&before),
             );
             verdicts.findings.push(finding(process, Severity::Critical, what, vec![step]));
             return;
         }
-        let user = after.user;
-        let is_root = user.real == 0 && user.effective == 0;
-        if is_root
+        if after.user.effective == 0
             && event.errno().is_none()
             && is_set_uid(event)
             && let Some(classic) = &mut known.classic
             && classic.became_root.is_none()
         {
-            classic.became_root = Some(step);
+            let is_users = of_any.is_some_and(|before| before.user.real != 0);
+            let severity = if is_users { Severity::Critical } else { Severity::High };
+            classic.became_root = Some((step, severity));
         }
     }
 
     /// Anything else that the process did: has it rights that nothing gave it?
     fn without_a_call(&mut self, event: &Event, processes: &ProcessTable, verdicts: &mut Verdicts) {
         let Some(known) = self.known.get_mut(&event.process) else { return };
-        let Some(before) = known.credentials.filter(is_without_rights) else { return };
+        let Some(before) = known.credentials.filter(|it| !gain::may_be_root(it)) else { return };
         if event.euid != 0 || event.tid != event.process.tgid || before.user_namespace_level != 0 {
             return;
         }
@@ -236,40 +244,20 @@ impl PrivilegeEscalation {
     }
 }
 
-/// Whether neither a uid nor a capability speaks for more than an ordinary user.
-fn is_without_rights(credentials: &Credentials) -> bool {
-    let user = credentials.user;
-    [user.real, user.effective, user.saved].iter().all(|&uid| uid != 0)
-        && credentials.permitted == 0
-        && credentials.effective == 0
-}
-
-/// What is left of rights when an ordinary program is started: other capabilities than ambient ones are
-/// kept only on the way from root to a user (setpriv, `PR_SET_KEEPCAPS`), and a file gives its own.
-fn outliving_exec(of: Credentials) -> Credentials {
-    Credentials { permitted: of.ambient, effective: of.ambient, ..of }
-}
-
-/// Whether a process without rights has some now, in the initial user namespace.
-fn has_gained(before: &Credentials, after: &Credentials) -> bool {
-    is_without_rights(before)
-        && after.user_namespace_level == 0
-        && before.user_namespace_level == 0
-        && (after.user.effective == 0 || after.permitted != 0 || after.effective != 0)
-}
-
 /// How bad it is that this program gave rights; `None` if it is there for that.
-fn gained_by_program(exec: &Exec, process: &Process, after: &Credentials) -> Option<Severity> {
+fn gained_by_program(exec: &Exec, process: &Process, gain: &Gain) -> Option<Severity> {
     let path = exec.path_bytes();
     // The dynamic linker minds no LD_PRELOAD for such a program, so that does not count here.
     let is_sound = exec.identity().is_some() && !exec.is_unlinked();
-    let is_listed = allowed::may_gain(path, after);
+    let is_listed = allowed::may_give(path, gain);
     // A container's or a chroot's: another sudo, but one that root installed there.
     let of_root = trust::PATH_OF_ROOT | trust::HOST_MOUNTS | trust::HOST_USERS;
     let is_helper = allowed::is_helpers_place(path) && process.program() == Program::Other;
     match (is_sound, is_listed) {
         (true, true) => None,
+        (true, false) if !gain.leads_on() => Some(Severity::Warning),
         (true, false) if is_helper => Some(Severity::High),
+        (false, _) if !gain.leads_on() => Some(Severity::High),
         (false, true) if exec.trust.has(of_root) && !exec.is_unlinked() => Some(Severity::High),
         _ => Some(Severity::Critical),
     }

@@ -44,6 +44,7 @@ impl Default for Story {
 /// A program that is started.
 pub(crate) struct Started {
     pub(crate) path: &'static str,
+    pub(crate) inode: u64,
     pub(crate) line: &'static str,
     pub(crate) stdio: [Descriptor; 3],
     pub(crate) trust: u16,
@@ -57,7 +58,9 @@ impl Started {
     pub(crate) fn at(path: &'static str) -> Self {
         let trust = u16::MAX;
         let (stdio, rights, environment, script) = ([file(10), file(11), file(11)], None, "", None);
-        Self { path, line: path, stdio, trust, rights, environment, script }
+        // Another one for each path.
+        let inode = path.bytes().fold(1, |sum: u64, byte| sum.wrapping_mul(31) + u64::from(byte));
+        Self { path, inode, line: path, stdio, trust, rights, environment, script }
     }
 
     pub(crate) fn with(self, stdio: [Descriptor; 3]) -> Self {
@@ -149,7 +152,7 @@ impl Story {
         let bytes = started.script.unwrap_or(started.path).as_bytes().to_vec();
         let given = Some(Path { bytes, origin: Origin::Given, truncated: false });
         let exec = Exec {
-            object: Some(Object { links: 1, ..object(1, 0o100_755) }),
+            object: Some(Object { links: 1, ..object(started.inode, 0o100_755) }),
             path: Some(path),
             given,
             script: started.script.is_some(),

@@ -34,11 +34,11 @@ fn every_process_forking_on_is_a_bomb_named_by_its_root_and_told_once() {
 
 #[test]
 fn a_founder_that_is_faster_than_its_children_does_not_hide_a_bomb() {
-    // Five generations only, when a hundred live: as measured on two processors.
+    // Five generations only, when three hundred live: as measured on two processors.
     let mut story = begun("/home/u/bomb");
     let mut next = 100;
     let mut generation = vec![10];
-    for width in [4, 20, 31, 28, 14] {
+    for width in [12, 60, 93, 84, 42] {
         let parents = generation;
         generation = Vec::new();
         for child in 0..width {
@@ -201,6 +201,110 @@ fn make_with_64_jobs_and_recursion_is_none() {
     assert_eq!(story.found(RULE), []);
 }
 
+/// Doubles eight times, each process under the name that `next` gives it.
+fn doubles(mut next: impl FnMut(u32) -> Started) -> Story {
+    let mut story = begun("/home/u/bomb");
+    let (mut generation, mut pid) = (vec![10], 100);
+    for _ in 0..8 {
+        let mut children = Vec::new();
+        for parent in generation {
+            for child in [pid, pid + 1] {
+                story.fork(parent, child).exec(child, next(child));
+                children.push(child);
+            }
+            pid += 2;
+        }
+        generation = children;
+    }
+    story
+}
+
+fn named(pid: u32) -> &'static str {
+    Box::leak(format!("/tmp/b{pid}").into_boxed_str())
+}
+
+#[test]
+fn a_bomb_under_changing_names_is_one() {
+    let of_links = doubles(|pid| Started { inode: 7, ..Started::at(named(pid)) });
+    let of_copies = doubles(|pid| Started::at(named(pid)));
+    for story in [of_links, of_copies] {
+        let found = story.found(RULE);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!([10, 100, 101].contains(&found[0].0), "{found:?}");
+    }
+}
+
+#[test]
+fn a_line_of_programs_that_wait_for_each_other_is_a_bomb_of_its_first() {
+    let mut story = begun("/usr/sbin/sshd");
+    story.fork(10, 11).exec(11, Started::at("/usr/bin/bash"));
+    let mut last = 11;
+    for _ in 0..60 {
+        for program in ["/usr/bin/timeout", "/usr/bin/flock", "/usr/bin/bash"] {
+            story.fork(last, last + 1).exec(last + 1, Started::at(program));
+            last += 1;
+        }
+    }
+    let found = story.found(RULE);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!((11..20).contains(&found[0].0), "{found:?}");
+}
+
+#[test]
+fn who_hands_over_to_a_new_one_for_days_is_none() {
+    let mut story = begun("/usr/bin/updater");
+    for pid in 10..400 {
+        story.fork(pid, pid + 1).exec(pid + 1, Started::at("/usr/bin/updater")).exit(pid);
+        story.passes(60_000);
+    }
+    assert_eq!(story.found(RULE), []);
+}
+
+#[test]
+fn test_runners_with_pools_servers_and_subshells_are_none() {
+    // 20 workers, each with a program that has a pool of four; and 90 chains of three forks.
+    let mut story = begun("/usr/bin/python3");
+    let mut next = 100;
+    for _ in 0..20 {
+        let (worker, suite) = (next, next + 1);
+        story.fork(10, worker).fork(worker, suite).exec(suite, Started::at("/usr/bin/python3"));
+        for child in next + 2..next + 6 {
+            story.fork(suite, child);
+        }
+        next += 6;
+    }
+    assert_eq!(story.found(RULE), []);
+    let mut story = begun("/usr/bin/perl");
+    for first in (100..1000).step_by(10) {
+        story.fork(10, first).fork(first, first + 1).fork(first + 1, first + 2);
+    }
+    assert_eq!(story.found(RULE), []);
+    // Jobs of a shell, each with subshells, pipelines and scripts in pipelines.
+    let mut story = begun("/usr/bin/bash");
+    for job in (100..100 + 32 * 20).step_by(20) {
+        story.fork(10, job).exec(job, Started::at("/usr/bin/bash"));
+        story.fork(job, job + 1).fork(job, job + 2);
+        for script in [job + 3, job + 9] {
+            story.fork(job + 1, script).exec(script, Started::at("/usr/bin/bash"));
+            story.fork(script, script + 1).fork(script, script + 2).fork(script + 1, script + 3);
+            story.fork(script + 3, script + 4).exec(script + 4, Started::at("/usr/bin/sleep"));
+        }
+    }
+    assert_eq!(story.found(RULE), []);
+}
+
+#[test]
+fn a_function_that_calls_itself_in_subshells_is_none() {
+    let mut story = begun("/usr/bin/bash");
+    for pid in 10..180 {
+        story.fork(pid, pid + 1);
+    }
+    for pid in (10..180).rev() {
+        story.exit(pid + 1);
+    }
+    assert_eq!(story.found(RULE), []);
+}
+
 #[test]
 fn state_lives_no_longer_than_the_processes() {
     use super::ForkBomb;
@@ -217,7 +321,7 @@ fn state_lives_no_longer_than_the_processes() {
         if matches!(event.action, Action::Exit) {
             processes.forget(event.process);
         }
-        (bomb.members.len(), bomb.clans.len())
+        (bomb.members.len(), bomb.clans.len(), bomb.tree.len())
     };
     for pid in 10..200 {
         let (child, parent) = (id(pid + 1), id(pid));
@@ -231,5 +335,5 @@ fn state_lives_no_longer_than_the_processes() {
     for pid in 10..200 {
         happens(pid, Action::Exit);
     }
-    assert_eq!(happens(200, Action::Exit), (0, 0));
+    assert_eq!(happens(200, Action::Exit), (0, 0, 0));
 }

@@ -1,15 +1,9 @@
 //! Programs that are installed to give rights, and those that read credential files and become root for
 //! a living. By path, which counts only where nobody but root could have put another program.
 
-use crate::event::{Abi, Credentials};
+use super::gain::{Gain, IPC_LOCK, NET_ADMIN, NET_BIND_SERVICE, NET_RAW, SETGID, SETUID, SYS_NICE};
+use crate::event::Abi;
 
-/// Bits of capabilities (include/uapi/linux/capability.h).
-const SETGID: u64 = 1 << 6;
-const SETUID: u64 = 1 << 7;
-const NET_BIND_SERVICE: u64 = 1 << 10;
-const NET_ADMIN: u64 = 1 << 12;
-const NET_RAW: u64 = 1 << 13;
-const SYS_NICE: u64 = 1 << 23;
 /// Whatever there is.
 const ALL: u64 = u64::MAX;
 
@@ -51,7 +45,7 @@ const PROGRAMS: &[(&str, u64)] = &[
     ("ping", NET_RAW), ("ping4", NET_RAW), ("ping6", NET_RAW), ("arping", NET_RAW),
     ("clockdiff", NET_RAW), ("traceroute6.iputils", NET_RAW), ("fping", NET_RAW),
     ("mtr-packet", NET_RAW), ("tracepath", NET_RAW), ("dumpcap", NET_RAW | NET_ADMIN),
-    ("gnome-keyring-daemon", 1 << 14), ("kwin_wayland", SYS_NICE),
+    ("gnome-keyring-daemon", IPC_LOCK), ("kwin_wayland", SYS_NICE),
 ];
 
 /// Helpers, by their whole paths.
@@ -117,15 +111,15 @@ pub(super) const READERS: &[&str] = &[
 ];
 
 /// Whether the program at `path`, which root installed there, may give these rights.
-pub(super) fn may_gain(path: &[u8], after: &Credentials) -> bool {
+pub(super) fn may_give(path: &[u8], gain: &Gain) -> bool {
     let name = |directory: &&str| path.strip_prefix(directory.as_bytes());
     let is_named = |name: &[u8], listed: &str| listed.as_bytes() == name;
     let name = DIRECTORIES.iter().find_map(name);
     let by_name = PROGRAMS.iter().find(|(listed, _)| name.is_some_and(|it| is_named(it, listed)));
     let by_path = HELPERS.iter().find(|(listed, _)| is_named(path, listed));
-    by_name.or(by_path).is_some_and(|&(_, may)| {
-        may == ALL || after.user.effective != 0 && (after.permitted | after.effective) & !may == 0
-    })
+    by_name
+        .or(by_path)
+        .is_some_and(|&(_, may)| may == ALL || !gain.is_root && gain.capabilities & !may == 0)
 }
 
 /// Whether a package's helper may lie there.

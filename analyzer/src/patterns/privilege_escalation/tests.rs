@@ -12,6 +12,7 @@ const RULE: &str = "privilege_escalation";
 const SETUID: u16 = super::allowed::SET_UID[0].1;
 const NET_RAW: u64 = 1 << 13;
 const CAP_SETUID: u64 = 1 << 7;
+const NET_BIND: u64 = 1 << 10;
 
 fn nobody() -> Credentials {
     user(1000, 1000, 1000, 0)
@@ -77,14 +78,49 @@ fn what_a_user_namespace_gives_is_nothing() {
 }
 
 #[test]
-fn who_had_a_right_before_has_gained_nothing() {
-    let ambient = Credentials { ambient: 1, ..user(1000, 1000, 1000, 1) };
-    for before in [user(1000, 1000, 0, 0), user(0, 1000, 1000, 0), ambient] {
+fn who_was_root_before_has_gained_nothing() {
+    for before in [user(1000, 1000, 0, 0), user(0, 1000, 1000, 0)] {
         assert_eq!(start(Started::at("/tmp/x"), before, raised()).found(RULE), []);
     }
     // On its way to a user (setpriv): none of that outlives the exec.
     let kept = user(1000, 1000, 1000, u64::MAX);
     assert_eq!(start(Started::at("/tmp/x"), kept, raised()).found(RULE).len(), 1);
+}
+
+#[test]
+fn a_capability_before_hides_nothing_that_is_gained_beside_it() {
+    let service = Credentials { ambient: NET_BIND, ..user(1000, 1000, 1000, NET_BIND) };
+    let capable = user(1000, 1000, 1000, CAP_SETUID);
+    for after in [raised(), capable] {
+        let story = start(Started::at("/tmp/x"), service, after);
+        assert_eq!(story.found(RULE), [(10, Severity::Critical)]);
+    }
+    assert_eq!(start(Started::at("/tmp/x"), service, service).found(RULE), []);
+    let mut story = start(Started::at("/home/u/exploit"), service, service);
+    story.credentials(10, SETUID, (service, user(0, 0, 0, u64::MAX)));
+    assert_eq!(story.found(RULE), [(10, Severity::Critical)]);
+    let mut story = start(Started::at("/home/u/exploit"), service, service);
+    story.user = (0, 0);
+    story.opens(10, "/etc/passwd", class::ACCOUNTS, 100);
+    assert_eq!(story.found(RULE), [(10, Severity::Critical)]);
+    // What CAP_SETUID is for.
+    let capable = Credentials { ambient: CAP_SETUID, ..capable };
+    let mut story = start(Started::at("/usr/bin/login-service"), capable, capable);
+    story.credentials(10, SETUID, (capable, user(0, 0, 0, CAP_SETUID)));
+    assert_eq!(story.found(RULE), []);
+}
+
+#[test]
+fn capabilities_that_lead_nowhere_are_not_critical() {
+    let ipc_lock = 1 << 14;
+    for (trust, severity) in [(u16::MAX, Severity::Warning), (0, Severity::High)] {
+        let given = user(1000, 1000, 1000, NET_BIND | ipc_lock);
+        let started = Started { trust, ..Started::at("/srv/node/bin/node") };
+        assert_eq!(start(started, nobody(), given).found(RULE), [(10, severity)]);
+        let started = Started { trust, ..Started::at("/srv/node/bin/node") };
+        let given = user(1000, 1000, 1000, NET_BIND | CAP_SETUID);
+        assert_eq!(start(started, nobody(), given).found(RULE), [(10, Severity::Critical)]);
+    }
 }
 
 #[test]
@@ -115,23 +151,41 @@ fn a_shell_after_the_exploit_is_noticed_by_its_exec_if_nothing_else_is() {
     assert_eq!(story.found(RULE), [(10, Severity::Critical)]);
 }
 
-fn classic(program: &'static str) -> Story {
-    let root = user(0, 0, 0, u64::MAX);
+fn classic(program: &'static str, before: Credentials, after: Credentials) -> Story {
     let mut story = Story::default();
     story.exec(10, Started::at(program));
     story.opens(10, "/etc/shadow", class::PASSWORD_HASHES, 900).fork(10, 11);
-    story.credentials(11, SETUID, (root, root));
-    story.exec(11, Started { rights: Some((root, root)), ..Started::at("/bin/sh") });
+    story.credentials(11, SETUID, (before, after));
+    story.exec(11, Started { rights: Some((after, after)), ..Started::at("/bin/sh") });
     story
 }
 
 #[test]
 fn the_classic_is_read_become_root_start() {
-    let story = classic("/home/u/tool");
+    let root = user(0, 0, 0, u64::MAX);
+    let story = classic("/home/u/tool", raised(), root);
     assert_eq!(story.found(RULE), [(11, Severity::Critical)]);
     let steps: Vec<&str> = story.alerts[0].steps.iter().map(|step| step.event).collect();
     assert_eq!(steps, ["file_read", "credentials", "exec"]);
-    assert_eq!(classic("/usr/bin/su").found(RULE), []);
+    assert_eq!(classic("/usr/bin/su", raised(), root).found(RULE), []);
+}
+
+#[test]
+fn the_classic_takes_an_effective_root_only() {
+    let dropped = user(1000, 1000, 0, 0);
+    for before in [dropped, raised()] {
+        let story = classic("/home/u/tool", before, raised());
+        assert_eq!(story.found(RULE), [(11, Severity::Critical)]);
+    }
+}
+
+#[test]
+fn the_classic_gives_nothing_to_what_root_started() {
+    let root = user(0, 0, 0, u64::MAX);
+    for before in [root, user(0, 1000, 0, u64::MAX)] {
+        let story = classic("/srv/backup", before, root);
+        assert_eq!(story.found(RULE), [(11, Severity::High)]);
+    }
 }
 
 #[test]

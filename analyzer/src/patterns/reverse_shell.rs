@@ -10,10 +10,11 @@
 //! - one that put a connection on its own input and output lets commands run there (a shell one
 //!   command, an interpreter that connected out two): critical;
 //! - a shell takes its input from a connection, if only through a pipe, lets commands answer to it,
-//!   and does so again: critical (`dialogue`);
-//! - a shell that was given a script or commands starts like that, or a shell or interpreter goes on
-//!   like that by its own doing (an interpreter only if it connected out): high, since an honest
-//!   service may do so;
+//!   and does so again: critical if they have their input or errors there as well, since a script that speaks
+//!   a protocol may do the rest: high (`dialogue`);
+//! - a shell or interpreter goes on like that by its own doing (an interpreter only if it connected out):
+//!   critical if it was given no script and no code, else high, since an honest service may do so; a shell
+//!   that was given a script or commands and starts like that: high as well;
 //! - a shell's input and output are pipes, unix sockets or a terminal, and at their other ends is one
 //!   network peer, whoever is in between (`relay`): critical if somebody here sought that peer, the
 //!   shell was given no script, and it waits before it runs commands (`fed`); else high;
@@ -156,18 +157,18 @@ impl ReverseShell {
                 armed.held = true;
             }
             let Some(process) = processes.get(id) else { continue };
-            let Some(stdio) = process.descriptors.borrow().stdio_connection() else { continue };
-            let took_itself_there = match process.program() {
-                Program::Shell { .. } => true,
-                Program::Interpreter { .. } => stdio.object.connected_out(),
-                Program::Other => false,
+            let descriptors = process.descriptors.borrow();
+            let Some(stdio) = descriptors.stdio_connection() else { continue };
+            let severity = match process.program() {
+                Program::Interpreter { .. } if !stdio.object.connected_out() => continue,
+                Program::Other => continue,
+                program if program.reads_input() => Severity::Critical,
+                Program::Shell { .. } | Program::Interpreter { .. } => Severity::High,
             };
-            if took_itself_there {
-                let held = Deed::Held(now.saturating_sub(since) / 1_000_000);
-                let step = Step { timestamp: now, process: id, deed: held };
-                let message = "keeps its input and output on the connection";
-                self.reports.report(process, &stdio, Severity::High, message, &step, verdicts);
-            }
+            let held = Deed::Held(now.saturating_sub(since) / 1_000_000);
+            let step = Step { timestamp: now, process: id, deed: held };
+            let message = "keeps its input and output on the connection";
+            self.reports.report(process, &stdio, severity, message, &step, verdicts);
         }
     }
 
@@ -243,12 +244,13 @@ impl ReverseShell {
         step: &Step,
         verdicts: &mut Verdicts,
     ) {
-        if let Some(stdio) = parent.descriptors.borrow().stdio_connection() {
+        let own = parent.descriptors.borrow().stdio_connection();
+        if let Some(stdio) = &own {
             let shell_on_terminal = matches!(child.program(), Program::Shell { .. })
                 && on_terminal(&child.descriptors.borrow());
             let is_served = is_login_service(parent);
             let same = child_stdio.is_some_and(|own| own.object.id == stdio.object.id);
-            let runs_commands = same && self.runs_commands(parent, &stdio);
+            let runs_commands = same && self.runs_commands(parent, stdio);
             if shell_on_terminal && !is_served {
                 // Some service may hold a connection that it accepted; none connects out for that.
                 let may_serve = parent.image.is_some()
@@ -256,17 +258,18 @@ impl ReverseShell {
                     && !is_sought(&stdio.object, step.timestamp);
                 let severity = if may_serve { Severity::High } else { Severity::Critical };
                 let message = "relays between the connection and a shell on a terminal";
-                self.reports.report(parent, &stdio, severity, message, step, verdicts);
-            } else if runs_commands {
-                let message = "runs commands with input and output on the connection";
-                self.reports.report(parent, &stdio, Severity::Critical, message, step, verdicts);
-            } else {
-                self.command_on_connection(parent, child, step, verdicts);
+                self.reports.report(parent, stdio, severity, message, step, verdicts);
+                return;
             }
-            return;
+            if runs_commands {
+                let message = "runs commands with input and output on the connection";
+                self.reports.report(parent, stdio, Severity::Critical, message, step, verdicts);
+                return;
+            }
         }
         self.command_on_connection(parent, child, step, verdicts);
-        if !matches!(parent.program(), Program::Shell { .. }) {
+        let was_given_it = own.is_some_and(|stdio| began_with(parent, &stdio) == (true, true));
+        if !parent.program().is_shell() || was_given_it {
             return;
         }
         let answer = self.dialogues.command(parent, &child.descriptors.borrow());
@@ -274,14 +277,13 @@ impl ReverseShell {
         verdicts.note(|| {
             format!("{} answered {} time(s) to what it read", name(parent), answer.rounds)
         });
-        if answer.is_dialogue {
+        if let Some(severity) = answer.severity {
             let stdio = StdioConnection {
                 object: answer.object,
                 arrivals: answer.slot.arrived.into_iter().collect(),
-                placed: step.timestamp,
             };
             let message = "runs commands between reading from and answering to the connection";
-            self.reports.report(parent, &stdio, Severity::Critical, message, step, verdicts);
+            self.reports.report(parent, &stdio, severity, message, step, verdicts);
         }
     }
 
@@ -313,11 +315,8 @@ impl ReverseShell {
         let arrivals = |slot: Option<&Slot>| slot.and_then(|slot| slot.arrived.clone());
         let descriptors = shell.descriptors.borrow();
         let arrivals = [0, 1].into_iter().filter_map(|number| arrivals(descriptors.get(number)));
-        let stdio = StdioConnection {
-            object: found.relay.connection,
-            arrivals: arrivals.collect(),
-            placed: found.last.timestamp,
-        };
+        let stdio =
+            StdioConnection { object: found.relay.connection, arrivals: arrivals.collect() };
         let message = format!("has its input and output from {relay}, which relays them");
         self.reports.report(shell, &stdio, found.severity, &message, &found.last, verdicts);
     }
@@ -357,16 +356,14 @@ impl ReverseShell {
         }
     }
 
-    /// Notes whether the process has now a connection as its input and output by its own doing: it
-    /// came to descriptor 0 since the program was started.
+    /// Notes whether the process has now a connection as its input and output by its own doing.
     fn rearm(&mut self, event: &Event, process: &Process, verdicts: &mut Verdicts) {
         if process.program() == Program::Other {
             return;
         }
         match process.descriptors.borrow().stdio_connection() {
             Some(stdio) => {
-                let started = process.image.as_ref().map_or(0, |image| image.started);
-                if stdio.placed <= started {
+                if !took_itself_there(process, &stdio, event.timestamp) {
                     return;
                 }
                 let connection = stdio.object.id;
@@ -387,6 +384,25 @@ impl ReverseShell {
             }
         }
     }
+}
+
+/// Whether `process`, whose input and output are `stdio` at `now`, put itself there. Who was given a
+/// connection by a service may take it off and put it back. Who was given its input may have to answer there
+/// for a service, unless he takes his commands from there.
+fn took_itself_there(process: &Process, stdio: &StdioConnection, now: u64) -> bool {
+    match began_with(process, stdio) {
+        (false, _) => true,
+        (true, false) => process.program().reads_input() || is_sought(&stdio.object, now),
+        (true, true) => stdio.object.connected_out(),
+    }
+}
+
+/// Whether the connection was the input, and whether it was the output, when its program was started.
+fn began_with(process: &Process, stdio: &StdioConnection) -> (bool, bool) {
+    let Some(image) = &process.image else { return (false, false) };
+    let [input, outputs @ ..] = image.stdio;
+    let connection = Some(stdio.object.id);
+    (input == connection, outputs.contains(&connection))
 }
 
 /// How bad it is that a program has a connection as its input and output from its start.

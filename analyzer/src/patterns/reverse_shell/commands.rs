@@ -73,7 +73,7 @@ impl Commands {
         };
         let object = slot.object.clone();
         let arrivals = slot.arrived.clone().into_iter().collect();
-        Some((StdioConnection { object, arrivals, placed: now }, severity))
+        Some((StdioConnection { object, arrivals }, severity))
     }
 
     fn count(&mut self, key: Key) -> &mut Count {

@@ -9,13 +9,15 @@ use std::{
 };
 
 use crate::{
+    alert::Severity,
     descriptor_table::{DescriptorTable, OpenObject, Slot},
     event::{ObjectId, ProcessId},
     process_table::Process,
 };
 
-/// Commands that answer to a connection between inputs from it, before that is a dialogue: fewer
-/// when errors go there too, as a shell's user wants them and a protocol does not.
+/// Commands that answer to a connection between inputs from it, before that is a dialogue. It is certain
+/// only if they have their input there as well, or their errors, as a shell's user wants them and a protocol
+/// does not; of the latter fewer are enough.
 const ROUNDS: u32 = 3;
 const ROUNDS_WITH_ERRORS: u32 = 2;
 /// Pipes that are remembered; the oldest is forgotten first.
@@ -26,6 +28,25 @@ struct Dialogue {
     connection: ObjectId,
     input_since_last_command: bool,
     rounds: u32,
+    /// Those in which input or errors were there as well.
+    whole: u32,
+    /// Those in which errors were.
+    with_errors: u32,
+}
+
+impl Dialogue {
+    fn on(connection: ObjectId) -> Self {
+        let (rounds, whole, with_errors) = (0, 0, 0);
+        Self { connection, input_since_last_command: false, rounds, whole, with_errors }
+    }
+
+    fn severity(&self) -> Option<Severity> {
+        if self.with_errors >= ROUNDS_WITH_ERRORS || self.whole >= ROUNDS {
+            Some(Severity::Critical)
+        } else {
+            (self.rounds >= ROUNDS).then_some(Severity::High)
+        }
+    }
 }
 
 /// The dialogues under way.
@@ -44,8 +65,8 @@ pub(super) struct Answer {
     pub(super) slot: Slot,
     /// How often that was so far.
     pub(super) rounds: u32,
-    /// Whether that is often enough.
-    pub(super) is_dialogue: bool,
+    /// How bad that is, if it is often enough.
+    pub(super) severity: Option<Severity>,
 }
 
 impl Dialogues {
@@ -76,8 +97,9 @@ impl Dialogues {
         let (output, errors) = (connection(1), connection(2));
         let slot = output.or(errors)?;
         let id = slot.object.id;
-        let both = [output, errors].iter().flatten().filter(|slot| slot.object.id == id).count();
-        let keeps_reading = self.keeps_reading(shell, id);
+        let has_errors = output.is_some() && errors.is_some_and(|slot| slot.object.id == id);
+        let has_input = self.reads(descriptors, id);
+        let keeps_reading = self.reads(&shell.descriptors.borrow(), id);
         if !keeps_reading && self.by_shell.get(&shell.id).is_none_or(|known| known.connection != id)
         {
             return None;
@@ -88,22 +110,21 @@ impl Dialogues {
         }
         dialogue.input_since_last_command = false;
         dialogue.rounds += 1;
-        let rounds = dialogue.rounds;
-        let enough = if both == 2 { ROUNDS_WITH_ERRORS } else { ROUNDS };
-        let is_dialogue = rounds >= enough;
-        Some(Answer { object: Rc::clone(&slot.object), slot: slot.clone(), rounds, is_dialogue })
+        dialogue.whole += u32::from(has_errors || has_input);
+        dialogue.with_errors += u32::from(has_errors);
+        let (rounds, severity) = (dialogue.rounds, dialogue.severity());
+        Some(Answer { object: Rc::clone(&slot.object), slot: slot.clone(), rounds, severity })
     }
 
-    /// Whether the shell's descriptor 0 is the connection, or a pipe that is filled from it.
-    fn keeps_reading(&self, shell: &Process, connection: ObjectId) -> bool {
-        let descriptors = shell.descriptors.borrow();
+    /// Whether descriptor 0 is the connection, or a pipe that is filled from it.
+    fn reads(&self, descriptors: &DescriptorTable, connection: ObjectId) -> bool {
         let Some(input) = descriptors.get(0) else { return false };
         let feed = (input.object.id, connection);
         input.object.id == connection || (input.object.is_pipe && self.feeds.contains(&feed))
     }
 
     fn of(&mut self, shell: ProcessId, connection: ObjectId) -> &mut Dialogue {
-        let new = || Dialogue { connection, input_since_last_command: false, rounds: 0 };
+        let new = || Dialogue::on(connection);
         let dialogue = self.by_shell.entry(shell).or_insert_with(new);
         if dialogue.connection != connection {
             *dialogue = new();

@@ -238,10 +238,56 @@ fn a_redirection_in_passing_is_not_meant_and_one_that_stays_is() {
 }
 
 #[test]
+fn a_shell_may_put_its_output_on_its_input_later() {
+    let begun = || {
+        let mut story = Story::default();
+        story.exec(5, "bash -c x", FILES()).connect(5, 1);
+        story.exec(5, "sh", [connection(1), file(11), file(11)]).passes(5_000);
+        assert_eq!(story.found(), []);
+        story
+    };
+    let mut story = begun();
+    story.dup(5, 1, connection(1)).dup(5, 2, connection(1)).fork(5, 6);
+    story.exec(6, "id", [connection(1); 3]);
+    assert_eq!(story.found(), [(5, Severity::Critical)]);
+    // Its own commands are enough if it goes on.
+    let mut story = begun();
+    story.dup(5, 1, connection(1)).passes(2_000);
+    assert_eq!(story.found(), [(5, Severity::Critical)]);
+    // dash puts its own output there for a moment, and its command inherits it.
+    let mut story = begun();
+    story.dup(5, 1, connection(1)).fork(5, 6).exec(
+        6,
+        "id",
+        [connection(1), connection(1), file(11)],
+    );
+    assert_eq!(story.found(), [(5, Severity::Critical)]);
+}
+
+#[test]
+fn a_handler_may_take_its_connection_off_and_put_it_back() {
+    let stdio = [connection(1); 3];
+    let mut story = Story::default();
+    story.exec(4, "inetd", FILES());
+    story.call(4, DescriptorCall::Accept, Some(9), 3, connection(1)).fork(4, 5);
+    story.exec(5, "bash /srv/handler.sh", stdio);
+    for number in [0, 1] {
+        story.dup(5, number, file(12)).dup(5, number, connection(1)).passes(2_000);
+        for child in 10..15 {
+            story.fork(5, child).exec(child, "date", stdio);
+        }
+    }
+    assert_eq!(story.found(), [(5, Severity::High)]);
+}
+
+#[test]
 fn commands_that_answer_to_what_is_read_are_a_dialogue() {
     let with_errors = [file(10), connection(1), connection(1)];
     let without = [file(10), connection(1), file(11)];
-    for (answer, rounds) in [(with_errors, 2), (without, 3)] {
+    // A protocol's words may be said by commands, too.
+    for (answer, rounds, severity) in
+        [(with_errors, 2, Severity::Critical), (without, 3, Severity::High)]
+    {
         let mut story = Story::default();
         story.exec(5, "bash -c x", FILES()).connect(5, 1);
         for round in 1..=rounds {
@@ -249,7 +295,10 @@ fn commands_that_answer_to_what_is_read_are_a_dialogue() {
             story.dup(5, 0, connection(1)).dup(5, 0, file(10));
             story.fork(5, 6).exec(6, "id", answer).exec(6, "id", answer);
         }
-        assert_eq!(story.found(), [(5, Severity::Critical)]);
+        for _ in 0..10 {
+            story.dup(5, 0, connection(1)).dup(5, 0, file(10)).fork(5, 6).exec(6, "id", answer);
+        }
+        assert_eq!(story.found(), [(5, severity)]);
     }
 }
 

@@ -9,7 +9,8 @@ pub use known::KnownPrograms;
 pub enum Program {
     /// Runs commands that it reads.
     Shell {
-        /// Whether it reads its commands from its input: no script and no `-c` was given.
+        /// Whether it reads its commands from its input: no script and no `-c` was given, or that
+        /// input as its script.
         reads_input: bool,
     },
     /// Runs code of a language.
@@ -143,7 +144,7 @@ fn without_version(name: &[u8]) -> &[u8] {
 fn shell_reads_input<'a>(mut arguments: impl Iterator<Item = &'a [u8]>) -> bool {
     while let Some(argument) = arguments.next() {
         match argument {
-            b"--" | b"-" => return arguments.next().is_none(),
+            b"--" | b"-" => return arguments.next().is_none_or(is_own_input),
             b"--rcfile" | b"--init-file" => {
                 arguments.next();
             }
@@ -159,7 +160,7 @@ fn shell_reads_input<'a>(mut arguments: impl Iterator<Item = &'a [u8]>) -> bool 
                     arguments.next();
                 }
             }
-            _ => return false,
+            script => return is_own_input(script),
         }
     }
     true
@@ -188,10 +189,22 @@ fn reads_input<'a>(mut arguments: impl Iterator<Item = &'a [u8]>, known: &Option
                     arguments.next();
                 }
             }
-            _ => return false,
+            script => return is_own_input(script),
         }
     }
     true
+}
+
+/// Whether a script's path is that of descriptor 0 of whoever opens it: what is read there is no script.
+fn is_own_input(path: &[u8]) -> bool {
+    let parts = path.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
+    let parts: Vec<&[u8]> = parts.take(5).collect();
+    path.starts_with(b"/")
+        && match parts[..] {
+            [b"dev", b"stdin"] | [b"dev", b"fd", b"0"] => true,
+            [b"proc", process, b"fd", b"0"] => matches!(process, b"self" | b"thread-self"),
+            _ => false,
+        }
 }
 
 #[cfg(test)]
@@ -234,6 +247,14 @@ mod tests {
         assert!(reads(&["bash", "-o", "pipefail"]));
         assert!(reads(&["bash", "--rcfile", "x", "-i"]));
         assert!(reads(&["bash", "-s", "argument"]));
+        for input in ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", "//dev/./fd//0"] {
+            assert!(reads(&["bash", input]));
+            assert!(reads(&["bash", "--", input]));
+        }
+        for file in ["/dev/fd/63", "dev/stdin", "/srv/dev/stdin", "/proc/self/fd/0/x"] {
+            assert!(!reads(&["bash", file]), "{file}");
+        }
+        assert!(!reads(&["bash", "-c", "/dev/stdin"]));
         assert!(!reads(&["bash", "handler.sh"]));
         assert!(!reads(&["bash", "-eu", "-o", "pipefail", "handler.sh"]));
         assert!(!reads(&["bash", "--norc", "--", "x"]));
@@ -256,6 +277,7 @@ mod tests {
         };
         assert!(interactive("/usr/bin/python3.11", &["python3"]));
         assert!(interactive("/usr/bin/python3.11", &["python3", "-i"]));
+        assert!(interactive("/usr/bin/python3.11", &["python3", "-W", "ignore", "/dev/stdin"]));
         assert!(interactive("/usr/bin/python3.11", &["python3", "-q", "-"]));
         assert!(!interactive("/usr/bin/python3.11", &["python3", "-c", "pass"]));
         assert!(!interactive("/usr/bin/python3.11", &["python3", "-mhttp.server"]));

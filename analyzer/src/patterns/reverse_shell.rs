@@ -12,9 +12,12 @@
 //! - a shell takes its input from a connection, if only through a pipe, lets commands answer to it,
 //!   and does so again: critical if they have their input or errors there as well, since a script that speaks
 //!   a protocol may do the rest: high (`dialogue`);
+//! - a shell lets its own output and errors, or a command's, go to a connection that it sought and holds on
+//!   another number, and waits in between: critical, or high if it may wait for something else (`answers`);
 //! - a shell or interpreter goes on like that by its own doing (an interpreter only if it connected out):
-//!   critical if it was given no script and no code, else high, since an honest service may do so; a shell
-//!   that was given a script or commands and starts like that: high as well;
+//!   critical if it was given no script and no code, or is an interpreter that has its errors there as well,
+//!   else high, since an honest service may do so; a shell that was given a script or commands and starts
+//!   like that: high as well;
 //! - a shell's input and output are pipes, unix sockets or a terminal, and at their other ends is one
 //!   network peer, whoever is in between (`relay`): critical if somebody here sought that peer, the
 //!   shell was given no script, and it waits before it runs commands (`fed`); else high;
@@ -26,6 +29,7 @@
 //! (popen), what login services start (`login_services`). One connection is reported once, and once
 //! more if it turns out worse.
 
+mod answers;
 mod commands;
 mod dialogue;
 mod fed;
@@ -35,6 +39,7 @@ mod reports;
 
 use std::{collections::BTreeMap, rc::Rc};
 
+use answers::{Answers, Turns};
 use commands::Commands;
 use dialogue::Dialogues;
 use fed::{FedShells, Judgement};
@@ -91,6 +96,7 @@ struct Armed {
 pub struct ReverseShell {
     armed: BTreeMap<ProcessId, Armed>,
     dialogues: Dialogues,
+    answers: Answers,
     fed: FedShells,
     commands: Commands,
     reports: Reports,
@@ -117,12 +123,15 @@ impl ReverseShell {
             Action::Exit => {
                 self.armed.remove(&event.process);
                 self.dialogues.forget(event.process);
+                self.answers.forget(event.process);
                 self.fed.forget(event.process);
                 if let Some(parent) = process.parent() {
+                    self.answers.child_ended(parent, event.timestamp);
                     self.fed.child_ended(parent, event.timestamp);
                 }
             }
             Action::Fork { .. } => {
+                self.answers.forked(event.process, event.timestamp);
                 self.fed.forked(event.process, event.timestamp);
                 self.look(event, processes, verdicts);
             }
@@ -146,6 +155,7 @@ impl ReverseShell {
         // An exit may have been lost.
         self.armed.retain(|&id, _| processes.get(id).is_some());
         self.dialogues.retain(|id| processes.get(id).is_some());
+        self.answers.retain(|id| processes.get(id).is_some());
         let due: Vec<(ProcessId, u64)> = self
             .armed
             .iter()
@@ -163,6 +173,10 @@ impl ReverseShell {
                 Program::Interpreter { .. } if !stdio.object.connected_out() => continue,
                 Program::Other => continue,
                 program if program.reads_input() => Severity::Critical,
+                // Errors are for somebody who reads them; a protocol has no place for them.
+                Program::Interpreter { .. } if has_errors(&descriptors, &stdio) => {
+                    Severity::Critical
+                }
                 Program::Shell { .. } | Program::Interpreter { .. } => Severity::High,
             };
             let held = Deed::Held(now.saturating_sub(since) / 1_000_000);
@@ -182,6 +196,7 @@ impl ReverseShell {
         // Whatever the old program had begun is over.
         self.armed.remove(&process.id);
         self.dialogues.forget(process.id);
+        self.answers.forget(process.id);
         self.dialogues.started(&process.descriptors.borrow());
         self.fed.watch(process, event.timestamp);
         let step = exec_step(event, process);
@@ -272,6 +287,8 @@ impl ReverseShell {
         if !parent.program().is_shell() || was_given_it {
             return;
         }
+        let turns = self.answers.command(parent, &child.descriptors.borrow(), step.timestamp);
+        self.answering(parent, turns, verdicts);
         let answer = self.dialogues.command(parent, &child.descriptors.borrow());
         let Some(answer) = answer else { return };
         verdicts.note(|| {
@@ -284,6 +301,13 @@ impl ReverseShell {
             };
             let message = "runs commands between reading from and answering to the connection";
             self.reports.report(parent, &stdio, severity, message, step, verdicts);
+        }
+    }
+
+    fn answering(&mut self, shell: &Process, found: Option<Turns>, verdicts: &mut Verdicts) {
+        if let Some(Turns { stdio, severity, last }) = found {
+            let message = "answers turn by turn, with output and errors on the connection";
+            self.reports.report(shell, &stdio, severity, message, &last, verdicts);
         }
     }
 
@@ -342,7 +366,12 @@ impl ReverseShell {
         verdicts: &mut Verdicts,
     ) {
         self.rearm(event, process, verdicts);
-        if number != Some(0) || call != DescriptorCall::Dup {
+        if call != DescriptorCall::Dup {
+            return;
+        }
+        if number != Some(0) {
+            let turns = self.answers.redirected(process, event.timestamp);
+            self.answering(process, turns, verdicts);
             return;
         }
         let is_shell = process.program().is_shell();
@@ -403,6 +432,14 @@ fn began_with(process: &Process, stdio: &StdioConnection) -> (bool, bool) {
     let [input, outputs @ ..] = image.stdio;
     let connection = Some(stdio.object.id);
     (input == connection, outputs.contains(&connection))
+}
+
+/// Whether output and errors both go to the connection.
+fn has_errors(descriptors: &DescriptorTable, stdio: &StdioConnection) -> bool {
+    let is_there = |number| {
+        descriptors.get(number).is_some_and(|slot: &Slot| slot.object.id == stdio.object.id)
+    };
+    is_there(1) && is_there(2)
 }
 
 /// How bad it is that a program has a connection as its input and output from its start.

@@ -345,6 +345,58 @@ fn answers_without_input_are_no_dialogue() {
 }
 
 #[test]
+fn a_shell_that_is_talked_to_on_a_number_of_its_own_answers_turn_by_turn() {
+    let answer = [file(10), connection(1), connection(1)];
+    let own = |story: &mut Story| {
+        story.dup(5, 1, connection(1)).dup(5, 2, connection(1));
+        story.dup(5, 1, file(11)).dup(5, 2, file(11));
+    };
+    let command = |story: &mut Story| {
+        story.fork(5, 6).dup(6, 1, connection(1)).dup(6, 2, connection(1));
+        story.exec(6, "id", answer).happens(6, Action::Exit);
+    };
+    let found = |begun: [Descriptor; 3], wait: u64, turn: &dyn Fn(&mut Story)| {
+        let mut story = Story::default();
+        story.exec(5, "bash -c x", begun).connect(5, 1);
+        for _ in 0..4 {
+            assert_eq!(story.found(), []);
+            turn(story.passes(wait));
+        }
+        story.found()
+    };
+    let channel = [pipe(40), file(11), file(11)];
+    assert_eq!(found(FILES(), 300, &own), [(5, Severity::Critical)]);
+    assert_eq!(found(FILES(), 300, &command), [(5, Severity::Critical)]);
+    assert_eq!(found(channel, 300, &command), [(5, Severity::High)], "it may wait for another");
+    assert_eq!(found(FILES(), 10, &own), []);
+    assert_eq!(found(FILES(), 10, &command), []);
+    let pushes = |story: &mut Story| {
+        story.fork(5, 7).exec(7, "sleep 10", FILES()).passes(10_000).happens(7, Action::Exit);
+        command(story);
+        own(story);
+    };
+    assert_eq!(found(FILES(), 10, &pushes), []);
+    let words = |story: &mut Story| {
+        story.dup(5, 1, connection(1)).dup(5, 1, file(11)).fork(5, 6);
+        story.exec(6, "date", [file(10), connection(1), file(11)]).happens(6, Action::Exit);
+    };
+    assert_eq!(found(FILES(), 300, &words), []);
+}
+
+#[test]
+fn a_log_that_stays_on_a_connection_is_not_meant() {
+    let mut story = Story::default();
+    story.exec(5, "bash -c x", FILES()).connect(5, 1);
+    story.dup(5, 1, connection(1)).dup(5, 2, connection(1));
+    for child in 10..20 {
+        story.passes(500).fork(5, child);
+        story.exec(child, "make", [file(10), connection(1), connection(1)]);
+        story.happens(child, Action::Exit);
+    }
+    assert_eq!(story.found(), []);
+}
+
+#[test]
 fn a_thread_with_a_table_of_its_own_changes_nothing_for_its_process() {
     let mut story = Story::default();
     story.exec(5, "bash -c x", FILES()).connect(5, 1);
@@ -363,6 +415,10 @@ fn an_interpreter_that_stays_is_meant_only_if_it_connected_out() {
     story.exec(6, "python3 -c x", FILES()).connect(6, 2);
     story.dup(6, 0, connection(2)).dup(6, 1, connection(2)).passes(2_000);
     assert_eq!(story.found(), [(6, Severity::High)]);
+    let mut story = Story::default();
+    story.exec(6, "python3 -c code.interact()", FILES()).connect(6, 2);
+    story.dup(6, 0, connection(2)).dup(6, 1, connection(2)).dup(6, 2, connection(2)).passes(2_000);
+    assert_eq!(story.found(), [(6, Severity::Critical)], "errors, too");
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub struct OpenObject {
     /// When it was bound, or began to listen; of an accepted one, when its listener was. CLOCK_BOOTTIME,
     /// ns.
     bound: Cell<Option<u64>>,
+    /// What it was accepted from.
+    listener: Cell<Option<ObjectId>>,
 }
 
 impl OpenObject {
@@ -61,6 +63,7 @@ impl OpenObject {
             peered: RefCell::new(None),
             peer: Cell::new(None),
             bound: Cell::new(None),
+            listener: Cell::new(None),
         })
     }
 
@@ -112,6 +115,11 @@ impl OpenObject {
         matches!(&*self.peered.borrow(), Some(Step { deed: Deed::Connect(_), .. }))
     }
 
+    /// The socket that it was accepted from, as far as was seen.
+    pub fn listener(&self) -> Option<ObjectId> {
+        self.listener.get()
+    }
+
     /// When it got its peer, or was made if it has none; CLOCK_BOOTTIME, ns.
     pub fn since(&self) -> Option<u64> {
         let peered = self.peered.borrow().as_ref().map(|step| step.timestamp);
@@ -154,6 +162,7 @@ impl OpenObject {
     /// It was accepted from `listener`.
     pub(super) fn came_through(&self, listener: &Self) {
         self.bound.set(listener.bound.get());
+        self.listener.set(Some(listener.id));
     }
 
     /// Follows a call on it, after which it is what `descriptor` tells.

@@ -265,6 +265,32 @@ fn a_shell_may_put_its_output_on_its_input_later() {
 }
 
 #[test]
+fn a_script_that_serves_is_told_once_and_not_of_each_visit() {
+    let bash = || {
+        let object = Some(Object { links: 1, ..object(70, 0o100_755) });
+        Exec { object, ..Exec::default() }
+    };
+    let mut story = Story::default();
+    story.exec(4, "inetd", FILES());
+    let mut visit = |listener: u32, pid: u32, line: &str| {
+        let socket = connection(100 + u64::from(pid));
+        // Of a port, as its own number tells.
+        story.call(4, DescriptorCall::Listen, None, listener, file(u64::from(listener)));
+        story.call(4, DescriptorCall::Accept, Some(listener), 3, socket).fork(4, pid);
+        story.exec_with(pid, ("/usr/bin/", line), [socket; 3], bash()).happens(pid, Action::Exit);
+        story.found()
+    };
+    visit(9, 10, "bash /srv/check.sh");
+    visit(9, 11, "bash /srv/check.sh");
+    assert_eq!(visit(9, 12, "bash /srv/check.sh"), [(10, Severity::High)]);
+    let others = [(10, Severity::High), (13, Severity::High), (14, Severity::High)];
+    visit(9, 13, "bash /srv/other.sh");
+    assert_eq!(visit(8, 14, "bash /srv/check.sh"), others, "another port");
+    assert_eq!(visit(9, 15, "bash").last(), Some(&(15, Severity::Critical)));
+    assert_eq!(visit(9, 16, "bash").last(), Some(&(16, Severity::Critical)));
+}
+
+#[test]
 fn a_handler_may_take_its_connection_off_and_put_it_back() {
     let stdio = [connection(1); 3];
     let mut story = Story::default();

@@ -85,7 +85,8 @@ impl Drop for Slots {
     }
 }
 
-/// A network connection that is a process's input and output at once.
+/// A network connection that is a process's input and output at once; or the one that is its input, where
+/// another one with the same peer is its output.
 #[derive(Debug, Clone)]
 pub struct StdioConnection {
     /// The connection.
@@ -120,12 +121,13 @@ impl DescriptorTable {
         self.slots.by_number.is_empty()
     }
 
-    /// The connection that is both descriptor 0 and descriptor 1 or 2.
+    /// The connection that is both descriptor 0 and descriptor 1 or 2, if only to its peer.
     pub fn stdio_connection(&self) -> Option<StdioConnection> {
         let input = self.get(0).filter(|slot| slot.object.is_connection())?;
         let output = [1, 2]
             .into_iter()
-            .find_map(|number| self.get(number).filter(|slot| slot.object.id == input.object.id))?;
+            .filter_map(|number| self.get(number))
+            .find(|slot| slot.object.is_connection() && slot.object.is_one_with(&input.object))?;
         let arrivals = input.arrived.iter().chain(&output.arrived).cloned().collect();
         Some(StdioConnection { object: Rc::clone(&input.object), arrivals })
     }

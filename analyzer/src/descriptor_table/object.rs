@@ -110,6 +110,19 @@ impl OpenObject {
         self.socket().and_then(|ends| ends.remote)
     }
 
+    /// Whether its peer is on the same host as that of `other`.
+    pub fn has_peer_of(&self, other: &Self) -> bool {
+        let ip = |object: &Self| object.remote().map(|remote| remote.ip());
+        ip(self).is_some() && ip(self) == ip(other)
+    }
+
+    /// Whether what comes from `other` and goes to it is with one peer: they are one, or were both connected
+    /// to one host.
+    pub fn is_one_with(&self, other: &Self) -> bool {
+        let are_connected = || self.connected_out() && other.connected_out();
+        self.id == other.id || (are_connected() && self.has_peer_of(other))
+    }
+
     /// Whether it got its peer by connect(2), as far as was seen.
     pub fn connected_out(&self) -> bool {
         matches!(&*self.peered.borrow(), Some(Step { deed: Deed::Connect(_), .. }))

@@ -14,12 +14,12 @@
 //!   a protocol may do the rest: high (`dialogue`);
 //! - a shell lets its own output and errors, or a command's, go to a connection that it sought and holds on
 //!   another number, and waits in between: critical, or high if it may wait for something else (`answers`);
-//! - a shell or interpreter goes on like that by its own doing (an interpreter only if it connected out):
-//!   critical if it was given no script and no code, or is an interpreter that has its errors there as well,
-//!   else high, since an honest service may do so; a shell that was given a script or commands and starts
-//!   like that: high as well;
-//! - a shell's input and output are pipes, unix sockets or a terminal, and at their other ends is one
-//!   network peer, whoever is in between (`relay`): critical if somebody here sought that peer, the
+//! - a shell or interpreter keeps a connection as its input and output by its own doing (an interpreter only
+//!   if it connected out): critical if it was given no script and no code, or is an interpreter that has its
+//!   errors there as well, else high, since an honest service may do so; a shell that was given a script or
+//!   commands and starts with one there: high as well;
+//! - a shell's input and output are pipes, unix sockets or a terminal, or only its output is, and at their
+//!   other ends is one network peer, whoever is in between (`relay`): critical if somebody here sought that peer, the
 //!   shell was given no script, and it waits before it runs commands (`fed`); else high;
 //! - any program lets commands have a connection which it sought (`commands`): high, and critical if
 //!   it goes on.
@@ -27,7 +27,8 @@
 //! Not meant: a redirection in passing, a program on a connection that is no shell (inetd), a shell
 //! that only reads from or only writes to a connection, a program that reads what its commands say
 //! (popen), what login services start (`login_services`). One connection is reported once, and once
-//! more if it turns out worse.
+//! more if it turns out worse; what is high only, once of all connections that one script serves.
+//! Two connections that were sought at one host count as one.
 
 mod answers;
 mod commands;
@@ -283,7 +284,8 @@ impl ReverseShell {
             }
         }
         self.command_on_connection(parent, child, step, verdicts);
-        let was_given_it = own.is_some_and(|stdio| began_with(parent, &stdio) == (true, true));
+        let was_given_it =
+            own.as_ref().is_some_and(|stdio| began_with(parent, stdio) == (true, true));
         if !parent.program().is_shell() || was_given_it {
             return;
         }
@@ -296,7 +298,8 @@ impl ReverseShell {
         });
         if let Some(severity) = answer.severity {
             let stdio = StdioConnection {
-                object: answer.object,
+                // Of two that count as one, the one that was told already.
+                object: own.map_or(answer.object, |stdio| stdio.object),
                 arrivals: answer.slot.arrived.into_iter().collect(),
             };
             let message = "runs commands between reading from and answering to the connection";
@@ -341,7 +344,12 @@ impl ReverseShell {
         let arrivals = [0, 1].into_iter().filter_map(|number| arrivals(descriptors.get(number)));
         let stdio =
             StdioConnection { object: found.relay.connection, arrivals: arrivals.collect() };
-        let message = format!("has its input and output from {relay}, which relays them");
+        let is_direct = descriptors.get(0).is_some_and(|slot| slot.object.is_connection());
+        let message = if is_direct {
+            format!("has its input from a connection, and its output goes by {relay}")
+        } else {
+            format!("has its input and output from {relay}, which relays them")
+        };
         self.reports.report(shell, &stdio, found.severity, &message, &found.last, verdicts);
     }
 
@@ -381,7 +389,7 @@ impl ReverseShell {
         let descriptors = process.descriptors.borrow();
         let input = descriptors.get(0).filter(|slot| slot.object.is_connection());
         if let (true, Some(input)) = (is_shell, input) {
-            self.dialogues.input(process.id, input.object.id);
+            self.dialogues.input(process.id, &input.object);
         }
     }
 

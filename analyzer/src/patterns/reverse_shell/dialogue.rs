@@ -5,7 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    rc::Rc,
+    rc::{Rc, Weak},
 };
 
 use crate::{
@@ -25,7 +25,8 @@ const MAX_FEEDS: usize = 1024;
 
 #[derive(Debug)]
 struct Dialogue {
-    connection: ObjectId,
+    /// One of those that it goes through.
+    connection: Weak<OpenObject>,
     input_since_last_command: bool,
     rounds: u32,
     /// Those in which input or errors were there as well.
@@ -35,7 +36,7 @@ struct Dialogue {
 }
 
 impl Dialogue {
-    fn on(connection: ObjectId) -> Self {
+    fn on(connection: Weak<OpenObject>) -> Self {
         let (rounds, whole, with_errors) = (0, 0, 0);
         Self { connection, input_since_last_command: false, rounds, whole, with_errors }
     }
@@ -54,7 +55,7 @@ impl Dialogue {
 pub(super) struct Dialogues {
     by_shell: HashMap<ProcessId, Dialogue>,
     /// Pipes that a program fills from a connection, oldest first.
-    feeds: VecDeque<(ObjectId, ObjectId)>,
+    feeds: VecDeque<(ObjectId, Weak<OpenObject>)>,
 }
 
 /// A command answered.
@@ -71,7 +72,7 @@ pub(super) struct Answer {
 
 impl Dialogues {
     /// `shell` has put `connection` on its descriptor 0.
-    pub(super) fn input(&mut self, shell: ProcessId, connection: ObjectId) {
+    pub(super) fn input(&mut self, shell: ProcessId, connection: &Rc<OpenObject>) {
         self.of(shell, connection).input_since_last_command = true;
     }
 
@@ -80,7 +81,7 @@ impl Dialogues {
         let input = descriptors.get(0).filter(|slot| slot.object.is_connection());
         let output = descriptors.get(1).filter(|slot| slot.object.is_pipe);
         let (Some(input), Some(output)) = (input, output) else { return };
-        self.feeds.push_back((output.object.id, input.object.id));
+        self.feeds.push_back((output.object.id, Rc::downgrade(&input.object)));
         if self.feeds.len() > MAX_FEEDS {
             self.feeds.pop_front();
         }
@@ -96,15 +97,16 @@ impl Dialogues {
             |number| descriptors.get(number).filter(|slot| slot.object.is_connection());
         let (output, errors) = (connection(1), connection(2));
         let slot = output.or(errors)?;
-        let id = slot.object.id;
-        let has_errors = output.is_some() && errors.is_some_and(|slot| slot.object.id == id);
-        let has_input = self.reads(descriptors, id);
-        let keeps_reading = self.reads(&shell.descriptors.borrow(), id);
-        if !keeps_reading && self.by_shell.get(&shell.id).is_none_or(|known| known.connection != id)
-        {
+        let object = &slot.object;
+        let has_errors =
+            output.is_some() && errors.is_some_and(|slot| slot.object.is_one_with(object));
+        let has_input = self.reads(descriptors, object);
+        let keeps_reading = self.reads(&shell.descriptors.borrow(), object);
+        let is_of_another = |known: &Dialogue| !is_one(&known.connection, object);
+        if !keeps_reading && self.by_shell.get(&shell.id).is_none_or(is_of_another) {
             return None;
         }
-        let dialogue = self.of(shell.id, id);
+        let dialogue = self.of(shell.id, object);
         if !keeps_reading && !dialogue.input_since_last_command {
             return None;
         }
@@ -113,20 +115,21 @@ impl Dialogues {
         dialogue.whole += u32::from(has_errors || has_input);
         dialogue.with_errors += u32::from(has_errors);
         let (rounds, severity) = (dialogue.rounds, dialogue.severity());
-        Some(Answer { object: Rc::clone(&slot.object), slot: slot.clone(), rounds, severity })
+        Some(Answer { object: Rc::clone(object), slot: slot.clone(), rounds, severity })
     }
 
     /// Whether descriptor 0 is the connection, or a pipe that is filled from it.
-    fn reads(&self, descriptors: &DescriptorTable, connection: ObjectId) -> bool {
+    fn reads(&self, descriptors: &DescriptorTable, connection: &OpenObject) -> bool {
         let Some(input) = descriptors.get(0) else { return false };
-        let feed = (input.object.id, connection);
-        input.object.id == connection || (input.object.is_pipe && self.feeds.contains(&feed))
+        let feeds = |(pipe, from): &(_, _)| *pipe == input.object.id && is_one(from, connection);
+        connection.is_one_with(&input.object)
+            || (input.object.is_pipe && self.feeds.iter().any(feeds))
     }
 
-    fn of(&mut self, shell: ProcessId, connection: ObjectId) -> &mut Dialogue {
-        let new = || Dialogue::on(connection);
+    fn of(&mut self, shell: ProcessId, connection: &Rc<OpenObject>) -> &mut Dialogue {
+        let new = || Dialogue::on(Rc::downgrade(connection));
         let dialogue = self.by_shell.entry(shell).or_insert_with(new);
-        if dialogue.connection != connection {
+        if !is_one(&dialogue.connection, connection) {
             *dialogue = new();
         }
         dialogue
@@ -141,4 +144,9 @@ impl Dialogues {
     pub(super) fn retain(&mut self, lives: impl Fn(ProcessId) -> bool) {
         self.by_shell.retain(|&shell, _| lives(shell));
     }
+}
+
+/// Whether what was known leads to the peer of `connection`, if anybody has it still.
+fn is_one(known: &Weak<OpenObject>, connection: &OpenObject) -> bool {
+    known.upgrade().is_some_and(|known| known.is_one_with(connection))
 }

@@ -1,4 +1,4 @@
-//! Shells whose input comes from another process, and how they get on with it.
+//! Shells whose input or output goes through another process, and how they get on with it.
 //!
 //! The bytes that pass are not told. What is: when the shell starts commands and when these end. A
 //! shell that is given a script starts one command after another; one that is talked to waits in
@@ -197,9 +197,14 @@ fn judge<'a>(
     Some(Judgement { shell, severity, relay, last })
 }
 
-/// Whether input may come from another process.
+/// Whether input may come from another process, or comes from a connection to which output does not go but
+/// by another process.
 fn is_fed(descriptors: &DescriptorTable) -> bool {
-    descriptors.get(0).is_some_and(|slot| slot.object.is_channel())
+    let slot = |number| descriptors.get(number);
+    let goes_on = || [1, 2].into_iter().filter_map(slot).any(|slot| slot.object.is_channel());
+    slot(0).is_some_and(|input| {
+        input.object.is_channel() || (input.object.is_connection() && goes_on())
+    })
 }
 
 /// Whether `child` has the input and an output of `parent`, and others may be at their ends.

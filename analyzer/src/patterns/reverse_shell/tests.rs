@@ -159,11 +159,27 @@ fn a_shell_on_a_connection_from_before_the_sensor_is_found_at_its_exec() {
 }
 
 #[test]
-fn input_and_errors_are_enough_and_two_connections_are_not_one() {
+fn input_and_errors_are_enough_and_two_connections_are_one_if_both_were_sought_at_one_peer() {
     let mut story = Story::default();
     story.exec(5, "sh", [connection(1), file(2), connection(1)]);
     story.exec(6, "sh", [connection(3), connection(4), connection(4)]);
     assert_eq!(story.found(), [(5, Severity::Critical)]);
+    let two = |peers: [&str; 2]| {
+        let mut story = Story::default();
+        let [input, output] = [(3, peers[0]), (4, peers[1])].map(|(number, peer)| {
+            let mut socket = connection(u64::from(number));
+            socket.socket.as_mut().unwrap().remote = Some(peer.parse().unwrap());
+            story.call(6, DescriptorCall::Connect, None, number, socket);
+            socket
+        });
+        story.exec(6, "sh", [input, output, output]);
+        for child in 10..15 {
+            story.fork(6, child).exec(child, "id", [input, output, output]);
+        }
+        story.found()
+    };
+    assert_eq!(two(["192.0.2.1:1", "192.0.2.1:2"]), [(6, Severity::Critical)]);
+    assert_eq!(two(["192.0.2.1:1", "192.0.2.2:1"]), [], "other hosts");
 }
 
 #[test]

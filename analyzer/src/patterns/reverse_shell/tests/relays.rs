@@ -141,6 +141,25 @@ fn a_socketpair_leads_to_who_holds_its_other_end() {
 }
 
 #[test]
+fn input_may_be_a_connection_and_output_go_by_another_program() {
+    // sh <&3 | nc …, or | cat >&3.
+    let found = |line: &str, peer: &str| {
+        let stdio = [connection(1), pipe(40), pipe(40)];
+        let mut back = connection(2);
+        back.socket.as_mut().unwrap().remote = Some(peer.parse().unwrap());
+        let mut story = Story::default();
+        story.exec(5, "bash -c x", FILES()).connect(5, 1).fork(5, 6).fork(5, 7);
+        story.exec(6, "nc x", [pipe(40), file(11), file(11)]);
+        story.call(6, DescriptorCall::Connect, None, 3, back).exec(7, line, stdio);
+        story.runs(7, 300, 10, stdio).runs(7, 300, 11, stdio).passes(5 * SECOND);
+        story.found().last().map(|(_, severity)| *severity)
+    };
+    assert_eq!(found("sh -i", "192.0.2.1:5555"), Some(Severity::Critical));
+    assert_eq!(found("sh job.sh", "192.0.2.1:5555"), None);
+    assert_eq!(found("sh -i", "192.0.2.9:5555"), Some(Severity::High), "with another host");
+}
+
+#[test]
 fn a_chain_of_relays_is_followed() {
     // nc | relay | sh, and back the same way.
     let mut story = Story::default();

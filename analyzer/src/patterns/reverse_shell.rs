@@ -52,7 +52,7 @@ use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
 use super::{Rule, Verdicts};
 use crate::{
     alert::{Engine, Severity},
-    descriptor_table::{DescriptorTable, Slot, StdioConnection},
+    descriptor_table::{DescriptorTable, OpenObject, Slot, StdioConnection},
     event::{Action, DescriptorCall, Event, ObjectId, ProcessId},
     process_table::{Image, Process, ProcessTable},
     program::Program,
@@ -284,9 +284,7 @@ impl ReverseShell {
             }
         }
         self.command_on_connection(parent, child, step, verdicts);
-        let was_given_it =
-            own.as_ref().is_some_and(|stdio| began_with(parent, stdio) == (true, true));
-        if !parent.program().is_shell() || was_given_it {
+        if !parent.program().is_shell() {
             return;
         }
         let turns = self.answers.command(parent, &child.descriptors.borrow(), step.timestamp);
@@ -297,6 +295,8 @@ impl ReverseShell {
             format!("{} answered {} time(s) to what it read", name(parent), answer.rounds)
         });
         if let Some(severity) = answer.severity {
+            let may_serve = !took_itself_there(parent, &answer.object);
+            let severity = if may_serve { Severity::High } else { severity };
             let stdio = StdioConnection {
                 // Of two that count as one, the one that was told already.
                 object: own.map_or(answer.object, |stdio| stdio.object),
@@ -401,7 +401,7 @@ impl ReverseShell {
         }
         match process.descriptors.borrow().stdio_connection() {
             Some(stdio) => {
-                if !took_itself_there(process, &stdio, event.timestamp) {
+                if !took_itself_there(process, &stdio.object) {
                     return;
                 }
                 let connection = stdio.object.id;
@@ -424,23 +424,12 @@ impl ReverseShell {
     }
 }
 
-/// Whether `process`, whose input and output are `stdio` at `now`, put itself there. Who was given a
-/// connection by a service may take it off and put it back. Who was given its input may have to answer there
-/// for a service, unless he takes his commands from there.
-fn took_itself_there(process: &Process, stdio: &StdioConnection, now: u64) -> bool {
-    match began_with(process, stdio) {
-        (false, _) => true,
-        (true, false) => process.program().reads_input() || is_sought(&stdio.object, now),
-        (true, true) => stdio.object.connected_out(),
-    }
-}
-
-/// Whether the connection was the input, and whether it was the output, when its program was started.
-fn began_with(process: &Process, stdio: &StdioConnection) -> (bool, bool) {
-    let Some(image) = &process.image else { return (false, false) };
-    let [input, outputs @ ..] = image.stdio;
-    let connection = Some(stdio.object.id);
-    (input == connection, outputs.contains(&connection))
+/// Whether `process`, whose input and output are `connection`, put itself there. Who was given his input by a
+/// service may take it off and put it back, and may have to answer there, unless he takes his commands from it.
+fn took_itself_there(process: &Process, connection: &OpenObject) -> bool {
+    let was_given_it =
+        process.image.as_ref().is_some_and(|image| image.input == Some(connection.id));
+    !was_given_it || connection.connected_out() || process.program().reads_input()
 }
 
 /// Whether output and errors both go to the connection.

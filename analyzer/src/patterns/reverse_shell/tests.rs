@@ -320,6 +320,16 @@ fn a_handler_may_take_its_connection_off_and_put_it_back() {
         }
     }
     assert_eq!(story.found(), [(5, Severity::High)]);
+    // One that was given its input only, and answers there.
+    let mut story = Story::default();
+    story.exec(4, "inetd", FILES());
+    story.call(4, DescriptorCall::Accept, Some(9), 3, connection(1)).fork(4, 5);
+    story.exec(5, "sh /srv/handler.sh", [connection(1), file(11), file(11)]);
+    for child in 10..15 {
+        story.dup(5, 1, connection(1)).fork(5, child).exec(child, "date", stdio);
+        story.dup(5, 1, file(11));
+    }
+    assert_eq!(story.found(), [(5, Severity::High)]);
 }
 
 #[test]

@@ -77,6 +77,26 @@ git -C @DIR/repository -c user.name=x -c user.email=x@x commit -q --allow-empty 
 GIT_SSH=@DIR/ssh GIT_SSH_VARIANT=simple git clone -q root@127.0.0.1:@DIR/repository @DIR/clone
 tar c -C @DIR file | @DIR/ssh root@127.0.0.1 'cat >/dev/null; df / | tail -1'
 kill %1"#),
+    work("mail, figures and a log by bash alone", &["/usr/bin/python3"], r#"
+python3 -c '
+import socket, threading
+def serve(c):
+    c.sendall(b"220 hello\r\n")
+    while c.recv(4096): c.sendall(b"250 ok\r\n")
+l = socket.create_server(("127.0.0.1", @PORT))
+while True: threading.Thread(target=serve, args=(l.accept()[0],), daemon=True).start()' &
+until [ -n "$(ss -Hltn sport = :@PORT)" ]; do sleep 0.05; done
+# What bash redirects in passing, and what its commands say to a server that answers.
+exec 3<>/dev/tcp/127.0.0.1/@PORT
+read -r line <&3; printf 'EHLO %s\r\n' "$HOSTNAME" >&3; read -r line <&3
+for word in user password; do base64 <<<$word >&3; read -r line <&3; sleep 0.3; done
+for i in 1 2 3 4; do date -R >&3; read -r line <&3; sleep 0.3; done
+exec 3>&-
+# Figures, errors and all, with pauses in between; and a log that goes there for good.
+exec 3<>/dev/tcp/127.0.0.1/@PORT
+for i in 1 2 3 4 5; do df / >&3 2>&3; { uname -a; echo "load $(cut -d' ' -f1 /proc/loadavg)"; } >&3 2>&1; sleep 0.3; done
+(exec >&3 2>&3; for i in 1 2 3 4; do date; sleep 0.3; done)
+kill %1"#),
     work("a service by socket activation", &["/usr/bin/systemd-socket-activate"], r#"
 systemd-socket-activate -l 127.0.0.1:@PORT --inetd -a /bin/cat 2>@DIR/log &
 until [ -n "$(ss -Hltn sport = :@PORT)" ]; do sleep 0.05; done

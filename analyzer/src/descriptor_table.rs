@@ -23,8 +23,6 @@ pub struct Slot {
     pub object: Rc<OpenObject>,
     /// How the object came to this number; `None` where it was made there.
     pub arrived: Option<Rc<Step>>,
-    /// When it came to this number; CLOCK_BOOTTIME, ns.
-    placed: u64,
     /// When it was last told that it is there; CLOCK_BOOTTIME, ns.
     confirmed: u64,
     close_on_exec: bool,
@@ -87,15 +85,14 @@ impl Drop for Slots {
     }
 }
 
-/// A network connection that is a process's input and output at once.
+/// A network connection that is a process's input and output at once; or the one that is its input, where
+/// another one with the same peer is its output.
 #[derive(Debug, Clone)]
 pub struct StdioConnection {
     /// The connection.
     pub object: Rc<OpenObject>,
     /// How it came to descriptors 0, and 1 or 2.
     pub arrivals: Vec<Rc<Step>>,
-    /// When it came to descriptor 0; CLOCK_BOOTTIME, ns.
-    pub placed: u64,
 }
 
 impl DescriptorTable {
@@ -124,15 +121,15 @@ impl DescriptorTable {
         self.slots.by_number.is_empty()
     }
 
-    /// The connection that is both descriptor 0 and descriptor 1 or 2.
+    /// The connection that is both descriptor 0 and descriptor 1 or 2, if only to its peer.
     pub fn stdio_connection(&self) -> Option<StdioConnection> {
         let input = self.get(0).filter(|slot| slot.object.is_connection())?;
         let output = [1, 2]
             .into_iter()
-            .find_map(|number| self.get(number).filter(|slot| slot.object.id == input.object.id))?;
+            .filter_map(|number| self.get(number))
+            .find(|slot| slot.object.is_connection() && slot.object.is_one_with(&input.object))?;
         let arrivals = input.arrived.iter().chain(&output.arrived).cloned().collect();
-        let (object, placed) = (Rc::clone(&input.object), input.placed);
-        Some(StdioConnection { object, arrivals, placed })
+        Some(StdioConnection { object: Rc::clone(&input.object), arrivals })
     }
 
     /// Follows an event of the table's own process; exec has its own method.
@@ -167,8 +164,8 @@ impl DescriptorTable {
         let object = self.slots.objects.of_file(object, file.path.as_ref());
         let access = Some(Access { reads: file.reads(), writes: file.writes() });
         let close_on_exec = file.close_on_exec;
-        let (placed, confirmed) = (event.timestamp, event.timestamp);
-        let slot = Slot { object, arrived: None, placed, confirmed, close_on_exec, access };
+        let confirmed = event.timestamp;
+        let slot = Slot { object, arrived: None, confirmed, close_on_exec, access };
         self.change().insert(number, slot);
     }
 
@@ -227,10 +224,9 @@ impl DescriptorTable {
             slot.close_on_exec = *close_on_exec;
             return;
         }
-        let close_on_exec = *close_on_exec;
-        let (placed, confirmed) = (event.timestamp, event.timestamp);
+        let (confirmed, close_on_exec) = (event.timestamp, *close_on_exec);
         let arrived = arrived.map(Rc::new);
-        let slot = Slot { object, arrived, placed, confirmed, close_on_exec, access };
+        let slot = Slot { object, arrived, confirmed, close_on_exec, access };
         self.change().insert(number, slot);
     }
 
@@ -314,8 +310,8 @@ impl DescriptorTable {
         let object = known
             .find(|known| known.id == found.object.id)
             .map_or_else(|| self.slots.objects.known_or_new(found), Rc::clone);
-        let (placed, confirmed, arrived) = (timestamp, timestamp, Some(Rc::new(arrived)));
-        let slot = Slot { object, arrived, placed, confirmed, close_on_exec, access: None };
+        let (confirmed, arrived) = (timestamp, Some(Rc::new(arrived)));
+        let slot = Slot { object, arrived, confirmed, close_on_exec, access: None };
         self.change().insert(number, slot);
     }
 

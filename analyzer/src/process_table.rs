@@ -66,6 +66,8 @@ pub struct Image {
     pub trust: Trust,
     /// When it was started, or found running; CLOCK_BOOTTIME, ns.
     pub started: u64,
+    /// What its descriptor 0 referred to then.
+    pub input: Option<ObjectId>,
 }
 
 impl Image {
@@ -83,6 +85,7 @@ impl Image {
             identity: Identity::of(exec, program != Program::Other),
             trust: exec.trust,
             started,
+            input: exec.stdio.first().and_then(Option::as_ref).map(|input| input.object.id),
         })
     }
 

@@ -9,13 +9,14 @@ pub use known::KnownPrograms;
 pub enum Program {
     /// Runs commands that it reads.
     Shell {
-        /// Whether it reads its commands from its input: no script and no `-c` was given.
-        reads_input: bool,
+        /// The descriptor from which it reads its commands: 0 if no script and no `-c` was given, or
+        /// what was named as its script. `None` if that is a file, or they were given.
+        reads: Option<u32>,
     },
     /// Runs code of a language.
     Interpreter {
-        /// Whether it reads its code from its input: no script, module or code was given.
-        reads_input: bool,
+        /// The same of its code: 0 if no script, module or code was given.
+        reads: Option<u32>,
     },
     /// Anything else.
     Other,
@@ -80,11 +81,11 @@ impl Program {
             };
         }
         if is_listed(SHELLS, without_version(name)) || is_listed(SHELLS, name) {
-            return Self::Shell { reads_input: shell_reads_input(arguments) };
+            return Self::Shell { reads: shell_reads(arguments) };
         }
         let family = without_version(name);
         match INTERPRETERS.iter().find(|options| options.name.as_bytes() == family) {
-            Some(options) => Self::Interpreter { reads_input: reads_input(arguments, options) },
+            Some(options) => Self::Interpreter { reads: interpreter_reads(arguments, options) },
             None => Self::Other,
         }
     }
@@ -95,15 +96,23 @@ impl Program {
     /// input.
     pub fn with_unknown_arguments(self) -> Self {
         match self {
-            Self::Shell { .. } => Self::Shell { reads_input: false },
-            Self::Interpreter { .. } => Self::Interpreter { reads_input: false },
+            Self::Shell { .. } => Self::Shell { reads: None },
+            Self::Interpreter { .. } => Self::Interpreter { reads: None },
             Self::Other => Self::Other,
+        }
+    }
+
+    /// The descriptor from which it takes its commands or its code, if from one.
+    pub fn reads(self) -> Option<u32> {
+        match self {
+            Self::Shell { reads } | Self::Interpreter { reads } => reads,
+            Self::Other => None,
         }
     }
 
     /// Whether it takes its commands or its code from its input.
     pub fn reads_input(self) -> bool {
-        matches!(self, Self::Shell { reads_input: true } | Self::Interpreter { reads_input: true })
+        self.reads() == Some(0)
     }
 
     /// Whether it is a shell.
@@ -140,37 +149,40 @@ fn without_version(name: &[u8]) -> &[u8] {
 
 /// sh(1): options come first; `-c` takes the next argument as commands, `-s` reads the input, `-o`
 /// and `-O` take a name.
-fn shell_reads_input<'a>(mut arguments: impl Iterator<Item = &'a [u8]>) -> bool {
+fn shell_reads<'a>(mut arguments: impl Iterator<Item = &'a [u8]>) -> Option<u32> {
     while let Some(argument) = arguments.next() {
         match argument {
-            b"--" | b"-" => return arguments.next().is_none(),
+            b"--" | b"-" => return arguments.next().map_or(Some(0), own_descriptor),
             b"--rcfile" | b"--init-file" => {
                 arguments.next();
             }
             [b'-', b'-', ..] => {}
             [b'-' | b'+', options @ ..] => {
                 if options.contains(&b'c') {
-                    return false;
+                    return None;
                 }
                 if options.contains(&b's') {
-                    return true;
+                    return Some(0);
                 }
                 if options.contains(&b'o') || options.contains(&b'O') {
                     arguments.next();
                 }
             }
-            _ => return false,
+            script => return own_descriptor(script),
         }
     }
-    true
+    Some(0)
 }
 
-fn reads_input<'a>(mut arguments: impl Iterator<Item = &'a [u8]>, known: &Options) -> bool {
+fn interpreter_reads<'a>(
+    mut arguments: impl Iterator<Item = &'a [u8]>,
+    known: &Options,
+) -> Option<u32> {
     while let Some(argument) = arguments.next() {
         match argument {
-            b"-" => return true,
-            b"--interactive" => return true,
-            b"--eval" | b"--print" | b"--run" => return false,
+            b"-" => return Some(0),
+            b"--interactive" => return Some(0),
+            b"--eval" | b"--print" | b"--run" => return None,
             [b'-', b'-', ..] => {}
             [b'-', options @ ..] => {
                 // A value may stand right behind its letter, and is no letter then.
@@ -178,20 +190,34 @@ fn reads_input<'a>(mut arguments: impl Iterator<Item = &'a [u8]>, known: &Option
                 let letters = options.get(..letters.map_or(options.len(), |at| at + 1));
                 let letters = letters.unwrap_or_default();
                 if letters.contains(&b'i') {
-                    return true;
+                    return Some(0);
                 }
                 if letters.iter().any(|letter| known.code.contains(letter)) {
-                    return false;
+                    return None;
                 }
                 let ends_with_value = letters.last().is_some_and(|last| known.value.contains(last));
                 if ends_with_value && letters.len() == options.len() {
                     arguments.next();
                 }
             }
-            _ => return false,
+            script => return own_descriptor(script),
         }
     }
-    true
+    Some(0)
+}
+
+/// The descriptor of whoever opens it that a script's path names: what is read there is no script.
+fn own_descriptor(path: &[u8]) -> Option<u32> {
+    let parts = path.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
+    let parts: Vec<&[u8]> = parts.take(5).collect();
+    let number = match parts[..] {
+        _ if !path.starts_with(b"/") => return None,
+        [b"dev", b"stdin"] => return Some(0),
+        [b"dev", b"fd", number] => number,
+        [b"proc", b"self" | b"thread-self", b"fd", number] => number,
+        _ => return None,
+    };
+    std::str::from_utf8(number).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -206,7 +232,7 @@ mod tests {
 
     #[test]
     fn shells_are_told_by_their_file_not_by_their_argv() {
-        let plain = Program::Shell { reads_input: true };
+        let plain = Program::Shell { reads: Some(0) };
         assert_eq!(of("/usr/bin/dash", &["make"]), plain);
         assert_eq!(of("/usr/bin/bash", &["-bash"]), plain);
         assert_eq!(of("/bin/zsh-5.9", &["zsh"]), plain);
@@ -217,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_multi_call_program_is_what_it_was_called() {
-        let plain = Program::Shell { reads_input: true };
+        let plain = Program::Shell { reads: Some(0) };
         assert_eq!(of("/bin/busybox", &["sh"]), plain);
         assert_eq!(of("/bin/busybox", &["-ash", "-i"]), plain);
         assert_eq!(of("/bin/busybox", &["busybox", "sh", "-i"]), plain);
@@ -228,12 +254,21 @@ mod tests {
     #[test]
     fn a_shell_reads_its_input_when_given_nothing_else() {
         let reads =
-            |arguments: &[&str]| of("/bin/bash", arguments) == Program::Shell { reads_input: true };
+            |arguments: &[&str]| of("/bin/bash", arguments) == Program::Shell { reads: Some(0) };
         assert!(reads(&["bash"]));
         assert!(reads(&["bash", "-i"]));
         assert!(reads(&["bash", "-o", "pipefail"]));
         assert!(reads(&["bash", "--rcfile", "x", "-i"]));
         assert!(reads(&["bash", "-s", "argument"]));
+        for input in ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0", "//dev/./fd//0"] {
+            assert!(reads(&["bash", input]));
+            assert!(reads(&["bash", "--", input]));
+        }
+        assert_eq!(of("/bin/bash", &["bash", "/dev/fd/63"]), Program::Shell { reads: Some(63) });
+        for file in ["/dev/fd/x", "dev/stdin", "/srv/dev/stdin", "/proc/self/fd/0/x", "/dev/fd"] {
+            assert_eq!(of("/bin/bash", &["bash", file]), Program::Shell { reads: None }, "{file}");
+        }
+        assert!(!reads(&["bash", "-c", "/dev/stdin"]));
         assert!(!reads(&["bash", "handler.sh"]));
         assert!(!reads(&["bash", "-eu", "-o", "pipefail", "handler.sh"]));
         assert!(!reads(&["bash", "--norc", "--", "x"]));
@@ -243,7 +278,7 @@ mod tests {
 
     #[test]
     fn the_dynamic_linker_is_what_it_runs() {
-        let plain = Program::Shell { reads_input: true };
+        let plain = Program::Shell { reads: Some(0) };
         assert_eq!(of("/lib64/ld-linux-x86-64.so.2", &["x", "/bin/sh"]), plain);
         assert_eq!(of("/lib64/ld-linux-x86-64.so.2", &["x", "/bin/cat", "sh"]), Program::Other);
         assert_eq!(of("/lib64/ld-linux-x86-64.so.2", &["x"]), Program::Other);
@@ -252,10 +287,11 @@ mod tests {
     #[test]
     fn an_interpreter_reads_its_input_when_given_nothing_else() {
         let interactive = |path: &str, arguments: &[&str]| {
-            of(path, arguments) == Program::Interpreter { reads_input: true }
+            of(path, arguments) == Program::Interpreter { reads: Some(0) }
         };
         assert!(interactive("/usr/bin/python3.11", &["python3"]));
         assert!(interactive("/usr/bin/python3.11", &["python3", "-i"]));
+        assert!(interactive("/usr/bin/python3.11", &["python3", "-W", "ignore", "/dev/stdin"]));
         assert!(interactive("/usr/bin/python3.11", &["python3", "-q", "-"]));
         assert!(!interactive("/usr/bin/python3.11", &["python3", "-c", "pass"]));
         assert!(!interactive("/usr/bin/python3.11", &["python3", "-mhttp.server"]));

@@ -47,6 +47,8 @@ pub struct OpenObject {
     /// When it was bound, or began to listen; of an accepted one, when its listener was. CLOCK_BOOTTIME,
     /// ns.
     bound: Cell<Option<u64>>,
+    /// What it was accepted from.
+    listener: Cell<Option<ObjectId>>,
 }
 
 impl OpenObject {
@@ -64,6 +66,7 @@ impl OpenObject {
             peered: RefCell::new(None),
             peer: Cell::new(None),
             bound: Cell::new(None),
+            listener: Cell::new(None),
         })
     }
 
@@ -110,9 +113,27 @@ impl OpenObject {
         self.socket().and_then(|ends| ends.remote)
     }
 
+    /// Whether its peer is on the same host as that of `other`.
+    pub fn has_peer_of(&self, other: &Self) -> bool {
+        let ip = |object: &Self| object.remote().map(|remote| remote.ip());
+        ip(self).is_some() && ip(self) == ip(other)
+    }
+
+    /// Whether what comes from `other` and goes to it is with one peer: they are one, or were both connected
+    /// to one host.
+    pub fn is_one_with(&self, other: &Self) -> bool {
+        let are_connected = || self.connected_out() && other.connected_out();
+        self.id == other.id || (are_connected() && self.has_peer_of(other))
+    }
+
     /// Whether it got its peer by connect(2), as far as was seen.
     pub fn connected_out(&self) -> bool {
         matches!(&*self.peered.borrow(), Some(Step { deed: Deed::Connect(_), .. }))
+    }
+
+    /// The socket that it was accepted from, as far as was seen.
+    pub fn listener(&self) -> Option<ObjectId> {
+        self.listener.get()
     }
 
     /// When it got its peer, or was made if it has none; CLOCK_BOOTTIME, ns.
@@ -157,6 +178,7 @@ impl OpenObject {
     /// It was accepted from `listener`.
     pub(super) fn came_through(&self, listener: &Self) {
         self.bound.set(listener.bound.get());
+        self.listener.set(Some(listener.id));
     }
 
     /// Follows a call on it, after which it is what `descriptor` tells.

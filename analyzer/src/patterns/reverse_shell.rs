@@ -10,12 +10,16 @@
 //! - one that put a connection on its own input and output lets commands run there (a shell one
 //!   command, an interpreter that connected out two): critical;
 //! - a shell takes its input from a connection, if only through a pipe, lets commands answer to it,
-//!   and does so again: critical (`dialogue`);
-//! - a shell that was given a script or commands starts like that, or a shell or interpreter goes on
-//!   like that by its own doing (an interpreter only if it connected out): high, since an honest
-//!   service may do so;
-//! - a shell's input and output are pipes, unix sockets or a terminal, and at their other ends is one
-//!   network peer, whoever is in between (`relay`): critical if somebody here sought that peer, the
+//!   and does so again: critical if they have their input or errors there as well, since a script that speaks
+//!   a protocol may do the rest: high (`dialogue`);
+//! - a shell lets its own output and errors, or a command's, go to a connection that it sought and holds on
+//!   another number, and waits in between: critical, or high if it may wait for something else (`answers`);
+//! - a shell or interpreter keeps a connection as its input and output by its own doing (an interpreter only
+//!   if it connected out): critical if it was given no script and no code, or is an interpreter that has its
+//!   errors there as well, else high, since an honest service may do so; a shell that was given a script or
+//!   commands and starts with one there: high as well;
+//! - a shell's input and output are pipes, unix sockets or a terminal, or only its output is, and at their
+//!   other ends is one network peer, whoever is in between (`relay`): critical if somebody here sought that peer, the
 //!   shell was given no script, and it waits before it runs commands (`fed`); else high;
 //! - any program lets commands have a connection which it sought (`commands`): high, and critical if
 //!   it goes on.
@@ -23,8 +27,10 @@
 //! Not meant: a redirection in passing, a program on a connection that is no shell (inetd), a shell
 //! that only reads from or only writes to a connection, a program that reads what its commands say
 //! (popen), what login services start (`login_services`). One connection is reported once, and once
-//! more if it turns out worse.
+//! more if it turns out worse; what is high only, once of all connections that one script serves.
+//! Two connections that were sought at one host count as one.
 
+mod answers;
 mod commands;
 mod dialogue;
 mod fed;
@@ -34,6 +40,7 @@ mod reports;
 
 use std::{collections::BTreeMap, rc::Rc};
 
+use answers::{Answers, Turns};
 use commands::Commands;
 use dialogue::Dialogues;
 use fed::{FedShells, Judgement};
@@ -45,7 +52,7 @@ use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
 use super::{Rule, Verdicts};
 use crate::{
     alert::{Engine, Severity},
-    descriptor_table::{DescriptorTable, Slot, StdioConnection},
+    descriptor_table::{DescriptorTable, OpenObject, Slot, StdioConnection},
     event::{Action, DescriptorCall, Event, ObjectId, ProcessId},
     process_table::{Image, Process, ProcessTable},
     program::Program,
@@ -90,6 +97,7 @@ struct Armed {
 pub struct ReverseShell {
     armed: BTreeMap<ProcessId, Armed>,
     dialogues: Dialogues,
+    answers: Answers,
     fed: FedShells,
     commands: Commands,
     reports: Reports,
@@ -116,12 +124,15 @@ impl ReverseShell {
             Action::Exit => {
                 self.armed.remove(&event.process);
                 self.dialogues.forget(event.process);
+                self.answers.forget(event.process);
                 self.fed.forget(event.process);
                 if let Some(parent) = process.parent() {
+                    self.answers.child_ended(parent, event.timestamp);
                     self.fed.child_ended(parent, event.timestamp);
                 }
             }
             Action::Fork { .. } => {
+                self.answers.forked(event.process, event.timestamp);
                 self.fed.forked(event.process, event.timestamp);
                 self.look(event, processes, verdicts);
             }
@@ -145,6 +156,7 @@ impl ReverseShell {
         // An exit may have been lost.
         self.armed.retain(|&id, _| processes.get(id).is_some());
         self.dialogues.retain(|id| processes.get(id).is_some());
+        self.answers.retain(|id| processes.get(id).is_some());
         let due: Vec<(ProcessId, u64)> = self
             .armed
             .iter()
@@ -156,18 +168,22 @@ impl ReverseShell {
                 armed.held = true;
             }
             let Some(process) = processes.get(id) else { continue };
-            let Some(stdio) = process.descriptors.borrow().stdio_connection() else { continue };
-            let took_itself_there = match process.program() {
-                Program::Shell { .. } => true,
-                Program::Interpreter { .. } => stdio.object.connected_out(),
-                Program::Other => false,
+            let descriptors = process.descriptors.borrow();
+            let Some(stdio) = descriptors.stdio_connection() else { continue };
+            let severity = match process.program() {
+                Program::Interpreter { .. } if !stdio.object.connected_out() => continue,
+                Program::Other => continue,
+                program if program.reads_input() => Severity::Critical,
+                // Errors are for somebody who reads them; a protocol has no place for them.
+                Program::Interpreter { .. } if has_errors(&descriptors, &stdio) => {
+                    Severity::Critical
+                }
+                Program::Shell { .. } | Program::Interpreter { .. } => Severity::High,
             };
-            if took_itself_there {
-                let held = Deed::Held(now.saturating_sub(since) / 1_000_000);
-                let step = Step { timestamp: now, process: id, deed: held };
-                let message = "keeps its input and output on the connection";
-                self.reports.report(process, &stdio, Severity::High, message, &step, verdicts);
-            }
+            let held = Deed::Held(now.saturating_sub(since) / 1_000_000);
+            let step = Step { timestamp: now, process: id, deed: held };
+            let message = "keeps its input and output on the connection";
+            self.reports.report(process, &stdio, severity, message, &step, verdicts);
         }
     }
 
@@ -181,6 +197,7 @@ impl ReverseShell {
         // Whatever the old program had begun is over.
         self.armed.remove(&process.id);
         self.dialogues.forget(process.id);
+        self.answers.forget(process.id);
         self.dialogues.started(&process.descriptors.borrow());
         self.fed.watch(process, event.timestamp);
         let step = exec_step(event, process);
@@ -243,12 +260,13 @@ impl ReverseShell {
         step: &Step,
         verdicts: &mut Verdicts,
     ) {
-        if let Some(stdio) = parent.descriptors.borrow().stdio_connection() {
+        let own = parent.descriptors.borrow().stdio_connection();
+        if let Some(stdio) = &own {
             let shell_on_terminal = matches!(child.program(), Program::Shell { .. })
                 && on_terminal(&child.descriptors.borrow());
             let is_served = is_login_service(parent);
             let same = child_stdio.is_some_and(|own| own.object.id == stdio.object.id);
-            let runs_commands = same && self.runs_commands(parent, &stdio);
+            let runs_commands = same && self.runs_commands(parent, stdio);
             if shell_on_terminal && !is_served {
                 // Some service may hold a connection that it accepted; none connects out for that.
                 let may_serve = parent.image.is_some()
@@ -256,32 +274,43 @@ impl ReverseShell {
                     && !is_sought(&stdio.object, step.timestamp);
                 let severity = if may_serve { Severity::High } else { Severity::Critical };
                 let message = "relays between the connection and a shell on a terminal";
-                self.reports.report(parent, &stdio, severity, message, step, verdicts);
-            } else if runs_commands {
-                let message = "runs commands with input and output on the connection";
-                self.reports.report(parent, &stdio, Severity::Critical, message, step, verdicts);
-            } else {
-                self.command_on_connection(parent, child, step, verdicts);
+                self.reports.report(parent, stdio, severity, message, step, verdicts);
+                return;
             }
-            return;
+            if runs_commands {
+                let message = "runs commands with input and output on the connection";
+                self.reports.report(parent, stdio, Severity::Critical, message, step, verdicts);
+                return;
+            }
         }
         self.command_on_connection(parent, child, step, verdicts);
-        if !matches!(parent.program(), Program::Shell { .. }) {
+        if !parent.program().is_shell() {
             return;
         }
+        let turns = self.answers.command(parent, &child.descriptors.borrow(), step.timestamp);
+        self.answering(parent, turns, verdicts);
         let answer = self.dialogues.command(parent, &child.descriptors.borrow());
         let Some(answer) = answer else { return };
         verdicts.note(|| {
             format!("{} answered {} time(s) to what it read", name(parent), answer.rounds)
         });
-        if answer.is_dialogue {
+        if let Some(severity) = answer.severity {
+            let may_serve = !took_itself_there(parent, &answer.object);
+            let severity = if may_serve { Severity::High } else { severity };
             let stdio = StdioConnection {
-                object: answer.object,
+                // Of two that count as one, the one that was told already.
+                object: own.map_or(answer.object, |stdio| stdio.object),
                 arrivals: answer.slot.arrived.into_iter().collect(),
-                placed: step.timestamp,
             };
             let message = "runs commands between reading from and answering to the connection";
-            self.reports.report(parent, &stdio, Severity::Critical, message, step, verdicts);
+            self.reports.report(parent, &stdio, severity, message, step, verdicts);
+        }
+    }
+
+    fn answering(&mut self, shell: &Process, found: Option<Turns>, verdicts: &mut Verdicts) {
+        if let Some(Turns { stdio, severity, last }) = found {
+            let message = "answers turn by turn, with output and errors on the connection";
+            self.reports.report(shell, &stdio, severity, message, &last, verdicts);
         }
     }
 
@@ -313,12 +342,15 @@ impl ReverseShell {
         let arrivals = |slot: Option<&Slot>| slot.and_then(|slot| slot.arrived.clone());
         let descriptors = shell.descriptors.borrow();
         let arrivals = [0, 1].into_iter().filter_map(|number| arrivals(descriptors.get(number)));
-        let stdio = StdioConnection {
-            object: found.relay.connection,
-            arrivals: arrivals.collect(),
-            placed: found.last.timestamp,
+        let stdio =
+            StdioConnection { object: found.relay.connection, arrivals: arrivals.collect() };
+        let input = descriptors.get(fed::input_of(shell));
+        let is_direct = input.is_some_and(|slot| slot.object.is_connection());
+        let message = if is_direct {
+            format!("has its input from a connection, and its output goes by {relay}")
+        } else {
+            format!("has its input and output from {relay}, which relays them")
         };
-        let message = format!("has its input and output from {relay}, which relays them");
         self.reports.report(shell, &stdio, found.severity, &message, &found.last, verdicts);
     }
 
@@ -343,30 +375,33 @@ impl ReverseShell {
         verdicts: &mut Verdicts,
     ) {
         self.rearm(event, process, verdicts);
-        if number != Some(0) || call != DescriptorCall::Dup {
+        if call != DescriptorCall::Dup {
+            return;
+        }
+        if number != Some(0) {
+            let turns = self.answers.redirected(process, event.timestamp);
+            self.answering(process, turns, verdicts);
             return;
         }
         let is_shell = process.program().is_shell();
-        if is_shell {
+        if is_shell && fed::input_of(process) == 0 {
             self.fed.watch(process, event.timestamp);
         }
         let descriptors = process.descriptors.borrow();
         let input = descriptors.get(0).filter(|slot| slot.object.is_connection());
         if let (true, Some(input)) = (is_shell, input) {
-            self.dialogues.input(process.id, input.object.id);
+            self.dialogues.input(process.id, &input.object);
         }
     }
 
-    /// Notes whether the process has now a connection as its input and output by its own doing: it
-    /// came to descriptor 0 since the program was started.
+    /// Notes whether the process has now a connection as its input and output by its own doing.
     fn rearm(&mut self, event: &Event, process: &Process, verdicts: &mut Verdicts) {
         if process.program() == Program::Other {
             return;
         }
         match process.descriptors.borrow().stdio_connection() {
             Some(stdio) => {
-                let started = process.image.as_ref().map_or(0, |image| image.started);
-                if stdio.placed <= started {
+                if !took_itself_there(process, &stdio.object) {
                     return;
                 }
                 let connection = stdio.object.id;
@@ -389,14 +424,28 @@ impl ReverseShell {
     }
 }
 
+/// Whether `process`, whose input and output are `connection`, put itself there. Who was given his input by a
+/// service may take it off and put it back, and may have to answer there, unless he takes his commands from it.
+fn took_itself_there(process: &Process, connection: &OpenObject) -> bool {
+    let was_given_it =
+        process.image.as_ref().is_some_and(|image| image.input == Some(connection.id));
+    !was_given_it || connection.connected_out() || process.program().reads_input()
+}
+
+/// Whether output and errors both go to the connection.
+fn has_errors(descriptors: &DescriptorTable, stdio: &StdioConnection) -> bool {
+    let is_there = |number| {
+        descriptors.get(number).is_some_and(|slot: &Slot| slot.object.id == stdio.object.id)
+    };
+    is_there(1) && is_there(2)
+}
+
 /// How bad it is that a program has a connection as its input and output from its start.
 fn at_work_on_a_connection(program: Program) -> Option<Severity> {
     match program {
-        Program::Shell { reads_input: true } | Program::Interpreter { reads_input: true } => {
-            Some(Severity::Critical)
-        }
-        Program::Shell { reads_input: false } => Some(Severity::High),
-        Program::Interpreter { reads_input: false } | Program::Other => None,
+        _ if program.reads_input() => Some(Severity::Critical),
+        Program::Shell { .. } => Some(Severity::High),
+        Program::Interpreter { .. } | Program::Other => None,
     }
 }
 

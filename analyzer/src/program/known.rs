@@ -13,7 +13,7 @@ use std::{
 
 use sentinel_ipc::small_file;
 
-use super::{Program, base_name, is_name_of_one, shell_reads_input};
+use super::{Program, base_name, is_name_of_one, shell_reads};
 use crate::event::Exec;
 
 /// Where programs are installed.
@@ -87,7 +87,7 @@ impl KnownPrograms {
     fn named(&self, path: &[u8], arguments: &[Vec<u8>]) -> Program {
         if self.login_shells.contains(path) {
             let arguments = arguments.iter().skip(1).map(Vec::as_slice);
-            return Program::Shell { reads_input: shell_reads_input(arguments) };
+            return Program::Shell { reads: shell_reads(arguments) };
         }
         Program::of(path, arguments)
     }
@@ -157,12 +157,12 @@ mod tests {
         known.add(1_265_648, b"/usr/bin/bash");
         known.add(800_000, b"/bin/busybox");
         let copy = |arguments: &[&str]| known.judge(&exec("/tmp/kworker", 1_265_648, arguments));
-        assert_eq!(copy(&["kworker"]), Program::Shell { reads_input: true });
-        assert_eq!(copy(&["kworker", "-c", "id"]), Program::Shell { reads_input: false });
+        assert_eq!(copy(&["kworker"]), Program::Shell { reads: Some(0) });
+        assert_eq!(copy(&["kworker", "-c", "id"]), Program::Shell { reads: None });
         let other = known.judge(&exec("/tmp/kworker", 1_265_649, &["kworker"]));
         assert_eq!(other, Program::Other);
         let applet = |name| known.judge(&exec("/tmp/x", 800_000, &[name]));
-        assert_eq!(applet("sh"), Program::Shell { reads_input: true });
+        assert_eq!(applet("sh"), Program::Shell { reads: Some(0) });
         assert_eq!(applet("wget"), Program::Other);
     }
 
@@ -178,7 +178,7 @@ mod tests {
         known.learn(&Exec { trust: bash.trust, ..exec("/usr/bin/sash", 9_000, &["sash"]) });
         assert_eq!(known.by_size.len(), 1);
         let copy = known.judge(&exec("/tmp/x", 1_300_000, &["x"]));
-        assert_eq!(copy, Program::Shell { reads_input: true });
+        assert_eq!(copy, Program::Shell { reads: Some(0) });
     }
 
     #[test]
@@ -186,7 +186,7 @@ mod tests {
         let mut known = KnownPrograms::default();
         known.login_shells.insert(b"/opt/company/shell"[..].into());
         let judged = known.judge(&exec("/opt/company/shell", 5, &["-shell"]));
-        assert_eq!(judged, Program::Shell { reads_input: true });
+        assert_eq!(judged, Program::Shell { reads: Some(0) });
     }
 
     #[test]
@@ -194,6 +194,6 @@ mod tests {
         let known = KnownPrograms::installed();
         let size = fs::metadata("/bin/sh").unwrap().size();
         let judged = known.judge(&exec("/tmp/x", size, &["sh"]));
-        assert_eq!(judged, Program::Shell { reads_input: true });
+        assert_eq!(judged, Program::Shell { reads: Some(0) });
     }
 }

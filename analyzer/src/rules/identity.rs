@@ -89,7 +89,12 @@ impl Identity {
         self.script.get().map(|script| &*script.path)
     }
 
-    /// The same, if nobody but root can have chosen what the script is, and no variable has the interpreter
+    /// The path of the script that was asked for, before it is opened.
+    pub fn asked(&self) -> Option<&[u8]> {
+        self.asked.as_deref()
+    }
+
+    /// What [`Self::script`] tells, if nobody but root can have chosen what the script is, and no variable has the interpreter
     /// run something else.
     ///
     /// A link in a directory of the system's programs is what root made it: so is what an interpreter opens by

@@ -56,7 +56,7 @@ impl Commands {
         let on = |number| child.get(number).filter(|slot| slot.object.is_connection());
         let slot = on(1).or(on(2))?;
         let id = slot.object.id;
-        let is_on = |number| on(number).is_some_and(|slot| slot.object.id == id);
+        let is_on = |number| on(number).is_some_and(|other| other.object.is_one_with(&slot.object));
         let answers = is_on(1) && is_on(2);
         let is_of_parent = parent.descriptors.borrow().iter().any(|(_, own)| own.object.id == id);
         if !(answers || is_on(0)) || !is_of_parent || !is_sought(&slot.object, now) {
@@ -73,7 +73,7 @@ impl Commands {
         };
         let object = slot.object.clone();
         let arrivals = slot.arrived.clone().into_iter().collect();
-        Some((StdioConnection { object, arrivals, placed: now }, severity))
+        Some((StdioConnection { object, arrivals }, severity))
     }
 
     fn count(&mut self, key: Key) -> &mut Count {

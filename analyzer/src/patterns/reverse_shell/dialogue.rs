@@ -5,17 +5,19 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    rc::Rc,
+    rc::{Rc, Weak},
 };
 
 use crate::{
+    alert::Severity,
     descriptor_table::{DescriptorTable, OpenObject, Slot},
     event::{ObjectId, ProcessId},
     process_table::Process,
 };
 
-/// Commands that answer to a connection between inputs from it, before that is a dialogue: fewer
-/// when errors go there too, as a shell's user wants them and a protocol does not.
+/// Commands that answer to a connection between inputs from it, before that is a dialogue. It is certain
+/// only if they have their input there as well, or their errors, as a shell's user wants them and a protocol
+/// does not; of the latter fewer are enough.
 const ROUNDS: u32 = 3;
 const ROUNDS_WITH_ERRORS: u32 = 2;
 /// Pipes that are remembered; the oldest is forgotten first.
@@ -23,9 +25,29 @@ const MAX_FEEDS: usize = 1024;
 
 #[derive(Debug)]
 struct Dialogue {
-    connection: ObjectId,
+    /// One of those that it goes through.
+    connection: Weak<OpenObject>,
     input_since_last_command: bool,
     rounds: u32,
+    /// Those in which input or errors were there as well.
+    whole: u32,
+    /// Those in which errors were.
+    with_errors: u32,
+}
+
+impl Dialogue {
+    fn on(connection: Weak<OpenObject>) -> Self {
+        let (rounds, whole, with_errors) = (0, 0, 0);
+        Self { connection, input_since_last_command: false, rounds, whole, with_errors }
+    }
+
+    fn severity(&self) -> Option<Severity> {
+        if self.with_errors >= ROUNDS_WITH_ERRORS || self.whole >= ROUNDS {
+            Some(Severity::Critical)
+        } else {
+            (self.rounds >= ROUNDS).then_some(Severity::High)
+        }
+    }
 }
 
 /// The dialogues under way.
@@ -33,7 +55,7 @@ struct Dialogue {
 pub(super) struct Dialogues {
     by_shell: HashMap<ProcessId, Dialogue>,
     /// Pipes that a program fills from a connection, oldest first.
-    feeds: VecDeque<(ObjectId, ObjectId)>,
+    feeds: VecDeque<(ObjectId, Weak<OpenObject>)>,
 }
 
 /// A command answered.
@@ -44,13 +66,13 @@ pub(super) struct Answer {
     pub(super) slot: Slot,
     /// How often that was so far.
     pub(super) rounds: u32,
-    /// Whether that is often enough.
-    pub(super) is_dialogue: bool,
+    /// How bad that is, if it is often enough.
+    pub(super) severity: Option<Severity>,
 }
 
 impl Dialogues {
     /// `shell` has put `connection` on its descriptor 0.
-    pub(super) fn input(&mut self, shell: ProcessId, connection: ObjectId) {
+    pub(super) fn input(&mut self, shell: ProcessId, connection: &Rc<OpenObject>) {
         self.of(shell, connection).input_since_last_command = true;
     }
 
@@ -59,7 +81,7 @@ impl Dialogues {
         let input = descriptors.get(0).filter(|slot| slot.object.is_connection());
         let output = descriptors.get(1).filter(|slot| slot.object.is_pipe);
         let (Some(input), Some(output)) = (input, output) else { return };
-        self.feeds.push_back((output.object.id, input.object.id));
+        self.feeds.push_back((output.object.id, Rc::downgrade(&input.object)));
         if self.feeds.len() > MAX_FEEDS {
             self.feeds.pop_front();
         }
@@ -75,37 +97,39 @@ impl Dialogues {
             |number| descriptors.get(number).filter(|slot| slot.object.is_connection());
         let (output, errors) = (connection(1), connection(2));
         let slot = output.or(errors)?;
-        let id = slot.object.id;
-        let both = [output, errors].iter().flatten().filter(|slot| slot.object.id == id).count();
-        let keeps_reading = self.keeps_reading(shell, id);
-        if !keeps_reading && self.by_shell.get(&shell.id).is_none_or(|known| known.connection != id)
-        {
+        let object = &slot.object;
+        let has_errors =
+            output.is_some() && errors.is_some_and(|slot| slot.object.is_one_with(object));
+        let has_input = self.reads(descriptors, object);
+        let keeps_reading = self.reads(&shell.descriptors.borrow(), object);
+        let is_of_another = |known: &Dialogue| !is_one(&known.connection, object);
+        if !keeps_reading && self.by_shell.get(&shell.id).is_none_or(is_of_another) {
             return None;
         }
-        let dialogue = self.of(shell.id, id);
+        let dialogue = self.of(shell.id, object);
         if !keeps_reading && !dialogue.input_since_last_command {
             return None;
         }
         dialogue.input_since_last_command = false;
         dialogue.rounds += 1;
-        let rounds = dialogue.rounds;
-        let enough = if both == 2 { ROUNDS_WITH_ERRORS } else { ROUNDS };
-        let is_dialogue = rounds >= enough;
-        Some(Answer { object: Rc::clone(&slot.object), slot: slot.clone(), rounds, is_dialogue })
+        dialogue.whole += u32::from(has_errors || has_input);
+        dialogue.with_errors += u32::from(has_errors);
+        let (rounds, severity) = (dialogue.rounds, dialogue.severity());
+        Some(Answer { object: Rc::clone(object), slot: slot.clone(), rounds, severity })
     }
 
-    /// Whether the shell's descriptor 0 is the connection, or a pipe that is filled from it.
-    fn keeps_reading(&self, shell: &Process, connection: ObjectId) -> bool {
-        let descriptors = shell.descriptors.borrow();
+    /// Whether descriptor 0 is the connection, or a pipe that is filled from it.
+    fn reads(&self, descriptors: &DescriptorTable, connection: &OpenObject) -> bool {
         let Some(input) = descriptors.get(0) else { return false };
-        let feed = (input.object.id, connection);
-        input.object.id == connection || (input.object.is_pipe && self.feeds.contains(&feed))
+        let feeds = |(pipe, from): &(_, _)| *pipe == input.object.id && is_one(from, connection);
+        connection.is_one_with(&input.object)
+            || (input.object.is_pipe && self.feeds.iter().any(feeds))
     }
 
-    fn of(&mut self, shell: ProcessId, connection: ObjectId) -> &mut Dialogue {
-        let new = || Dialogue { connection, input_since_last_command: false, rounds: 0 };
+    fn of(&mut self, shell: ProcessId, connection: &Rc<OpenObject>) -> &mut Dialogue {
+        let new = || Dialogue::on(Rc::downgrade(connection));
         let dialogue = self.by_shell.entry(shell).or_insert_with(new);
-        if dialogue.connection != connection {
+        if !is_one(&dialogue.connection, connection) {
             *dialogue = new();
         }
         dialogue
@@ -120,4 +144,9 @@ impl Dialogues {
     pub(super) fn retain(&mut self, lives: impl Fn(ProcessId) -> bool) {
         self.by_shell.retain(|&shell, _| lives(shell));
     }
+}
+
+/// Whether what was known leads to the peer of `connection`, if anybody has it still.
+fn is_one(known: &Weak<OpenObject>, connection: &OpenObject) -> bool {
+    known.upgrade().is_some_and(|known| known.is_one_with(connection))
 }

@@ -1,4 +1,4 @@
-//! Shells whose input comes from another process, and how they get on with it.
+//! Shells whose input or output goes through another process, and how they get on with it.
 //!
 //! The bytes that pass are not told. What is: when the shell starts commands and when these end. A
 //! shell that is given a script starts one command after another; one that is talked to waits in
@@ -71,10 +71,10 @@ impl FedShells {
     pub(super) fn watch(&mut self, process: &Process, now: u64) {
         let may_be_fed = match process.program() {
             Program::Shell { .. } => true,
-            Program::Interpreter { reads_input } => reads_input,
+            Program::Interpreter { reads } => reads.is_some(),
             Program::Other => false,
         };
-        if may_be_fed && is_fed(&process.descriptors.borrow()) {
+        if may_be_fed && is_fed(&process.descriptors.borrow(), input_of(process)) {
             self.by_shell.insert(process.id, Fed::new(now));
         } else {
             self.by_shell.remove(&process.id);
@@ -181,11 +181,14 @@ fn judge<'a>(
 ) -> Option<Judgement> {
     let process = processes.get(shell)?;
     let relay = search.relay_of(process, fed.begun, now)?;
-    let on_terminal =
-        process.descriptors.borrow().get(0).is_some_and(|slot| slot.object.is_terminal);
+    let on_terminal = process
+        .descriptors
+        .borrow()
+        .get(input_of(process))
+        .is_some_and(|slot| slot.object.is_terminal);
     let enough = if on_terminal { TURNS_ON_TERMINAL } else { TURNS };
     let held = now.saturating_sub(fed.begun);
-    let severity = if !process.program().reads_input() {
+    let severity = if process.program().reads().is_none() {
         (fed.long_turns >= LONG_TURNS).then_some(Severity::High)?
     } else if relay.is_sought && fed.turns >= enough {
         Severity::Critical
@@ -197,9 +200,19 @@ fn judge<'a>(
     Some(Judgement { shell, severity, relay, last })
 }
 
-/// Whether input may come from another process.
-fn is_fed(descriptors: &DescriptorTable) -> bool {
-    descriptors.get(0).is_some_and(|slot| slot.object.is_channel())
+/// The descriptor that counts as the input of `process`.
+pub(super) fn input_of(process: &Process) -> u32 {
+    process.program().reads().unwrap_or(0)
+}
+
+/// Whether input may come from another process, or comes from a connection to which output does not go but
+/// by another process.
+fn is_fed(descriptors: &DescriptorTable, input: u32) -> bool {
+    let slot = |number| descriptors.get(number);
+    let goes_on = || [1, 2].into_iter().filter_map(slot).any(|slot| slot.object.is_channel());
+    slot(input).is_some_and(|input| {
+        input.object.is_channel() || (input.object.is_connection() && goes_on())
+    })
 }
 
 /// Whether `child` has the input and an output of `parent`, and others may be at their ends.

@@ -1,4 +1,5 @@
-//! Who is at the other end of a shell's input and output, and of theirs, up to the network.
+//! Who is at the other end of a shell's input and output, and of theirs, up to the network. Either may be a
+//! connection itself; of a shell that has both on one, this file says nothing.
 //!
 //! Only what is held now counts. A pipe is one object with two ends, and which of them a descriptor is
 //! is told by its number alone: 0 reads, 1 and 2 write, a higher one may do either. The master of a
@@ -11,7 +12,7 @@ use std::{
     rc::Rc,
 };
 
-use super::login_services::is_login_service;
+use super::{fed::input_of, login_services::is_login_service};
 use crate::{
     descriptor_table::{OpenObject, Slot},
     event::{ObjectId, ProcessId},
@@ -103,18 +104,26 @@ impl<'a> Search<'a> {
     /// `begun` is when the shell was started (CLOCK_BOOTTIME, ns), `now` is now.
     pub(super) fn relay_of(&self, shell: &'a Process, begun: u64, now: u64) -> Option<Relay> {
         let slot = |number| shell.descriptors.borrow().get(number).cloned();
-        let input = slot(0).filter(|slot| slot.object.is_channel())?;
-        let sources = self.reach(shell, &[input], Side::Source);
-        if sources.visited.is_empty() {
+        let input = slot(input_of(shell))?;
+        let is_direct = input.object.is_connection();
+        let mut sources = Reached::default();
+        if is_direct {
+            sources.connections.push((shell.id, Rc::clone(&input.object)));
+        } else if input.object.is_channel() {
+            sources = self.reach(shell, &[input], Side::Source);
+        }
+        if sources.visited.is_empty() && !is_direct {
             return None;
         }
         let outputs: Vec<Slot> = [1, 2].into_iter().filter_map(slot).collect();
         let mut sinks = self.reach(shell, &outputs, Side::Sink);
-        let own = outputs.iter().filter(|slot| slot.object.is_connection());
+        let own = outputs.iter().filter(|slot| slot.object.is_connection() && !is_direct);
         sinks.connections.extend(own.map(|slot| (shell.id, Rc::clone(&slot.object))));
         let mut found: Vec<Relay> = Vec::new();
         for (process, connection) in &sinks.connections {
-            let same = |(_, other): &&(_, Rc<OpenObject>)| is_same_peer(other, connection);
+            let same = |(_, other): &&(_, Rc<OpenObject>)| {
+                other.id == connection.id || other.has_peer_of(connection)
+            };
             let returns = sources.connections.iter().any(|source| same(&source))
                 || self.is_behind_unknown_reader(*process, &sources);
             let any = sources.connections.iter().any(|(_, other)| other.connected_out());
@@ -137,6 +146,7 @@ impl<'a> Search<'a> {
     fn reach(&self, shell: &'a Process, slots: &[Slot], side: Side) -> Reached {
         let mut reached = Reached::default();
         let mut seen: HashSet<ProcessId> = HashSet::from([shell.id]);
+        let started = shell.image.as_ref().map_or(0, |image| image.started);
         let mut next: Vec<&Process> = Vec::new();
         for slot in slots {
             if slot.object.is_terminal {
@@ -148,7 +158,9 @@ impl<'a> Search<'a> {
         for _ in 0..HOPS {
             let (current, mut further) = (std::mem::take(&mut next), Vec::new());
             for process in current {
-                let is_below = process.ancestors.iter().any(|above| above.id == shell.id);
+                // Its commands are no relays; what its process had started before it was a shell may be.
+                let is_below = process.id.start_time >= started
+                    && process.ancestors.iter().any(|above| above.id == shell.id);
                 if is_below
                     || reached.visited.len() >= MAX_VISITED
                     || !seen.insert(process.id)
@@ -235,10 +247,4 @@ impl Side {
             Self::Sink => number != 0,
         }
     }
-}
-
-/// Whether two connections are one, or are with one host.
-fn is_same_peer(one: &OpenObject, other: &OpenObject) -> bool {
-    let ip = |object: &OpenObject| object.remote().map(|remote| remote.ip());
-    one.id == other.id || (ip(one).is_some() && ip(one) == ip(other))
 }

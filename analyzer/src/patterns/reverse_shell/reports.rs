@@ -1,8 +1,10 @@
-//! What was said of connections already: each is reported once, and once more if it turns out worse.
+//! What was said of connections already: each is reported once, and once more if it turns out worse. What is
+//! not certain is said once of a script that serves whoever comes, not of each visit.
 
 use std::{
     cmp::Ordering,
     collections::{HashMap, VecDeque},
+    net::SocketAddr,
 };
 
 use super::RULE;
@@ -17,6 +19,8 @@ use crate::{
 
 /// Reported connections that are remembered; the oldest is forgotten first.
 const MAX_REPORTED: usize = 4096;
+/// The same of scripts that serve.
+const MAX_SERVING: usize = 1024;
 
 /// What was said of a connection.
 #[derive(Debug)]
@@ -38,6 +42,23 @@ enum Novelty {
 pub(super) struct Reports {
     by_connection: HashMap<ObjectId, Reported>,
     in_order: VecDeque<ObjectId>,
+    serving: VecDeque<Serving>,
+}
+
+/// Where a connection was waited for.
+#[derive(Debug, PartialEq, Eq)]
+enum Service {
+    Listener(ObjectId),
+    /// Nobody was seen to accept it.
+    Local(SocketAddr),
+}
+
+/// A program that serves connections.
+#[derive(Debug, PartialEq, Eq)]
+struct Serving {
+    service: Service,
+    program: ObjectId,
+    script: Option<Box<[u8]>>,
 }
 
 impl Reports {
@@ -52,6 +73,9 @@ impl Reports {
         last: &Step,
         verdicts: &mut Verdicts,
     ) {
+        if severity < Severity::Critical && self.is_known_to_serve(process, &stdio.object) {
+            return;
+        }
         let repeat = match self.novelty(stdio.object.id, severity, process.id) {
             Novelty::News => false,
             Novelty::AnotherProcess => true,
@@ -66,6 +90,19 @@ impl Reports {
         let message = format!("{} {message} to {peer}", name(process));
         let found = RULE.finding(severity, process.id, message);
         verdicts.findings.push(Finding { steps, remote, repeat, ..found });
+    }
+
+    /// Whether `process` runs what was reported of another connection to the same service; notes it.
+    fn is_known_to_serve(&mut self, process: &Process, connection: &OpenObject) -> bool {
+        let Some(serving) = Serving::of(process, connection) else { return false };
+        if self.serving.contains(&serving) {
+            return true;
+        }
+        self.serving.push_back(serving);
+        if self.serving.len() > MAX_SERVING {
+            self.serving.pop_front();
+        }
+        false
     }
 
     fn novelty(&mut self, connection: ObjectId, severity: Severity, process: ProcessId) -> Novelty {
@@ -86,6 +123,19 @@ impl Reports {
         };
         *known = Reported { severity, process };
         novelty
+    }
+}
+
+impl Serving {
+    fn of(process: &Process, connection: &OpenObject) -> Option<Self> {
+        if connection.connected_out() {
+            return None;
+        }
+        let local = connection.socket().and_then(|ends| ends.local).map(Service::Local);
+        let service = connection.listener().map(Service::Listener).or(local)?;
+        let image = process.image.as_ref()?;
+        let script = image.identity.asked().map(Box::from);
+        Some(Self { service, program: image.object?, script })
     }
 }
 

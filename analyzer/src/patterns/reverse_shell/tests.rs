@@ -159,11 +159,27 @@ fn a_shell_on_a_connection_from_before_the_sensor_is_found_at_its_exec() {
 }
 
 #[test]
-fn input_and_errors_are_enough_and_two_connections_are_not_one() {
+fn input_and_errors_are_enough_and_two_connections_are_one_if_both_were_sought_at_one_peer() {
     let mut story = Story::default();
     story.exec(5, "sh", [connection(1), file(2), connection(1)]);
     story.exec(6, "sh", [connection(3), connection(4), connection(4)]);
     assert_eq!(story.found(), [(5, Severity::Critical)]);
+    let two = |peers: [&str; 2]| {
+        let mut story = Story::default();
+        let [input, output] = [(3, peers[0]), (4, peers[1])].map(|(number, peer)| {
+            let mut socket = connection(u64::from(number));
+            socket.socket.as_mut().unwrap().remote = Some(peer.parse().unwrap());
+            story.call(6, DescriptorCall::Connect, None, number, socket);
+            socket
+        });
+        story.exec(6, "sh", [input, output, output]);
+        for child in 10..15 {
+            story.fork(6, child).exec(child, "id", [input, output, output]);
+        }
+        story.found()
+    };
+    assert_eq!(two(["192.0.2.1:1", "192.0.2.1:2"]), [(6, Severity::Critical)]);
+    assert_eq!(two(["192.0.2.1:1", "192.0.2.2:1"]), [], "other hosts");
 }
 
 #[test]
@@ -238,10 +254,92 @@ fn a_redirection_in_passing_is_not_meant_and_one_that_stays_is() {
 }
 
 #[test]
+fn a_shell_may_put_its_output_on_its_input_later() {
+    let begun = || {
+        let mut story = Story::default();
+        story.exec(5, "bash -c x", FILES()).connect(5, 1);
+        story.exec(5, "sh", [connection(1), file(11), file(11)]).passes(5_000);
+        assert_eq!(story.found(), []);
+        story
+    };
+    let mut story = begun();
+    story.dup(5, 1, connection(1)).dup(5, 2, connection(1)).fork(5, 6);
+    story.exec(6, "id", [connection(1); 3]);
+    assert_eq!(story.found(), [(5, Severity::Critical)]);
+    // Its own commands are enough if it goes on.
+    let mut story = begun();
+    story.dup(5, 1, connection(1)).passes(2_000);
+    assert_eq!(story.found(), [(5, Severity::Critical)]);
+    // dash puts its own output there for a moment, and its command inherits it.
+    let mut story = begun();
+    story.dup(5, 1, connection(1)).fork(5, 6).exec(
+        6,
+        "id",
+        [connection(1), connection(1), file(11)],
+    );
+    assert_eq!(story.found(), [(5, Severity::Critical)]);
+}
+
+#[test]
+fn a_script_that_serves_is_told_once_and_not_of_each_visit() {
+    let bash = || {
+        let object = Some(Object { links: 1, ..object(70, 0o100_755) });
+        Exec { object, ..Exec::default() }
+    };
+    let mut story = Story::default();
+    story.exec(4, "inetd", FILES());
+    let mut visit = |listener: u32, pid: u32, line: &str| {
+        let socket = connection(100 + u64::from(pid));
+        // Of a port, as its own number tells.
+        story.call(4, DescriptorCall::Listen, None, listener, file(u64::from(listener)));
+        story.call(4, DescriptorCall::Accept, Some(listener), 3, socket).fork(4, pid);
+        story.exec_with(pid, ("/usr/bin/", line), [socket; 3], bash()).happens(pid, Action::Exit);
+        story.found()
+    };
+    visit(9, 10, "bash /srv/check.sh");
+    visit(9, 11, "bash /srv/check.sh");
+    assert_eq!(visit(9, 12, "bash /srv/check.sh"), [(10, Severity::High)]);
+    let others = [(10, Severity::High), (13, Severity::High), (14, Severity::High)];
+    visit(9, 13, "bash /srv/other.sh");
+    assert_eq!(visit(8, 14, "bash /srv/check.sh"), others, "another port");
+    assert_eq!(visit(9, 15, "bash").last(), Some(&(15, Severity::Critical)));
+    assert_eq!(visit(9, 16, "bash").last(), Some(&(16, Severity::Critical)));
+}
+
+#[test]
+fn a_handler_may_take_its_connection_off_and_put_it_back() {
+    let stdio = [connection(1); 3];
+    let mut story = Story::default();
+    story.exec(4, "inetd", FILES());
+    story.call(4, DescriptorCall::Accept, Some(9), 3, connection(1)).fork(4, 5);
+    story.exec(5, "bash /srv/handler.sh", stdio);
+    for number in [0, 1] {
+        story.dup(5, number, file(12)).dup(5, number, connection(1)).passes(2_000);
+        for child in 10..15 {
+            story.fork(5, child).exec(child, "date", stdio);
+        }
+    }
+    assert_eq!(story.found(), [(5, Severity::High)]);
+    // One that was given its input only, and answers there.
+    let mut story = Story::default();
+    story.exec(4, "inetd", FILES());
+    story.call(4, DescriptorCall::Accept, Some(9), 3, connection(1)).fork(4, 5);
+    story.exec(5, "sh /srv/handler.sh", [connection(1), file(11), file(11)]);
+    for child in 10..15 {
+        story.dup(5, 1, connection(1)).fork(5, child).exec(child, "date", stdio);
+        story.dup(5, 1, file(11));
+    }
+    assert_eq!(story.found(), [(5, Severity::High)]);
+}
+
+#[test]
 fn commands_that_answer_to_what_is_read_are_a_dialogue() {
     let with_errors = [file(10), connection(1), connection(1)];
     let without = [file(10), connection(1), file(11)];
-    for (answer, rounds) in [(with_errors, 2), (without, 3)] {
+    // A protocol's words may be said by commands, too.
+    for (answer, rounds, severity) in
+        [(with_errors, 2, Severity::Critical), (without, 3, Severity::High)]
+    {
         let mut story = Story::default();
         story.exec(5, "bash -c x", FILES()).connect(5, 1);
         for round in 1..=rounds {
@@ -249,7 +347,10 @@ fn commands_that_answer_to_what_is_read_are_a_dialogue() {
             story.dup(5, 0, connection(1)).dup(5, 0, file(10));
             story.fork(5, 6).exec(6, "id", answer).exec(6, "id", answer);
         }
-        assert_eq!(story.found(), [(5, Severity::Critical)]);
+        for _ in 0..10 {
+            story.dup(5, 0, connection(1)).dup(5, 0, file(10)).fork(5, 6).exec(6, "id", answer);
+        }
+        assert_eq!(story.found(), [(5, severity)]);
     }
 }
 
@@ -296,6 +397,58 @@ fn answers_without_input_are_no_dialogue() {
 }
 
 #[test]
+fn a_shell_that_is_talked_to_on_a_number_of_its_own_answers_turn_by_turn() {
+    let answer = [file(10), connection(1), connection(1)];
+    let own = |story: &mut Story| {
+        story.dup(5, 1, connection(1)).dup(5, 2, connection(1));
+        story.dup(5, 1, file(11)).dup(5, 2, file(11));
+    };
+    let command = |story: &mut Story| {
+        story.fork(5, 6).dup(6, 1, connection(1)).dup(6, 2, connection(1));
+        story.exec(6, "id", answer).happens(6, Action::Exit);
+    };
+    let found = |begun: [Descriptor; 3], wait: u64, turn: &dyn Fn(&mut Story)| {
+        let mut story = Story::default();
+        story.exec(5, "bash -c x", begun).connect(5, 1);
+        for _ in 0..4 {
+            assert_eq!(story.found(), []);
+            turn(story.passes(wait));
+        }
+        story.found()
+    };
+    let channel = [pipe(40), file(11), file(11)];
+    assert_eq!(found(FILES(), 300, &own), [(5, Severity::Critical)]);
+    assert_eq!(found(FILES(), 300, &command), [(5, Severity::Critical)]);
+    assert_eq!(found(channel, 300, &command), [(5, Severity::High)], "it may wait for another");
+    assert_eq!(found(FILES(), 10, &own), []);
+    assert_eq!(found(FILES(), 10, &command), []);
+    let pushes = |story: &mut Story| {
+        story.fork(5, 7).exec(7, "sleep 10", FILES()).passes(10_000).happens(7, Action::Exit);
+        command(story);
+        own(story);
+    };
+    assert_eq!(found(FILES(), 10, &pushes), []);
+    let words = |story: &mut Story| {
+        story.dup(5, 1, connection(1)).dup(5, 1, file(11)).fork(5, 6);
+        story.exec(6, "date", [file(10), connection(1), file(11)]).happens(6, Action::Exit);
+    };
+    assert_eq!(found(FILES(), 300, &words), []);
+}
+
+#[test]
+fn a_log_that_stays_on_a_connection_is_not_meant() {
+    let mut story = Story::default();
+    story.exec(5, "bash -c x", FILES()).connect(5, 1);
+    story.dup(5, 1, connection(1)).dup(5, 2, connection(1));
+    for child in 10..20 {
+        story.passes(500).fork(5, child);
+        story.exec(child, "make", [file(10), connection(1), connection(1)]);
+        story.happens(child, Action::Exit);
+    }
+    assert_eq!(story.found(), []);
+}
+
+#[test]
 fn a_thread_with_a_table_of_its_own_changes_nothing_for_its_process() {
     let mut story = Story::default();
     story.exec(5, "bash -c x", FILES()).connect(5, 1);
@@ -314,6 +467,10 @@ fn an_interpreter_that_stays_is_meant_only_if_it_connected_out() {
     story.exec(6, "python3 -c x", FILES()).connect(6, 2);
     story.dup(6, 0, connection(2)).dup(6, 1, connection(2)).passes(2_000);
     assert_eq!(story.found(), [(6, Severity::High)]);
+    let mut story = Story::default();
+    story.exec(6, "python3 -c code.interact()", FILES()).connect(6, 2);
+    story.dup(6, 0, connection(2)).dup(6, 1, connection(2)).dup(6, 2, connection(2)).passes(2_000);
+    assert_eq!(story.found(), [(6, Severity::Critical)], "errors, too");
 }
 
 #[test]

@@ -141,6 +141,57 @@ fn a_socketpair_leads_to_who_holds_its_other_end() {
 }
 
 #[test]
+fn input_may_be_a_connection_and_output_go_by_another_program() {
+    // sh <&3 | nc …, or | cat >&3.
+    let found = |line: &str, peer: &str| {
+        let stdio = [connection(1), pipe(40), pipe(40)];
+        let mut back = connection(2);
+        back.socket.as_mut().unwrap().remote = Some(peer.parse().unwrap());
+        let mut story = Story::default();
+        story.exec(5, "bash -c x", FILES()).connect(5, 1).fork(5, 6).fork(5, 7);
+        story.exec(6, "nc x", [pipe(40), file(11), file(11)]);
+        story.call(6, DescriptorCall::Connect, None, 3, back).exec(7, line, stdio);
+        story.runs(7, 300, 10, stdio).runs(7, 300, 11, stdio).passes(5 * SECOND);
+        story.found().last().map(|(_, severity)| *severity)
+    };
+    assert_eq!(found("sh -i", "192.0.2.1:5555"), Some(Severity::Critical));
+    assert_eq!(found("sh job.sh", "192.0.2.1:5555"), None);
+    assert_eq!(found("sh -i", "192.0.2.9:5555"), Some(Severity::High), "with another host");
+}
+
+#[test]
+fn a_pipe_may_be_given_as_a_script() {
+    // bash <(nc …) 2>&1 | nc …, where bash starts the first nc before it becomes the shell.
+    let found = |peer: &str| {
+        let mut back = connection(2);
+        back.socket.as_mut().unwrap().remote = Some(peer.parse().unwrap());
+        let stdio = [file(10), pipe(41), pipe(41)];
+        let mut story = Story::default();
+        story.exec(5, "bash -c x", FILES()).fork(5, 6).fork(5, 7);
+        story.exec(6, "nc x", [pipe(41), file(11), file(11)]);
+        story.call(6, DescriptorCall::Connect, None, 3, back).passes(SECOND);
+        story.call(7, DescriptorCall::Pipe, None, 63, pipe(40)).fork(7, 8);
+        story.exec(8, "nc x", [file(10), pipe(40), file(11)]).connect(8, 1);
+        story.exec(7, "bash /dev/fd/63", stdio).passes(2 * SECOND);
+        story.runs(7, 300, 3000, stdio).runs(7, 300, 3001, stdio).passes(SECOND);
+        story.found().last().map(|(_, severity)| *severity)
+    };
+    assert_eq!(found("192.0.2.1:5555"), Some(Severity::Critical));
+    assert_eq!(found("192.0.2.9:5555"), Some(Severity::High), "with another host");
+    // Its output stays here.
+    let stdio = [file(10), terminal(), terminal()];
+    let mut story = Story::default();
+    story.exec(5, "bash", [terminal(); 3]).fork(5, 7);
+    story.call(7, DescriptorCall::Pipe, None, 63, pipe(40)).fork(7, 8);
+    story.exec(8, "curl x", [file(10), pipe(40), file(11)]).connect(8, 1);
+    story.exec(7, "bash /dev/fd/63", stdio);
+    for child in 3000..3005 {
+        story.runs(7, 1_500, child, stdio);
+    }
+    assert_eq!(story.found(), []);
+}
+
+#[test]
 fn a_chain_of_relays_is_followed() {
     // nc | relay | sh, and back the same way.
     let mut story = Story::default();

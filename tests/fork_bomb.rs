@@ -55,6 +55,7 @@ fn bombs_that_spread() {
             (&[bomb, "spread"], "spreads"),
             (&[bomb, "slow"], "spreads"),
             (&[bomb, "anew"], "spreads"),
+            (&[bomb, "renamed"], "spreads"),
             (&["perl", "-e", "alarm 20; fork while 1"], "spreads"),
         ],
     );
@@ -81,6 +82,21 @@ for n in $(seq 400); do
 done
 "#;
 
+/// A test runner's workers; each starts a server that has a pool.
+const RUNNER: &str = r#"my $server = 'for (1..4) { fork or do { sleep 1; exit } } 1 while wait > 0';
+for (1..24) { fork or do { system "perl", "-e", $server; exit } } 1 while wait > 0"#;
+
+/// Jobs of scripts that run each other in subshells and pipelines.
+const JOBS: &str = r#"log() { while read -r line; do echo "$line"; done; }
+build() { x=$(echo $(echo $1)); sleep 0.8; (echo "$x" | { read -r y; echo "$y"; }); }
+export -f log build
+for n in $(seq 24); do ( bash -c '( build $0 2>&1 | log ); ( build $0 | log )' $n | cat >/dev/null ) & done; wait
+"#;
+
+/// A function that calls itself eighty times, in a subshell each time.
+const RECURSION: &str =
+    "sum() { [ $1 = 0 ] && echo 0 || echo $(($1 + $(sum $(($1 - 1))))); }; sum 80";
+
 #[test]
 fn honest_work_that_makes_many_processes() {
     let Some(bed) = Bed::new() else { return };
@@ -101,6 +117,9 @@ fn honest_work_that_makes_many_processes() {
     run(&["bash", "-c", "for n in $(seq 3000); do x=$(echo $n); done"]);
     run(&["sh", configure.to_str().unwrap()]);
     run(&[workers.to_str().unwrap(), "workers"]);
+    run(&["perl", "-e", RUNNER]);
+    run(&["bash", "-c", JOBS]);
+    run(&["bash", "-c", RECURSION]);
     run(&["sh", "-c", "find /usr/share/doc -maxdepth 1 -exec sh -c 'true' {} ';'"]);
     run(&["perl", "-e", "for (1..200) { fork or exec 'sleep', '0.5' } 1 while wait > 0"]);
     let outcome = sentinel.stop();

@@ -1,8 +1,13 @@
 /* Fork bombs that end by themselves: `fork_bomb KIND`. Each process lives 20 s at the most, and one that may
  * not fork any more waits. */
+#define _GNU_SOURCE
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,6 +20,19 @@ static void fork_or_wait(int *is_child)
 	*is_child = child == 0;
 	if (child == 0)
 		alarm(20);
+}
+
+/* Runs a copy of itself that lies in memory, under a name of its own. */
+static void run_copy(char **arguments)
+{
+	char name[32];
+	snprintf(name, sizeof name, "copy-%d", getpid());
+	int own = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	int copy = memfd_create(name, MFD_CLOEXEC);
+	while (sendfile(copy, own, NULL, 1 << 20) > 0)
+		;
+	fexecve(copy, arguments, environ);
+	_exit(1);
 }
 
 int main(int count, char **arguments)
@@ -53,6 +71,17 @@ int main(int count, char **arguments)
 	if (!strcmp(kind, "anew")) {
 		fork_or_wait(&is_child);
 		execv(arguments[0], arguments);
+	}
+	if (!strcmp(kind, "renamed")) {
+		for (int child = 0; child < 2; child++) {
+			fork_or_wait(&is_child);
+			if (is_child) {
+				usleep(150000);
+				run_copy(arguments);
+			}
+		}
+		for (;;)
+			pause();
 	}
 	if (!strcmp(kind, "workers")) {
 		/* An honest server: 300 workers, forked ahead, that wait. */

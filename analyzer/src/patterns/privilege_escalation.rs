@@ -189,14 +189,17 @@ impl PrivilegeEscalation {
             verdicts.findings.push(finding(process, Severity::Critical, what, vec![step]));
             return;
         }
+        // Who takes root from its real uid gives up something.
+        let was_users = of_any.map(|before| before.user.real != 0);
+        let gives_up = was_users == Some(false) && after.user.real != 0;
+        let severity = if was_users == Some(true) { Severity::Critical } else { Severity::High };
         if after.user.effective == 0
+            && !gives_up
             && event.errno().is_none()
             && is_set_uid(event)
             && let Some(classic) = &mut known.classic
-            && classic.became_root.is_none()
+            && classic.became_root.as_ref().is_none_or(|(_, before)| *before < severity)
         {
-            let is_users = of_any.is_some_and(|before| before.user.real != 0);
-            let severity = if is_users { Severity::Critical } else { Severity::High };
             classic.became_root = Some((step, severity));
         }
     }

@@ -95,6 +95,16 @@ fn a_chain_that_leaves_few_alive_is_a_bomb_named_by_one_that_lives() {
 }
 
 #[test]
+fn a_chain_is_one_under_whatever_names_and_in_whatever_order_its_members_end() {
+    let mut story = begun("/home/u/chain");
+    for pid in (10..210).step_by(2) {
+        story.fork(pid, pid + 1).exec(pid + 1, Started::at(named(pid + 1)));
+        story.fork(pid + 1, pid + 2).exit(pid + 1).exit(pid);
+    }
+    assert_eq!(story.found(RULE).len(), 1);
+}
+
+#[test]
 fn a_program_that_starts_itself_anew_stays_what_it_is() {
     let mut story = begun("/home/u/bomb");
     let (mut living, mut next) = (vec![10], 100);

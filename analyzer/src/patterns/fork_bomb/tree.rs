@@ -40,6 +40,14 @@ struct Chain {
     forebears: u32,
 }
 
+impl Chain {
+    /// As much of it as counts at this time.
+    fn until(self, now: u64) -> Self {
+        let is_recent = now.saturating_sub(self.begun) <= CHAIN_WINDOW_NS;
+        if is_recent { self } else { Self { begun: now, forebears: 0 } }
+    }
+}
+
 /// A process that lives, or has ended and is where living ones branch.
 #[derive(Debug)]
 struct Node {
@@ -219,14 +227,11 @@ impl Tree {
         node.is_kin = node.is_of(above.as_ref());
         node.gives = [0; 2];
         node.reported = node.reported.or(ended.reported);
-        let mut chain = ended.chain;
-        if now.saturating_sub(chain.begun) > CHAIN_WINDOW_NS {
-            chain = Chain { begun: now, forebears: 0 };
-        }
-        chain.forebears += 1;
-        node.chain = chain;
+        let (above, own) = (ended.chain.until(now), node.chain.until(now));
+        let forebears = above.forebears + 1 + own.forebears;
+        node.chain = Chain { begun: above.begun.min(own.begun), forebears };
         self.settle(child);
-        chain.forebears >= CHAIN && self.reported(child).is_none()
+        forebears >= CHAIN && self.reported(child).is_none()
     }
 
     /// Has all above know what has become of `id`; the nearest of them that is the root of a bomb now.
@@ -251,8 +256,12 @@ impl Tree {
         for (given, (before, after)) in
             self.nodes.get_mut(&parent)?.given.iter_mut().zip(before.into_iter().zip(gives))
         {
-            given[before] = given[before].saturating_sub(1);
-            given[after] += 1;
+            if let Some(children) = given.get_mut(before) {
+                *children = children.saturating_sub(1);
+            }
+            if let Some(children) = given.get_mut(after) {
+                *children += 1;
+            }
         }
         Some(parent)
     }

@@ -189,6 +189,25 @@ fn the_classic_gives_nothing_to_what_root_started() {
 }
 
 #[test]
+fn who_gives_up_root_before_it_takes_it_again_does_not_hide_the_classic() {
+    let (root, real_dropped) = (user(0, 0, 0, u64::MAX), raised());
+    let dropped = user(1000, 1000, 0, 0);
+    let mut story = Story::default();
+    story.exec(10, Started::at("/home/u/tool"));
+    story.opens(10, "/etc/shadow", class::PASSWORD_HASHES, 900);
+    story.credentials(10, SETUID, (root, real_dropped));
+    story
+        .exec(10, Started { rights: Some((real_dropped, real_dropped)), ..Started::at("/bin/id") });
+    assert_eq!(story.found(RULE), []);
+    story.opens(10, "/etc/shadow", class::PASSWORD_HASHES, 900);
+    story.credentials(10, SETUID, (root, root));
+    story.credentials(10, SETUID, (dropped, real_dropped));
+    story
+        .exec(10, Started { rights: Some((real_dropped, real_dropped)), ..Started::at("/bin/sh") });
+    assert_eq!(story.found(RULE), [(10, Severity::Critical)]);
+}
+
+#[test]
 fn the_classic_takes_all_three_in_order() {
     let root = user(0, 0, 0, u64::MAX);
     let rights = Some((root, root));

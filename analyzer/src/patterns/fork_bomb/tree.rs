@@ -33,6 +33,9 @@ const INIT: u32 = 1;
 /// Of a process: its rank among all, and with those of its program alone.
 type Ranks = [usize; 2];
 
+/// How many children give which of the two; `None` while there are no children, as of most processes.
+type Given = Option<Box<[[u32; RANKS]; 2]>>;
+
 /// Forebears that ended with nobody left but the one child.
 #[derive(Debug, Clone, Copy, Default)]
 struct Chain {
@@ -58,7 +61,7 @@ struct Node {
     is_kin: bool,
     lives: bool,
     /// How many children give it which rank.
-    given: [[u32; RANKS]; 2],
+    given: Given,
     /// What it gives its parent; 0 is nothing.
     gives: Ranks,
     chain: Chain,
@@ -76,7 +79,7 @@ impl Node {
             image,
             is_kin: parent.is_some(),
             lives: true,
-            given: [[0; RANKS]; 2],
+            given: None,
             gives: [0; 2],
             chain: Chain::default(),
             nested: 0,
@@ -85,7 +88,8 @@ impl Node {
     }
 
     fn ranks(&self) -> Ranks {
-        self.given.map(|given| {
+        let Some(given) = &self.given else { return [usize::from(self.lives); 2] };
+        given.map(|given| {
             let mut rank = usize::from(self.lives);
             for (of_child, &children) in given.iter().enumerate().skip(1) {
                 match children {
@@ -253,9 +257,8 @@ impl Tree {
         let node = self.nodes.get_mut(&id)?;
         let before = std::mem::replace(&mut node.gives, gives);
         let parent = node.parent.filter(|_| before != gives)?;
-        for (given, (before, after)) in
-            self.nodes.get_mut(&parent)?.given.iter_mut().zip(before.into_iter().zip(gives))
-        {
+        let given = self.nodes.get_mut(&parent)?.given.get_or_insert_default();
+        for (given, (before, after)) in given.iter_mut().zip(before.into_iter().zip(gives)) {
             if let Some(children) = given.get_mut(before) {
                 *children = children.saturating_sub(1);
             }
@@ -274,7 +277,7 @@ impl Tree {
             && let Some(above) = self.nodes.get(&parent)
         {
             let [rank, _] = node.ranks();
-            let [beside, _] = &above.given;
+            let beside = above.given.as_deref().map_or(&[][..], |[beside, _]| beside);
             let beside: u32 = beside.iter().skip(rank.saturating_sub(BESIDE)).sum();
             if !node.is_kin && beside < 2 {
                 break;

@@ -220,6 +220,9 @@ impl ForkBomb {
         processes: &ProcessTable,
         verdicts: &mut Verdicts,
     ) {
+        if self.tree.root(nearest).is_none() {
+            return;
+        }
         self.forget_ended(event.timestamp, processes);
         if let Some(root) = self.tree.root(nearest) {
             self.tell(Alarm::Spreads, root, event, processes, verdicts);

@@ -154,13 +154,13 @@ fn the_classic_by_the_effective_uid_alone() {
 }
 
 #[test]
-fn the_classic_by_root_is_high() {
+fn the_classic_by_who_is_root_already() {
     let alerts = told(|bed| {
         let code = "open F, '</etc/shadow' or die; <F>; use POSIX; POSIX::setuid(0) or die; \
                     exec '/bin/sh', '-c', 'true'";
         assert!(bed.command("perl").args(["-e", code]).status().unwrap().success());
     });
-    assert!(!is_live() || alerts.len() == 1 && alerts[0]["severity"] == "high", "{alerts:#?}");
+    check(&alerts, "credential file");
 }
 
 #[test]

@@ -7,9 +7,8 @@
 //!   ([`gain`]) are a warning where root alone can have put the program, else high.
 //! - Such a process has rights without having started a program, and no call gives them, so the kernel was
 //!   led to. What tells it is the next event, whichever it is: critical.
-//! - The classic: a program that an ordinary user started reads hashed passwords or sudoers, makes itself root
-//!   (set*uid(0)), and starts a program: critical, but for those whose work that is. High if root started it,
-//!   which has gained nothing.
+//! - The classic: a program reads hashed passwords or sudoers, makes itself root (set*uid(0), be it root
+//!   already), and starts a program: critical, but for those whose work that is.
 //!
 //! What a process gets in a user namespace of its own (bubblewrap, rootless containers) counts for
 //! nothing.
@@ -55,8 +54,8 @@ const O_WRONLY: u32 = 1;
 struct Classic {
     /// A credential file was read.
     read: Option<Step>,
-    /// And then root was become, by whom an ordinary user had started or by root.
-    became_root: Option<(Step, Severity)>,
+    /// And then root was become.
+    became_root: Option<Step>,
 }
 
 /// What is known of a process.
@@ -144,7 +143,7 @@ impl PrivilegeEscalation {
                 rights(&before)
             );
             verdicts.findings.push(finding(process, severity, what, vec![step.clone()]));
-        } else if let Some(Classic { read: Some(read), became_root: Some((became_root, severity)) }) =
+        } else if let Some(Classic { read: Some(read), became_root: Some(became_root) }) =
             classic.as_deref()
             && event.timestamp.saturating_sub(read.timestamp) <= WINDOW_NS
             && exec.after.is_none_or(|after| after.user.effective == 0)
@@ -152,7 +151,7 @@ impl PrivilegeEscalation {
             let what =
                 format!("read a credential file, made itself root and started {}", name(process));
             let steps = vec![read.clone(), became_root.clone(), step];
-            verdicts.findings.push(finding(process, *severity, what, steps));
+            verdicts.findings.push(finding(process, Severity::Critical, what, steps));
         }
     }
 
@@ -190,17 +189,16 @@ impl PrivilegeEscalation {
             return;
         }
         // Who takes root from its real uid gives up something.
-        let was_users = of_any.map(|before| before.user.real != 0);
-        let gives_up = was_users == Some(false) && after.user.real != 0;
-        let severity = if was_users == Some(true) { Severity::Critical } else { Severity::High };
+        let was_root = of_any.is_some_and(|before| before.user.real == 0);
+        let gives_up = was_root && after.user.real != 0;
         if after.user.effective == 0
             && !gives_up
             && event.errno().is_none()
             && is_set_uid(event)
             && let Some(classic) = &mut known.classic
-            && classic.became_root.as_ref().is_none_or(|(_, before)| *before < severity)
+            && classic.became_root.is_none()
         {
-            classic.became_root = Some((step, severity));
+            classic.became_root = Some(step);
         }
     }
 

@@ -180,11 +180,11 @@ fn the_classic_takes_an_effective_root_only() {
 }
 
 #[test]
-fn the_classic_gives_nothing_to_what_root_started() {
+fn the_classic_is_one_of_who_is_root_already() {
     let root = user(0, 0, 0, u64::MAX);
     for before in [root, user(0, 1000, 0, u64::MAX)] {
         let story = classic("/srv/backup", before, root);
-        assert_eq!(story.found(RULE), [(11, Severity::High)]);
+        assert_eq!(story.found(RULE), [(11, Severity::Critical)]);
     }
 }
 

@@ -4,7 +4,7 @@
 //!   capabilities that would not have outlived the exec, by a setuid bit or file capabilities, and the program is
 //!   none that is installed for that ([`allowed`]): critical. A helper in a system directory that is not on the
 //!   list is high: a package may have brought it. Capabilities that lead neither to root nor to everybody's files
-//!   ([`gain`]) are a warning where root alone can have put the program, else high.
+//!   ([`gain`]) are a warning where root alone can have put the program.
 //! - Such a process has rights without having started a program, and no call gives them, so the kernel was
 //!   led to. What tells it is the next event, whichever it is: critical.
 //! - The classic: a program reads hashed passwords or sudoers, makes itself root (set*uid(0), be it root
@@ -258,7 +258,6 @@ fn gained_by_program(exec: &Exec, process: &Process, gain: &Gain) -> Option<Seve
         (true, true) => None,
         (true, false) if !gain.leads_on() => Some(Severity::Warning),
         (true, false) if is_helper => Some(Severity::High),
-        (false, _) if !gain.leads_on() => Some(Severity::High),
         (false, true) if exec.trust.has(of_root) && !exec.is_unlinked() => Some(Severity::High),
         _ => Some(Severity::Critical),
     }

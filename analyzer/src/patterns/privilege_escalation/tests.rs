@@ -111,9 +111,9 @@ fn a_capability_before_hides_nothing_that_is_gained_beside_it() {
 }
 
 #[test]
-fn capabilities_that_lead_nowhere_are_not_critical() {
+fn capabilities_that_lead_nowhere_are_not_critical_where_root_put_the_program() {
     let ipc_lock = 1 << 14;
-    for (trust, severity) in [(u16::MAX, Severity::Warning), (0, Severity::High)] {
+    for (trust, severity) in [(u16::MAX, Severity::Warning), (0, Severity::Critical)] {
         let given = user(1000, 1000, 1000, NET_BIND | ipc_lock);
         let started = Started { trust, ..Started::at("/srv/node/bin/node") };
         assert_eq!(start(started, nobody(), given).found(RULE), [(10, severity)]);

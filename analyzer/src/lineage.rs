@@ -25,8 +25,8 @@ pub use trail::{Through, Trail};
 
 use crate::{
     event::{
-        Action, DescriptorCall, Event, File, FileCall, ObjectId, ProcessId, SocketEnds, Target,
-        Traffic, TrafficReport,
+        Action, Descriptor, DescriptorCall, Event, File, FileCall, ObjectId, ProcessId, SocketEnds,
+        Target, Traffic, TrafficReport,
     },
     process_table::ProcessTable,
 };
@@ -94,6 +94,8 @@ pub struct Lineage {
     marked: HashMap<ObjectId, Vec<Carried>>,
     /// What was passed on to who has not accepted it yet, by which socket.
     unaccepted: VecDeque<(SocketEnds, Carried)>,
+    /// What was passed on so far, and by which socket.
+    passed: HashSet<(SourceId, ObjectId)>,
     /// Carriers that were none before, since this was asked last.
     fresh: Vec<ProcessId>,
     links: Links,
@@ -294,26 +296,29 @@ impl Lineage {
         add(&mut self.marked, is_full, end, sent.unwrap_or_default(), &mut self.lost);
     }
 
-    /// `from` has sent data of `source`, as nobody else would, by a socket with these `ends` to somebody on this host,
-    /// who has it now.
+    /// `from` has sent data of `source`, as nobody else would, `by` a socket to somebody on this host, who has it now.
     pub fn pass(
         &mut self,
         from: ProcessId,
         source: SourceId,
-        ends: &SocketEnds,
+        by: &Descriptor,
         now: u64,
         processes: &ProcessTable,
     ) {
         let passed = self.carried(from).iter().find(|carried| carried.source == source).cloned();
-        let Some(passed) = passed else { return };
+        let (Some(passed), Some(ends)) = (passed, by.socket) else { return };
+        // Once is enough, and each time costs a search.
+        if self.passed.len() >= MAX_CARRIERS || !self.passed.insert((source, by.object.id)) {
+            return;
+        }
         if !self.may_search(now, processes) {
             return;
         }
         let others = processes.iter().filter(|other| other.id != from);
-        let receivers = others.filter(|other| reach::has_other_end(other, ends));
+        let receivers = others.filter(|other| reach::has_other_end(other, &ends));
         let receivers: Vec<ProcessId> = receivers.map(|process| process.id).collect();
         for receiver in &receivers {
-            let received = vec![passed.on(Through::Socket, *receiver, now)];
+            let received = vec![passed.on(Through::Loopback, *receiver, now)];
             if self.carry(*receiver, received) {
                 self.spread(*receiver, now, processes);
             }
@@ -323,7 +328,7 @@ impl Lineage {
                 self.unaccepted.pop_front();
                 self.lost += 1;
             }
-            self.unaccepted.push_back((*ends, passed));
+            self.unaccepted.push_back((ends, passed));
         }
     }
 
@@ -336,7 +341,7 @@ impl Lineage {
         processes: &ProcessTable,
     ) {
         let waited = self.unaccepted.iter().filter(|(sender, _)| reach::is_other_end(ends, sender));
-        let received = waited.map(|(_, one)| one.on(Through::Socket, process, now)).collect();
+        let received = waited.map(|(_, one)| one.on(Through::Loopback, process, now)).collect();
         if self.carry(process, received) {
             self.spread(process, now, processes);
         }
@@ -347,16 +352,22 @@ impl Lineage {
     /// a pipeline has left its read ends to others by then.
     fn takes_outputs(&mut self, process: ProcessId, now: u64, processes: &ProcessTable) {
         let Some(known) = processes.get(process) else { return };
-        let mut made = reach::made(known, |pipe| self.marked.contains_key(&pipe));
+        let has = self.carried(process);
+        let is_known =
+            |one: &Carried| has.binary_search_by_key(&one.source, |known| known.source).is_ok();
+        let has_news = |pipe| {
+            let marked = self.marked.get(&pipe);
+            marked.is_some_and(|marked| marked.iter().any(|one| !is_known(one)))
+        };
+        let mut made = reach::made(known, has_news);
         if made.is_empty() || !self.may_search(now, processes) {
             return;
         }
-        made.retain(|&pipe| {
-            let mut others = processes.iter().filter(|other| other.id != process);
-            !others.any(|other| reach::may_read(other, pipe))
-        });
+        for other in processes.iter().filter(|other| other.id != process) {
+            reach::leave_out_what_it_reads(other, &mut made);
+        }
         let found = made.iter().filter_map(|pipe| self.marked.get(pipe)).flatten();
-        let received = found.map(|one| one.on(Through::Pipe, process, now)).collect();
+        let received = found.map(|one| one.on(Through::Output, process, now)).collect();
         if self.carry(process, received) {
             self.spread(process, now, processes);
         }
@@ -489,6 +500,7 @@ impl Lineage {
         self.carriers.retain(|_, carried| keep(carried));
         self.marked.retain(|_, carried| keep(carried));
         self.unaccepted.retain(|(_, one)| sources.contains_key(&one.source));
+        self.passed.retain(|(source, _)| sources.contains_key(source));
     }
 }
 

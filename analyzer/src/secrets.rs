@@ -56,6 +56,8 @@ const MAX_ALL_DEPARTURES: usize = 65_536;
 const AGAIN_NS: u64 = 1_000_000_000;
 /// Secret files that are remembered by their inodes; the oldest is forgotten first.
 const MAX_FILES: usize = 4096;
+/// Secrets that are shorter are not told by what is sent to services of this host, which is often as short.
+const PASSED_SIZE: u64 = 128;
 /// State of a listening socket (`TCP_LISTEN`).
 const LISTENS: u16 = 10;
 /// SOCK_DGRAM.
@@ -105,15 +107,20 @@ pub struct Outflow {
 impl Outflow {
     /// How bad it can be at the worst.
     pub fn worst(&self) -> Severity {
-        let came_by_socket = || {
-            let mut hops = self.carried.trail.hops().into_iter();
-            hops.any(|(_, _, through, _)| through == Through::Socket)
-        };
         // A service answers its clients, whoever else asks it for something.
         let is_service = matches!(self.way, Way::Accepted | Way::AcceptedLater);
-        let worst =
-            if is_service && came_by_socket() { Severity::High } else { Severity::Critical };
-        self.by_amount().min(worst)
+        let is_exact = matches!(self.left, Some(Left::Exactly(_)));
+        let is_weak = |through| match through {
+            Through::Socket => is_service,
+            // Amounts alone say that it has the secret, and which of its data that is.
+            Through::Loopback => is_service || !is_exact,
+            // Nothing says yet that it has read its command's output.
+            Through::Output => !is_exact,
+            _ => false,
+        };
+        let mut hops = self.carried.trail.hops().into_iter();
+        let is_weak = hops.any(|(_, _, through, _)| is_weak(through));
+        self.by_amount().min(if is_weak { Severity::High } else { Severity::Critical })
     }
 
     fn by_amount(&self) -> Severity {
@@ -401,9 +408,9 @@ impl Secrets {
         let Some(process) = processes.get(event.process) else { return };
         let Some(remote) = ends.remote.filter(|_| ends.is_network()) else { return };
         let distance = self.networks.distance(remote.ip());
-        if distance == Distance::Host {
-            for source in self.passed(event, traffic, lineage) {
-                lineage.pass(event.process, source, &ends, event.timestamp, processes);
+        if distance == Distance::Host && !departure::NAME_SERVERS.contains(&remote.port()) {
+            for source in self.passed(event, process, traffic, lineage) {
+                lineage.pass(event.process, source, &descriptor, event.timestamp, processes);
             }
         }
         for one in lineage.carried(event.process) {
@@ -414,7 +421,7 @@ impl Secrets {
             let key = (descriptor.object.id, one.source);
             let (size, class, at) = (secret.file.size, secret.file.class, secret.at);
             let is_renewed = self.keys_at_start.has(process.id, &secret.file.path);
-            let way = way(process, traffic, one.trail.since().min(at));
+            let way = way(process, traffic, one.trail.since().min(at), class);
             let begin = || Departure::new(way, ends.kind, remote.port());
             let goes_out = distance != Distance::Host;
             let Some(departure) = self.departure(event.process, key, goes_out, begin) else {
@@ -447,14 +454,23 @@ impl Secrets {
 impl Secrets {
     /// Secrets of which one send has the very size, or all that was sent has: whoever gets that on this host has the
     /// secret. By less than that each service that others talk to would have theirs.
-    fn passed(&self, event: &Event, traffic: &Traffic, lineage: &Lineage) -> Vec<SourceId> {
+    fn passed(
+        &self,
+        event: &Event,
+        process: &Process,
+        traffic: &Traffic,
+        lineage: &Lineage,
+    ) -> Vec<SourceId> {
         let sent = match traffic.report {
             TrafficReport::Sent { bytes, calls: 1 } => [bytes, traffic.sent],
             _ => [traffic.sent; 2],
         };
         let carried = lineage.carried(event.process).iter().map(|carried| carried.source);
         let is_passed = |source: &SourceId| {
-            let secret = self.read.get(source).filter(|secret| is_current(secret, event.timestamp));
+            let secret = self.read.get(source).filter(|secret| {
+                let is_own = self.is_servers_own_key(process, secret);
+                is_current(secret, event.timestamp) && !is_own && secret.file.size >= PASSED_SIZE
+            });
             let size = secret.map(|secret| secret.file.size);
             size.is_some_and(|size| sent.iter().any(|&sent| is_a_form_of(size, sent)))
         };
@@ -478,21 +494,24 @@ fn is_current(secret: &Secret, now: u64) -> bool {
     now.saturating_sub(secret.at) <= WINDOW_NS
 }
 
-/// How the socket of `traffic` came by its peer, seen from a reading at `since`.
-fn way(process: &Process, traffic: &Traffic, since: u64) -> Way {
+/// How the socket of `traffic` came by its peer, seen from a reading of a secret of this class at `since`.
+fn way(process: &Process, traffic: &Traffic, since: u64, class: u32) -> Way {
     let descriptors = process.descriptors.borrow();
     let slot = traffic.number.and_then(|number| descriptors.get(number));
     let is_it = |id| traffic.descriptor.is_some_and(|descriptor| descriptor.object.id == id);
     let Some(slot) = slot.filter(|slot| is_it(slot.object.id)) else { return Way::Unknown };
     let accepted = slot.object.history().find(|step| matches!(step.deed, Deed::Accept(_)));
-    // Nobody accepts datagrams: who answers the first one that came, and has not connected, serves by them.
+    // Nobody accepts datagrams: who answers the first one that came, and has not connected, serves by them if he has
+    // read what a server reads.
     let is_datagram = slot.object.socket().is_some_and(|ends| ends.kind == DATAGRAM);
     let has_connected = slot.object.history().any(|step| matches!(step.deed, Deed::Connect(_)));
     let answers = traffic.received > 0 && traffic.writes <= 1;
     match accepted {
         Some(step) if step.timestamp > since => Way::AcceptedLater,
         Some(_) => Way::Accepted,
-        None if is_datagram && !has_connected && answers => Way::AcceptedLater,
+        None if own::is_servers(class) && is_datagram && !has_connected && answers => {
+            Way::AcceptedLater
+        }
         None => Way::Out,
     }
 }

@@ -2,11 +2,11 @@
 
 use sentinel_ipc::{
     file_class::class,
-    kernel_abi::{FileRecord, flag},
+    kernel_abi::{self, FileRecord, flag},
 };
 
 use super::{
-    Action, Object, Path, RecordError, Trust,
+    Action, Object, Origin, Path, RecordError, Trust,
     argument::{low, number},
     object::object,
     path::spanned,
@@ -142,7 +142,7 @@ pub(super) fn action(call: FileCall, record: &FileRecord) -> Result<Action, Reco
         | FileCall::LoadModule { .. } => number(first),
     };
     let path = spanned(&record.span, &record.path, header.flags & flag::TRUNCATED != 0)?;
-    let class = class_of(record.class, path.as_ref());
+    let class = class_of(record.class, path.as_ref(), &record.object);
     Ok(Action::File(Box::new(File {
         call,
         number,
@@ -156,13 +156,19 @@ pub(super) fn action(call: FileCall, record: &FileRecord) -> Result<Action, Reco
 }
 
 /// The kernel's class, unless it is a key that the path says to be the public half of one: ssh's programs give it
-/// that name where they keep keys, and a careful umask hides it like the other.
-fn class_of(class: u32, path: Option<&Path>) -> u32 {
-    let is_key = matches!(class, class::SSH_KEY | class::SSH_HOST_KEY);
-    let mut names = path.map_or(&[][..], |path| &path.bytes).rsplit(|&byte| byte == b'/');
+/// that name where they keep keys, and a careful umask hides it like the other. Of a file with other names that
+/// says nothing.
+fn class_of(class: u32, path: Option<&Path>, object: &kernel_abi::Object) -> u32 {
+    let path = path.filter(|path| path.origin == Origin::Kernel && object.links == 1);
+    let bytes = path.map_or(&[][..], |path| &path.bytes);
+    let mut names = bytes.rsplit(|&byte| byte == b'/');
     let (name, directory) = (names.next().unwrap_or_default(), names.next());
-    let is_kept_there = matches!(directory, Some(b".ssh" | b"ssh"));
-    if is_key && is_kept_there && name.ends_with(b".pub") { class::ORDINARY } else { class }
+    let is_kept_there = match class {
+        class::SSH_KEY => directory == Some(b".ssh"),
+        class::SSH_HOST_KEY => bytes.starts_with(b"/etc/ssh/"),
+        _ => false,
+    };
+    if is_kept_there && name.ends_with(b".pub") { class::ORDINARY } else { class }
 }
 
 #[cfg(test)]
@@ -189,20 +195,22 @@ mod tests {
 
     #[test]
     fn the_public_half_of_a_key_is_no_secret_whoever_may_read_it() {
-        let class = |class, path: &[u8]| {
+        let linked = |class, path: &[u8], links| {
             let mut record = record(kind::OPEN, [9, 9, 9], 4);
-            record.class = class;
+            (record.class, record.object.links) = (class, links);
             record.path[..path.len()].copy_from_slice(path);
             let length = u16::try_from(path.len()).unwrap();
             record.span = Span { length, origin: origin::KERNEL, ..record.span };
             told(&record).class
         };
+        let class = |class, path: &[u8]| linked(class, path, 1);
         assert_eq!(class(class::SSH_KEY, b"/home/u/.ssh/id_rsa"), class::SSH_KEY);
         assert_eq!(class(class::SSH_KEY, b"/home/u/.ssh/id_rsa.pub"), class::ORDINARY);
         let host_key = b"/etc/ssh/ssh_host_rsa_key.pub";
         assert_eq!(class(class::SSH_HOST_KEY, host_key), class::ORDINARY);
         assert_eq!(class(class::PASSWORD_HASHES, b"/srv/ssh/shadow.pub"), class::PASSWORD_HASHES);
         assert_eq!(class(class::SSH_KEY, b"/tmp/moved.pub"), class::SSH_KEY, "known by its inode");
+        assert_eq!(linked(class::SSH_KEY, b"/tmp/.ssh/linked.pub", 2), class::SSH_KEY);
     }
 
     #[test]

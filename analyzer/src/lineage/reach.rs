@@ -14,7 +14,7 @@
 //! socketpairs and shared memory are for those who share them.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
 };
 
@@ -32,6 +32,8 @@ use crate::{
 pub(super) const MIN_TOLD: u64 = 16;
 /// Ends of pairs that are remembered; the oldest is forgotten first.
 const MAX_ENDS: usize = 16_384;
+/// Outputs of commands that one process is looked at for.
+const MAX_OUTPUTS: usize = 64;
 /// Files that one process is known to have mapped to share them.
 const MAX_MAPPED: usize = 64;
 const AF_UNIX: u16 = 1;
@@ -246,24 +248,27 @@ fn is_unix(slot: &Slot) -> bool {
 }
 
 /// Pipes that are `meant`, that the process made with the program that it runs still, and of which it has one
-/// descriptor, to read from.
-pub(super) fn made(process: &Process, meant: impl Fn(ObjectId) -> bool) -> Vec<ObjectId> {
+/// descriptor, to read from; so many at the most as who runs commands has.
+pub(super) fn made(process: &Process, meant: impl Fn(ObjectId) -> bool) -> HashSet<ObjectId> {
     let descriptors = process.descriptors.borrow();
     let pipes = descriptors.iter().filter(|(_, slot)| slot.object.is_pipe && meant(slot.object.id));
     let pipes: Vec<(u32, &Slot)> = pipes.collect();
-    let is_alone = |id| pipes.iter().filter(|(_, slot)| slot.object.id == id).count() == 1;
+    let counts = Counts::of(pipes.iter().copied());
     let its = pipes.iter().filter(|(number, slot)| {
         let reads = slot.access.is_some_and(|access| access.reads);
-        *number > 2 && reads && is_alone(slot.object.id) && is_maker(process, slot)
+        *number > 2 && reads && counts.is_alone(slot.object.id) && is_maker(process, slot)
     });
-    its.map(|(_, slot)| slot.object.id).collect()
+    its.map(|(_, slot)| slot.object.id).take(MAX_OUTPUTS).collect()
 }
 
-/// Whether the process has a descriptor by which it can read from `pipe`.
-pub(super) fn may_read(process: &Process, pipe: ObjectId) -> bool {
+/// Takes those of `pipes` out from which the process can read.
+pub(super) fn leave_out_what_it_reads(process: &Process, pipes: &mut HashSet<ObjectId>) {
     let descriptors = process.descriptors.borrow();
-    let mut its = descriptors.iter().filter(|(_, slot)| slot.object.id == pipe);
-    its.any(|(number, slot)| slot.access.map_or(![1, 2].contains(&number), |access| access.reads))
+    for (number, slot) in descriptors.iter().filter(|(_, slot)| slot.object.is_pipe) {
+        if slot.access.map_or(![1, 2].contains(&number), |access| access.reads) {
+            pipes.remove(&slot.object.id);
+        }
+    }
 }
 
 /// Whether the process has the socket to which one with these ends sends.

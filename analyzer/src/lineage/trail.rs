@@ -16,6 +16,10 @@ pub enum Through {
     Pipe,
     /// A socketpair, or a unix socket whose ends are both known.
     Socket,
+    /// A connection over loopback.
+    Loopback,
+    /// A pipe that it made, which nobody else can read.
+    Output,
     /// Memory that is shared as a file.
     Memory,
     /// A file; its escaped path, where it is known.
@@ -30,6 +34,8 @@ impl fmt::Display for Through {
             Self::Fork => "at its fork",
             Self::Pipe => "through a pipe",
             Self::Socket => "through a socket",
+            Self::Loopback => "over loopback",
+            Self::Output => "as the output of a command",
             Self::Memory => "through shared memory",
             Self::File(Some(path)) => return write!(to, "through the file {path}"),
             Self::File(None) => "through a file",

@@ -72,7 +72,7 @@ impl ForkBomb {
             Action::Exec(_) => self.exec(event, processes, verdicts),
             Action::Exit => {
                 if let Some(child) = self.leave(event.process, event.timestamp) {
-                    self.tell(Alarm::IsChain, child, event, processes, verdicts);
+                    self.tell(Alarm::IsChain, None, child, event, processes, verdicts);
                 }
             }
             _ => {}
@@ -82,6 +82,7 @@ impl ForkBomb {
     /// Looks at what time alone decides: an exit may have been lost.
     pub fn time(&mut self, now: u64, processes: &ProcessTable) {
         self.forget_ended(now, processes);
+        self.tree.time(now);
     }
 
     /// Who began the bomb that `member` is of, and that was reported; it may have ended.
@@ -119,7 +120,23 @@ impl ForkBomb {
     }
 
     fn exec(&mut self, event: &Event, processes: &ProcessTable, verdicts: &mut Verdicts) {
+        let image = processes.get(event.process).and_then(|process| process.image.as_ref());
         let before = self.member(event.process);
+        let is_same = self.tree.runs(event.process, image);
+        if let Some(nearest) = self.tree.exec(event.process, image) {
+            self.spreads(nearest, event, processes, verdicts);
+        }
+        if let Some(first) = self.tree.nest(event.process) {
+            self.tell(Alarm::IsNested, None, first, event, processes, verdicts);
+        }
+        // Who runs the same again is one of as many, but begins a line of forks of his own.
+        if is_same {
+            if let Some(clan) = self.clans.get_mut(&before.clan) {
+                clan.begins_again(before.generation);
+            }
+            self.members.insert(event.process, Member { generation: 0, ..before });
+            return;
+        }
         let is_founder = before.generation == 0;
         let left = if is_founder { before.left } else { Some(before.clan) };
         if let Some(clan) = self.clans.get_mut(&before.clan) {
@@ -131,13 +148,6 @@ impl ForkBomb {
         self.dissolve(before.clan);
         let clan = self.found(event.process);
         self.members.insert(event.process, Member { clan, generation: 0, left });
-        let image = processes.get(event.process).and_then(|process| process.image.as_ref());
-        if let Some(nearest) = self.tree.exec(event.process, image) {
-            self.spreads(nearest, event, processes, verdicts);
-        }
-        if let Some(first) = self.tree.nest(event.process) {
-            self.tell(Alarm::IsNested, first, event, processes, verdicts);
-        }
         if let Some(left) = left {
             self.judge(left, event, processes, verdicts);
         }
@@ -209,7 +219,7 @@ impl ForkBomb {
         // Whose end was lost does not count.
         self.forget_ended(event.timestamp, processes);
         let Some((alarm, oldest)) = alarm(self) else { return };
-        self.tell(alarm, self.tree.above(oldest), event, processes, verdicts);
+        self.tell(alarm, Some(id), self.tree.above(oldest), event, processes, verdicts);
     }
 
     /// The tree below `nearest` is a bomb by its shape.
@@ -225,20 +235,22 @@ impl ForkBomb {
         }
         self.forget_ended(event.timestamp, processes);
         if let Some(root) = self.tree.root(nearest) {
-            self.tell(Alarm::Spreads, root, event, processes, verdicts);
+            self.tell(Alarm::Spreads, None, root, event, processes, verdicts);
         }
     }
 
-    /// Tells of the bomb of which `root` is the root, or the oldest that is known, unless it was told.
+    /// Tells of the bomb of which `root` is the root, or the oldest that is known, unless it was told. `counted` is
+    /// the clan that told it, if one did.
     fn tell(
         &mut self,
         alarm: Alarm,
+        counted: Option<ClanId>,
         root: ProcessId,
         event: &Event,
         processes: &ProcessTable,
         verdicts: &mut Verdicts,
     ) {
-        let own = self.members.get(&root).map(|member| member.clan);
+        let own = counted.or(self.members.get(&root).map(|member| member.clan));
         let clan = own.and_then(|clan| self.clans.get_mut(&clan));
         let founder = clan.as_ref().map_or(root, |clan| clan.founder);
         let (begun, forks) = clan.as_ref().map_or((None, 0), |clan| (clan.begun, clan.forks));
@@ -250,7 +262,7 @@ impl ForkBomb {
         }
         let below = self.tree.below(root);
         let oldest = below.iter().map(|&(id, _)| id).min_by_key(|id| id.start_time).unwrap_or(root);
-        self.tree.report(root, founder);
+        self.tree.report(root, founder, event.timestamp);
         let deepest = below.iter().map(|&(_, generation)| generation).max().unwrap_or_default();
         let counts = format!("{forks} forks, {} living, {deepest} generations deep", below.len());
         let what = match alarm {

@@ -88,7 +88,14 @@ impl Clan {
 
     /// A member of `generation` has ended, or runs another program.
     pub(super) fn leave(&mut self, member: ProcessId, generation: u32) {
-        if self.living.remove(&(member.start_time, member.tgid)) && generation >= FAR {
+        if self.living.remove(&(member.start_time, member.tgid)) {
+            self.begins_again(generation);
+        }
+    }
+
+    /// A member of `generation` is in none any more.
+    pub(super) fn begins_again(&mut self, generation: u32) {
+        if generation >= FAR {
             self.far_down = self.far_down.saturating_sub(1);
         }
     }

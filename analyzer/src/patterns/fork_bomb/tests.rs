@@ -347,3 +347,50 @@ fn state_lives_no_longer_than_the_processes() {
     }
     assert_eq!(happens(200, Action::Exit), (0, 0, 0));
 }
+
+#[test]
+fn a_bomb_that_starts_itself_as_a_program_is_one_whatever_its_depth() {
+    // Each starts 25 of its own kind, three levels deep.
+    let mut story = begun("/home/u/bomb");
+    let (mut parents, mut next) = (vec![10], 100);
+    for _ in 0..3 {
+        let mut children = Vec::new();
+        for parent in parents {
+            for child in next..next + 25 {
+                story.fork(parent, child).exec(child, Started::at("/home/u/bomb"));
+                children.push(child);
+            }
+            next += 25;
+        }
+        parents = children;
+    }
+    assert_eq!(story.found(RULE).len(), 1, "{:?}", story.found(RULE));
+}
+
+#[test]
+fn a_build_beside_a_bomb_is_not_of_it() {
+    let mut story = begun("/usr/bin/tmux");
+    story.fork(10, 11).exec(11, Started::at("/usr/bin/make"));
+    let mut next = 1000;
+    for job in 100..132 {
+        story.fork(11, job).exec(job, Started::at("/usr/bin/make"));
+        for shell in [next, next + 4] {
+            story.fork(job, shell).exec(shell, Started::at("/usr/bin/dash"));
+            story.fork(shell, shell + 1).exec(shell + 1, Started::at("/usr/bin/gcc"));
+            story.fork(shell + 1, shell + 2).fork(shell + 1, shell + 3);
+        }
+        next += 8;
+    }
+    story.fork(10, 12).exec(12, Started::at("/home/u/bomb"));
+    let (mut parents, mut next) = (vec![12], 10_000);
+    for _ in 0..7 {
+        let mut all = parents.clone();
+        for parent in parents {
+            story.fork(parent, next);
+            all.push(next);
+            next += 1;
+        }
+        parents = all;
+    }
+    assert_eq!(story.found(RULE), [(12, Severity::Critical)]);
+}

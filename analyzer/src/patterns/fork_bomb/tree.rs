@@ -27,6 +27,8 @@ const CHAIN: u32 = 100;
 const CHAIN_WINDOW_NS: u64 = 30_000_000_000;
 /// Programs that were started one below the other, and all live: more than recursive makes.
 const NESTED: u32 = 100;
+/// How long a bomb that was reported stays so, at the least, ns.
+const REPORTED_NS: u64 = 600_000_000_000;
 /// Everybody's forebear, and nobody's bomb.
 const INIT: u32 = 1;
 
@@ -67,8 +69,8 @@ struct Node {
     chain: Chain,
     /// Programs that were started from the top of the tree down to this one, at the most.
     nested: u32,
-    /// Who began the bomb that was reported here.
-    reported: Option<ProcessId>,
+    /// Who began the bomb that was reported here, and when that was.
+    reported: Option<(ProcessId, u64)>,
 }
 
 impl Node {
@@ -128,6 +130,10 @@ impl Tree {
         child: ProcessId,
         image: Option<&Rc<Image>>,
     ) -> Option<ProcessId> {
+        // Nobody is born twice, but in a capture that somebody has made.
+        if self.nodes.contains_key(&child) {
+            return None;
+        }
         let node = self.nodes.entry(parent).or_insert_with(|| Node::new(None, image.cloned()));
         let (image, nested) = (node.image.clone(), node.nested);
         let above = Some(parent).filter(|parent| parent.tgid != INIT);
@@ -145,8 +151,10 @@ impl Tree {
         image: Option<&Rc<Image>>,
     ) -> Option<ProcessId> {
         let node = self.nodes.get_mut(&process)?;
+        let is_same = node.is_of(image);
         node.image = image.cloned();
-        let (parent, children) = (node.parent, node.children.clone());
+        let parent = node.parent;
+        let children = if is_same { BTreeSet::new() } else { node.children.clone() };
         let above = parent.and_then(|parent| self.nodes.get(&parent));
         let is_kin = above.is_some_and(|parent| parent.is_of(image));
         let nested = above.map_or(1, |parent| parent.nested + 1);
@@ -166,6 +174,9 @@ impl Tree {
     /// are too many and that was not reported.
     pub(super) fn nest(&mut self, process: ProcessId) -> Option<ProcessId> {
         let node = self.nodes.get(&process).filter(|node| node.nested >= NESTED)?;
+        if self.reported(process).is_some() {
+            return None;
+        }
         let (mut first, mut nested) = (process, 0);
         let mut below = node;
         // Whoever has ended since does not count.
@@ -184,9 +195,8 @@ impl Tree {
             }
             (below, next) = (above, above.parent);
         }
-        let is_bomb = nested >= NESTED && self.reported(process).is_none();
         self.nodes.get_mut(&process)?.nested = nested;
-        is_bomb.then_some(first)
+        (nested >= NESTED).then_some(first)
     }
 
     /// `process` has ended; the one child that is left if that ends a chain.
@@ -276,15 +286,26 @@ impl Tree {
         while let Some(parent) = node.parent
             && let Some(above) = self.nodes.get(&parent)
         {
-            let [rank, _] = node.ranks();
-            let beside = above.given.as_deref().map_or(&[][..], |[beside, _]| beside);
-            let beside: u32 = beside.iter().skip(rank.saturating_sub(BESIDE)).sum();
-            if !node.is_kin && beside < 2 {
+            if !node.is_kin && !self.has_beside(id, node, above) {
                 break;
             }
             (id, node) = (parent, above);
         }
         Some(id)
+    }
+
+    /// Whether another child of `above` is of the bomb that `id` is: it branches nearly as often, and runs the same
+    /// program, or branches as nothing honest does.
+    fn has_beside(&self, id: ProcessId, node: &Node, above: &Node) -> bool {
+        let [rank, _] = node.ranks();
+        let mut others = above.children.iter().filter(|&&child| child != id);
+        others.any(|child| {
+            self.nodes.get(child).is_some_and(|other| {
+                let [of_other, _] = other.ranks();
+                let is_same = other.is_of(node.image.as_ref());
+                of_other + 1 >= ANY_PROGRAM || is_same && of_other + BESIDE >= rank
+            })
+        })
     }
 
     /// The highest above `id` that has ended, was of the same program, and is where its tree branches.
@@ -299,11 +320,32 @@ impl Tree {
     }
 
     /// `root`, which `founder` began, is told of.
-    pub(super) fn report(&mut self, root: ProcessId, founder: ProcessId) {
+    pub(super) fn report(&mut self, root: ProcessId, founder: ProcessId, now: u64) {
         if let Some(node) = self.nodes.get_mut(&root) {
-            node.reported = Some(founder);
+            node.reported = Some((founder, now));
             self.settle(root);
         }
+    }
+
+    /// Looks at what time alone decides: what was reported and has lost its shape since is news when it comes again.
+    pub(super) fn time(&mut self, now: u64) {
+        let is_over = |node: &Node| {
+            let since = node.reported.map(|(_, at)| now.saturating_sub(at));
+            since.is_some_and(|since| since >= REPORTED_NS) && !node.is_bomb()
+        };
+        let over: Vec<ProcessId> =
+            self.nodes.iter().filter(|(_, node)| is_over(node)).map(|(&id, _)| id).collect();
+        for id in over {
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.reported = None;
+            }
+            self.settle(id);
+        }
+    }
+
+    /// Whether `process` runs this program already.
+    pub(super) fn runs(&self, process: ProcessId, image: Option<&Rc<Image>>) -> bool {
+        self.nodes.get(&process).is_some_and(|node| node.is_of(image))
     }
 
     /// Who began the bomb that `process` is of, if it was reported.
@@ -312,7 +354,7 @@ impl Tree {
         while node.reported.is_none() {
             node = self.nodes.get(&node.parent?)?;
         }
-        node.reported
+        node.reported.map(|(founder, _)| founder)
     }
 
     /// Rank of `process` with those of its program.

@@ -90,7 +90,7 @@ until [ -n "$(ss -Hltn sport = :@PORT)" ]; do sleep 0.05; done
 exec 3<>/dev/tcp/127.0.0.1/@PORT
 read -r line <&3; printf 'EHLO %s\r\n' "$HOSTNAME" >&3; read -r line <&3
 for word in user password; do base64 <<<$word >&3; read -r line <&3; sleep 0.3; done
-for i in 1 2 3 4; do date -R >&3; read -r line <&3; sleep 0.3; done
+for i in 1 2 3 4; do printf 'Date: %s\r\n' "$(date -R)" >&3; read -r line <&3; sleep 0.3; done
 exec 3>&-
 # Figures, errors and all, with pauses in between; and a log that goes there for good.
 exec 3<>/dev/tcp/127.0.0.1/@PORT

@@ -30,6 +30,13 @@ pub struct Slot {
     pub access: Option<Access>,
 }
 
+impl Slot {
+    /// Whether it closes when its process starts a program.
+    pub fn closes_on_exec(&self) -> bool {
+        self.close_on_exec
+    }
+}
+
 /// A process's descriptors, as far as events told. A copy shares its slots until one of the two
 /// changes, as forked children mostly exec at once.
 #[derive(Debug, Clone)]

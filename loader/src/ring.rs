@@ -115,8 +115,6 @@ impl Ring {
                 if !self.release() {
                     return Ok(None);
                 }
-                // Either what comes now is seen by another look, or its writer sees what was released, and calls.
-                fence(Ordering::SeqCst);
                 continue;
             }
             let bytes = (length & !DISCARD) as usize;
@@ -137,9 +135,13 @@ impl Ring {
 
     /// Lets the kernel write over what was read; whether that is anything.
     pub fn release(&self) -> bool {
-        let before = self.consumer.value().load(Ordering::Relaxed);
+        if self.consumer.value().load(Ordering::Relaxed) == self.read {
+            return false;
+        }
         self.consumer.value().store(self.read, Ordering::Release);
-        before != self.read
+        // Either what comes now is seen by the next look, or its writer sees what was released, and calls.
+        fence(Ordering::SeqCst);
+        true
     }
 
     /// The length of the item that comes next, with its flags. From then on it is mapped.

@@ -10,8 +10,8 @@
 //! - one that put a connection on its own input and output lets commands run there (a shell one
 //!   command, an interpreter that connected out two): critical;
 //! - a shell takes its input from a connection, if only through a pipe, lets commands answer to it,
-//!   and does so again: critical if they have their input or errors there as well, since a script that speaks
-//!   a protocol may do the rest: high (`dialogue`);
+//!   and does so again: critical, but for a script that root installed, which may speak a protocol: high, unless
+//!   they have their input or errors there as well (`dialogue`);
 //! - a shell lets its own output and errors, or a command's, go to a connection that it sought and holds on
 //!   another number, and waits in between: critical, or high if it may wait for something else (`answers`);
 //! - a shell or interpreter keeps a connection as its input and output by its own doing (an interpreter only
@@ -137,10 +137,10 @@ impl ReverseShell {
                 self.look(event, processes, verdicts);
             }
             _ if event.private_descriptors => {}
-            Action::Descriptor { call, number, .. } => {
+            Action::Descriptor { call, number, from, .. } => {
                 let on_stdio = number.is_some_and(|number| number <= 2);
                 if on_stdio || *call == DescriptorCall::Connect {
-                    self.redirection(event, process, *call, *number, verdicts);
+                    self.redirection(event, process, *call, (*number, *from), verdicts);
                 }
             }
             Action::Close { first, .. } if *first <= 2 => self.rearm(event, process, verdicts),
@@ -371,7 +371,7 @@ impl ReverseShell {
         event: &Event,
         process: &Process,
         call: DescriptorCall,
-        number: Option<u32>,
+        (number, from): (Option<u32>, Option<u32>),
         verdicts: &mut Verdicts,
     ) {
         self.rearm(event, process, verdicts);
@@ -379,6 +379,11 @@ impl ReverseShell {
             return;
         }
         if number != Some(0) {
+            // A shell keeps what it will put back where no command finds it.
+            let descriptors = process.descriptors.borrow();
+            if from.and_then(|from| descriptors.get(from)).is_some_and(Slot::closes_on_exec) {
+                return;
+            }
             let turns = self.answers.redirected(process, event.timestamp);
             self.answering(process, turns, verdicts);
             return;

@@ -6,9 +6,9 @@ use crate::{
     alert::{Alert, Severity},
     analysis::Analysis,
     event::{
-        Abi, Action, Credentials, CredentialsChange, Descriptor, DescriptorCall, Event, Exec, File,
-        FileCall, Ids, Object, ObjectId, Origin, Path, ProcessId, SocketEnds, SystemCall, Traffic,
-        TrafficReport, Trust,
+        Abi, Access, Action, Credentials, CredentialsChange, Descriptor, DescriptorCall, Event,
+        Exec, File, FileCall, Ids, Object, ObjectId, Origin, Path, ProcessId, SocketEnds,
+        SystemCall, Traffic, TrafficReport, Trust,
     },
     rules::{Active, RuleSet},
     secrets::own::{Client, Clients},
@@ -181,6 +181,20 @@ impl Story {
         let (number, from, descriptor) = (Some(number), None, Some(descriptor));
         let close_on_exec = false;
         self.happens(pid, Action::Descriptor { call, number, from, descriptor, close_on_exec })
+    }
+
+    /// Makes a pipe, with 3 to read from and 4 to write to.
+    pub(crate) fn pipe(&mut self, pid: u32, inode: u64) -> &mut Self {
+        for (number, reads) in [(3, true), (4, false)] {
+            self.now += MS;
+            let (call, close_on_exec) = (DescriptorCall::Pipe, false);
+            let (number, from, descriptor) = (Some(number), None, Some(pipe(inode)));
+            let action = Action::Descriptor { call, number, from, descriptor, close_on_exec };
+            let access = Some(Access { reads, writes: !reads });
+            let event = Event { access, ..Event::of(self.now, id(pid), action) };
+            self.analysis.event(&event, &mut self.alerts);
+        }
+        self
     }
 
     pub(crate) fn close(&mut self, pid: u32, number: u32) -> &mut Self {

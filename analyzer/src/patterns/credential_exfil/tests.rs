@@ -26,6 +26,15 @@ impl Story {
         self.traffic(pid, (3, connection(77, remote)), report, (bytes, 0))
     }
 
+    fn connects_by(&mut self, pid: u32, number: u32, remote: &str) -> &mut Self {
+        self.call(pid, DescriptorCall::Connect, number, connection(77, remote))
+    }
+
+    fn sends_by(&mut self, pid: u32, number: u32, remote: &str, bytes: u64) -> &mut Self {
+        let report = TrafficReport::Sent { bytes, calls: 1 };
+        self.traffic(pid, (number, connection(77, remote)), report, (bytes, 0))
+    }
+
     fn sends(&mut self, pid: u32) -> &mut Self {
         self.sends_to(pid, AWAY, KEY)
     }
@@ -145,6 +154,31 @@ fn a_relay_on_this_host_has_what_it_was_sent_if_that_is_the_secret() {
         }
         story.connects(20, AWAY).sends(20);
         assert_eq!(story.found(RULE), found, "{bytes}, accepted late: {is_late}");
+    }
+}
+
+#[test]
+fn a_service_that_was_sent_as_much_as_a_secret_has_is_not_killed_for_what_else_it_sends() {
+    let mut story = started("/usr/bin/curl");
+    story.exec(20, Started::at("/opt/app/server"));
+    let ours = end_on_this_host(60, "127.0.0.1:50000", "127.0.0.1:9901");
+    let theirs = end_on_this_host(61, "127.0.0.1:9901", "127.0.0.1:50000");
+    story.call(20, DescriptorCall::Accept, 4, theirs).reads_key(10);
+    let report = TrafficReport::Sent { bytes: KEY + 1, calls: 1 };
+    story.traffic(10, (4, ours), report, (KEY + 1, 0));
+    story.connects(20, AWAY).sends_to(20, AWAY, 9000);
+    assert_eq!(story.found(RULE), [(20, Severity::High)]);
+}
+
+#[test]
+fn who_runs_a_command_and_sends_much_else_is_not_killed_for_it() {
+    for (bytes, severity) in [(KEY, Severity::Critical), (9000, Severity::High)] {
+        let mut story = started("/usr/bin/python3");
+        story.pipe(10, 5).fork(10, 11).close(10, 4);
+        story.exec(11, Started::at("/usr/bin/cat").with([file(10), pipe(5), file(11)]));
+        story.reads_key(11).exit(11);
+        story.connects_by(10, 5, AWAY).sends_by(10, 5, AWAY, bytes);
+        assert_eq!(story.found(RULE), [(10, severity)], "{bytes}");
     }
 }
 
@@ -282,9 +316,13 @@ fn a_server_that_takes_up_its_renewed_key_serves_on() {
 
 #[test]
 fn who_answers_datagrams_serves_and_who_sends_them_first_does_not() {
-    for (received, found) in [(1200, 0), (0, 1)] {
+    for (class, received, found) in [
+        (class::PRIVATE_KEY, 1200, 0),
+        (class::PRIVATE_KEY, 0, 1),
+        (class::PASSWORD_HASHES, 1200, 1),
+    ] {
         let mut story = started("/opt/app/server");
-        story.opens(10, "/opt/app/tls.key", class::PRIVATE_KEY, 1704);
+        story.opens(10, "/opt/app/secret", class, 1704);
         let mut there = connection(78, "198.51.100.9:50000");
         there.socket.as_mut().unwrap().kind = 2;
         story.call(10, DescriptorCall::Bind, 5, there);
@@ -292,7 +330,7 @@ fn who_answers_datagrams_serves_and_who_sends_them_first_does_not() {
             let report = TrafficReport::Sent { bytes: 1200, calls: 1 };
             story.traffic(10, (5, there), report, (sent, received));
         }
-        assert_eq!(story.found(RULE).len(), found, "{received}");
+        assert_eq!(story.found(RULE).len(), found, "{class} {received}");
     }
 }
 

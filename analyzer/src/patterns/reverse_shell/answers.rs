@@ -109,8 +109,10 @@ impl Answers {
             return None;
         }
         // It may wait for something else, and tell what becomes of that.
-        let has_other_input =
-            own.get(0).is_some_and(|slot| slot.object.id != connection && slot.object.is_channel());
+        let has_other_input = own.iter().any(|(number, slot)| {
+            let reads = slot.access.map_or(![1, 2].contains(&number), |access| access.reads);
+            reads && slot.object.id != connection && slot.object.is_channel()
+        });
         let severity = if has_other_input { Severity::High } else { Severity::Critical };
         let arrivals = slot.arrived.clone().into_iter().collect();
         let stdio = StdioConnection { object: slot.object.clone(), arrivals };

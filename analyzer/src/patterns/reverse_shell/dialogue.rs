@@ -15,9 +15,9 @@ use crate::{
     process_table::Process,
 };
 
-/// Commands that answer to a connection between inputs from it, before that is a dialogue. It is certain
-/// only if they have their input there as well, or their errors, as a shell's user wants them and a protocol
-/// does not; of the latter fewer are enough.
+/// Commands that answer to a connection between inputs from it, before that is a dialogue: fewer if they have their
+/// errors there as well, as a shell's user wants them and a protocol does not. Of a script that root installed it
+/// is certain only then, or if they have their input there.
 const ROUNDS: u32 = 3;
 const ROUNDS_WITH_ERRORS: u32 = 2;
 /// Pipes that are remembered; the oldest is forgotten first.
@@ -41,11 +41,13 @@ impl Dialogue {
         Self { connection, input_since_last_command: false, rounds, whole, with_errors }
     }
 
-    fn severity(&self) -> Option<Severity> {
+    /// How bad it is by now, of a shell that runs an installed script or none.
+    fn severity(&self, is_installed: bool) -> Option<Severity> {
         if self.with_errors >= ROUNDS_WITH_ERRORS || self.whole >= ROUNDS {
             Some(Severity::Critical)
         } else {
-            (self.rounds >= ROUNDS).then_some(Severity::High)
+            let severity = if is_installed { Severity::High } else { Severity::Critical };
+            (self.rounds >= ROUNDS).then_some(severity)
         }
     }
 }
@@ -114,7 +116,9 @@ impl Dialogues {
         dialogue.rounds += 1;
         dialogue.whole += u32::from(has_errors || has_input);
         dialogue.with_errors += u32::from(has_errors);
-        let (rounds, severity) = (dialogue.rounds, dialogue.severity());
+        let is_installed =
+            shell.image.as_ref().is_some_and(|image| image.identity.sound_script().is_some());
+        let (rounds, severity) = (dialogue.rounds, dialogue.severity(is_installed));
         Some(Answer { object: Rc::clone(object), slot: slot.clone(), rounds, severity })
     }
 

@@ -336,12 +336,16 @@ fn a_handler_may_take_its_connection_off_and_put_it_back() {
 fn commands_that_answer_to_what_is_read_are_a_dialogue() {
     let with_errors = [file(10), connection(1), connection(1)];
     let without = [file(10), connection(1), file(11)];
-    // A protocol's words may be said by commands, too.
-    for (answer, rounds, severity) in
-        [(with_errors, 2, Severity::Critical), (without, 3, Severity::High)]
-    {
+    let (own, installed) = ("bash -c x", "bash /usr/sbin/report");
+    // What root installed may speak a protocol, whose words commands may say, too.
+    for (script, answer, rounds, severity) in [
+        (own, with_errors, 2, Severity::Critical),
+        (own, without, 3, Severity::Critical),
+        (installed, with_errors, 2, Severity::Critical),
+        (installed, without, 3, Severity::High),
+    ] {
         let mut story = Story::default();
-        story.exec(5, "bash -c x", FILES()).connect(5, 1);
+        story.exec_trusted(5, script, FILES()).connect(5, 1);
         for round in 1..=rounds {
             assert_eq!(story.found(), [], "round {round}");
             story.dup(5, 0, connection(1)).dup(5, 0, file(10));
@@ -350,7 +354,7 @@ fn commands_that_answer_to_what_is_read_are_a_dialogue() {
         for _ in 0..10 {
             story.dup(5, 0, connection(1)).dup(5, 0, file(10)).fork(5, 6).exec(6, "id", answer);
         }
-        assert_eq!(story.found(), [(5, severity)]);
+        assert_eq!(story.found(), [(5, severity)], "{script}");
     }
 }
 

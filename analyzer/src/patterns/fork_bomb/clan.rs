@@ -7,8 +7,8 @@ use crate::event::ProcessId;
 /// Members that live in this generation or further down, and in all, of a clan that spreads while its founder
 /// is so fast that its children's turn comes late; and the rank that it has at least, since pools and subshells
 /// may be as many.
-const FAR: u32 = 4;
-const FAR_DOWN: usize = 64;
+const FAR: u32 = 3;
+const FAR_DOWN: usize = 48;
 const SPREADING: usize = 192;
 const RANK: usize = 4;
 /// Children that stay, made within [`WINDOW_NS`]. More than any server starts ahead of its work; one

@@ -40,7 +40,7 @@ impl<const N: usize> Line<N> {
     }
 }
 
-/// No two neighbours have a byte in common.
+/// Another one than its neighbours in each byte.
 fn item<const N: usize>(number: usize) -> [u8; N] {
     std::array::from_fn(|at| u8::try_from((number * 7 + at) % 251).unwrap())
 }

@@ -17,7 +17,10 @@
 mod reach;
 mod trail;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    net::SocketAddr,
+};
 
 use sentinel_ipc::{file_class::class, frame::KindSet, kernel_abi::kind};
 
@@ -94,8 +97,8 @@ pub struct Lineage {
     marked: HashMap<ObjectId, Vec<Carried>>,
     /// What was passed on to who has not accepted it yet, by which socket.
     unaccepted: VecDeque<(SocketEnds, Carried)>,
-    /// What was passed on so far, and by which socket.
-    passed: HashSet<(SourceId, ObjectId)>,
+    /// What was passed on so far, by which socket, and where to.
+    passed: HashSet<(SourceId, ObjectId, Option<SocketAddr>)>,
     /// Carriers that were none before, since this was asked last.
     fresh: Vec<ProcessId>,
     links: Links,
@@ -307,13 +310,16 @@ impl Lineage {
     ) {
         let passed = self.carried(from).iter().find(|carried| carried.source == source).cloned();
         let (Some(passed), Some(ends)) = (passed, by.socket) else { return };
-        // Once is enough, and each time costs a search.
-        if self.passed.len() >= MAX_CARRIERS || !self.passed.insert((source, by.object.id)) {
+        // Once is enough, and each time costs a search. A socket for datagrams may send to more than one.
+        let way = (source, by.object.id, ends.remote);
+        if self.passed.contains(&way) || !self.may_search(now, processes) {
             return;
         }
-        if !self.may_search(now, processes) {
+        if self.passed.len() >= MAX_CARRIERS {
+            self.lost += 1;
             return;
         }
+        self.passed.insert(way);
         let others = processes.iter().filter(|other| other.id != from);
         let receivers = others.filter(|other| reach::has_other_end(other, &ends));
         let receivers: Vec<ProcessId> = receivers.map(|process| process.id).collect();
@@ -500,7 +506,7 @@ impl Lineage {
         self.carriers.retain(|_, carried| keep(carried));
         self.marked.retain(|_, carried| keep(carried));
         self.unaccepted.retain(|(_, one)| sources.contains_key(&one.source));
-        self.passed.retain(|(source, _)| sources.contains_key(source));
+        self.passed.retain(|(source, ..)| sources.contains_key(source));
     }
 }
 

@@ -60,8 +60,6 @@ const MAX_FILES: usize = 4096;
 const PASSED_SIZE: u64 = 128;
 /// State of a listening socket (`TCP_LISTEN`).
 const LISTENS: u16 = 10;
-/// SOCK_DGRAM.
-const DATAGRAM: u16 = 2;
 
 /// A secret that was read.
 #[derive(Debug, Clone)]
@@ -503,7 +501,7 @@ fn way(process: &Process, traffic: &Traffic, since: u64, class: u32) -> Way {
     let accepted = slot.object.history().find(|step| matches!(step.deed, Deed::Accept(_)));
     // Nobody accepts datagrams: who answers the first one that came, and has not connected, serves by them if he has
     // read what a server reads.
-    let is_datagram = slot.object.socket().is_some_and(|ends| ends.kind == DATAGRAM);
+    let is_datagram = slot.object.socket().is_some_and(|ends| ends.is_datagram());
     let has_connected = slot.object.history().any(|step| matches!(step.deed, Deed::Connect(_)));
     let answers = traffic.received > 0 && traffic.writes <= 1;
     match accepted {
@@ -519,7 +517,7 @@ fn way(process: &Process, traffic: &Traffic, since: u64, class: u32) -> Way {
 /// Whether the process has a listening socket, or answers by this one.
 fn serves(process: &Process, descriptor: &Descriptor, way: Way) -> bool {
     let answers = matches!(way, Way::Accepted | Way::AcceptedLater);
-    if answers && descriptor.socket.is_some_and(|ends| ends.kind == DATAGRAM) {
+    if answers && descriptor.socket.is_some_and(|ends| ends.is_datagram()) {
         return true;
     }
     let descriptors = process.descriptors.borrow();

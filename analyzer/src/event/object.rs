@@ -14,6 +14,7 @@ const S_IFIFO: u32 = 0o010_000;
 const S_IFCHR: u32 = 0o020_000;
 const S_IFREG: u32 = 0o100_000;
 const S_IFSOCK: u32 = 0o140_000;
+const SOCK_DGRAM: u16 = 2;
 const TCP_ESTABLISHED: u16 = 1;
 /// Character device majors of Unix 98 pseudo terminals, slave side (Documentation/admin-guide/
 /// devices.txt).
@@ -99,6 +100,11 @@ impl SocketEnds {
     /// who listens there.
     pub fn is_network(&self) -> bool {
         !matches!(self.family, 0 | AF_UNIX | AF_NETLINK)
+    }
+
+    /// Whether it is for datagrams, which nobody accepts.
+    pub fn is_datagram(&self) -> bool {
+        self.kind == SOCK_DGRAM
     }
 }
 

@@ -37,8 +37,6 @@ const MAX_OUTPUTS: usize = 64;
 /// Files that one process is known to have mapped to share them.
 const MAX_MAPPED: usize = 64;
 const AF_UNIX: u16 = 1;
-/// SOCK_DGRAM.
-const DATAGRAM: u16 = 2;
 /// Stands for the device of an object that is all of the memory which processes share by clone(2): no
 /// kernel has so many.
 const ALL_OF_IT: u32 = u32::MAX;
@@ -290,7 +288,7 @@ pub(super) fn is_other_end(other: &SocketEnds, ends: &SocketEnds) -> bool {
         });
     let has_it_from_there = match other.remote {
         Some(_) => at(other.remote) == at(ends.local),
-        None => other.kind == DATAGRAM,
+        None => other.is_datagram(),
     };
     ends.remote.is_some() && other.kind == ends.kind && is_there && has_it_from_there
 }

@@ -94,8 +94,8 @@ impl Identity {
         self.asked.as_deref()
     }
 
-    /// What [`Self::script`] tells, if nobody but root can have chosen what the script is, and no variable has the interpreter
-    /// run something else.
+    /// What [`Self::script`] tells, if nobody but root can have chosen what the script is, and no variable has the
+    /// interpreter run something else.
     ///
     /// A link in a directory of the system's programs is what root made it: so is what an interpreter opens by
     /// it, under whatever name (`npm` is `npm-cli.js`).

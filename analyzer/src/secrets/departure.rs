@@ -17,9 +17,9 @@
 //! - when a connection ends that was never answered, and half of the secret (16 to 512 bytes) counts: a
 //!   request is answered.
 //!
-//! Of a connection that was accepted after the reading, and of datagrams that answer the first one which came,
-//! only what goes before the client has said anything counts, and the exact size of what no server has for itself: a server reads its key, and its
-//! clients speak first.
+//! Of a connection that was accepted after the reading, and of datagrams with which a server answers the first one that
+//! came, only what goes before the client has said anything counts, and the exact size of what no server has for
+//! itself: a server reads its key, and its clients speak first.
 
 use crate::event::{Traffic, TrafficReport};
 

@@ -158,6 +158,27 @@ fn a_relay_on_this_host_has_what_it_was_sent_if_that_is_the_secret() {
 }
 
 #[test]
+fn datagrams_to_nobody_do_not_hide_the_next_ones() {
+    let datagrams = |inode, local, remote| {
+        let mut end = end_on_this_host(inode, local, remote);
+        end.socket.as_mut().unwrap().kind = 2;
+        end
+    };
+    let mut story = started("/usr/bin/nc");
+    story.exec(20, Started::at("/usr/bin/socat"));
+    let relay = datagrams(61, "127.0.0.1:9903", "127.0.0.1:50000");
+    story.call(20, DescriptorCall::Connect, 4, relay).reads_key(10);
+    for (remote, sent) in [("127.0.0.1:9", KEY), ("127.0.0.1:9903", 2 * KEY)] {
+        let ours = datagrams(60, "127.0.0.1:50000", remote);
+        story.call(10, DescriptorCall::Connect, 4, ours);
+        let report = TrafficReport::Sent { bytes: KEY, calls: 1 };
+        story.traffic(10, (4, ours), report, (sent, 0));
+    }
+    story.connects(20, AWAY).sends(20);
+    assert_eq!(story.found(RULE), [(20, Severity::Critical)]);
+}
+
+#[test]
 fn a_service_that_was_sent_as_much_as_a_secret_has_is_not_killed_for_what_else_it_sends() {
     let mut story = started("/usr/bin/curl");
     story.exec(20, Started::at("/opt/app/server"));

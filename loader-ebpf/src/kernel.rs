@@ -1,9 +1,13 @@
-//! Reads kernel memory: tasks directly, everything behind them through the probe helper.
+//! Reads kernel memory: tasks by their type, and everything behind them by address, with a load where the kernel
+//! has a cast for that, else through the probe helper.
 
 use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::helpers::generated as helpers;
-use sentinel_ipc::kernel_fields::{FIELD_COUNT, Field, NO_SUCH_FIELD, Offsets};
+use sentinel_ipc::{
+    kernel_abi::cast,
+    kernel_fields::{FIELD_COUNT, Field, NO_SUCH_FIELD, Offsets},
+};
 
 /// Offsets from this kernel's BTF; the loader overwrites them before the load, and the verifier then
 /// treats them as constants.
@@ -24,14 +28,92 @@ pub fn has(field: Field) -> bool {
     offset(field) != NO_SUCH_FIELD as usize
 }
 
-/// A kernel address whose contents are read through the probe helper: a bad one yields zeros.
+/// A structure of this kernel that begins with a word, by its number in BTF; 0 where the kernel has no cast. The loader
+/// puts it into the instruction, and the verifier walks the way for this kernel only.
+#[inline(always)]
+fn word_type() -> u64 {
+    let word;
+    // SAFETY: sets a register.
+    unsafe {
+        asm!("{word} = {place}", word = out(reg) word, place = const cast::WORD, options(pure, nomem, nostack));
+    }
+    word
+}
+
+/// What can be read of kernel memory.
+pub trait Value: Copy + Default {
+    /// Loads it from an address that is cast to the structure of this number.
+    fn load(from: Address, word: u64) -> Self;
+}
+
+macro_rules! values {
+    ($($value:ty, $register:literal;)*) => {
+        $(impl Value for $value {
+            #[inline(always)]
+            fn load(from: Address, word: u64) -> Self {
+                let loaded: u64;
+                // SAFETY: the loader makes of this call `bpf_rdonly_cast`, of which the kernel makes nothing but a copy
+                // of the register. The load gives zeros where there is no kernel memory. By hand, because LLVM would
+                // share it with loads by other types of pointers, which the verifier refuses.
+                unsafe {
+                    asm!(
+                        "call {cast}",
+                        concat!("r0 = *(", $register, " *)(r0 + 0)"),
+                        cast = const cast::FUNCTION,
+                        inout("r1") from.0 => _,
+                        inout("r2") word => _,
+                        out("r0") loaded,
+                        out("r3") _,
+                        out("r4") _,
+                        out("r5") _,
+                        options(nostack, readonly),
+                    );
+                }
+                loaded as Self
+            }
+        })*
+    };
+}
+
+values! {
+    u8, "u8";
+    u16, "u16";
+    u32, "u32";
+    i32, "u32";
+    u64, "u64";
+}
+
+impl Value for [u64; 4] {
+    #[inline(always)]
+    fn load(from: Address, word: u64) -> Self {
+        let at = |index: usize| u64::load(from.behind(8 * index), word);
+        [at(0), at(1), at(2), at(3)]
+    }
+}
+
+impl Value for [u8; 4] {
+    #[inline(always)]
+    fn load(from: Address, word: u64) -> Self {
+        u32::load(from, word).to_ne_bytes()
+    }
+}
+
+impl Value for [u8; 16] {
+    #[inline(always)]
+    fn load(from: Address, word: u64) -> Self {
+        let (front, back) = (u64::load(from, word), u64::load(from.behind(8), word));
+        (front as u128 | (back as u128) << 64).to_ne_bytes()
+    }
+}
+
+/// A kernel address: what is read of a bad one is zeros.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Address(pub u64);
 
 impl Address {
     /// The value of `field` in the structure at this address; zero if it cannot be read.
     #[inline(always)]
-    pub fn read<T: Copy + Default>(self, field: Field) -> T {
+    pub fn read<T: Value>(self, field: Field) -> T {
         self.read_at(offset(field))
     }
 
@@ -43,7 +125,11 @@ impl Address {
 
     /// The value `bytes` behind this address; zero if it cannot be read.
     #[inline(always)]
-    pub fn read_at<T: Copy + Default>(self, bytes: usize) -> T {
+    pub fn read_at<T: Value>(self, bytes: usize) -> T {
+        let word = word_type();
+        if word != 0 {
+            return T::load(self.behind(bytes), word);
+        }
         let mut value = T::default();
         // No branch on the result: the helper zeroes the destination on a fault, and branches in
         // loops multiply what the verifier has to walk.
@@ -91,6 +177,9 @@ impl Piece {
         room: &mut [u64; WORDS],
     ) -> Self {
         let bytes = WORDS * 8;
+        if word_type() != 0 {
+            return Self { address, copied: room.as_ptr().cast(), begins, bytes };
+        }
         // No branch on the result, as in `read_at`.
         copy_kernel(room.as_mut_ptr().cast(), bytes as u32, address.behind(begins));
         Self { address, copied: room.as_ptr().cast(), begins, bytes }
@@ -104,7 +193,11 @@ impl Piece {
 
     /// As [`Address::read`]. Offsets are constants to the verifier, which walks one of the two ways only.
     #[inline(always)]
-    pub fn read<T: Copy + Default>(&self, field: Field) -> T {
+    pub fn read<T: Value>(&self, field: Field) -> T {
+        let word = word_type();
+        if word != 0 {
+            return T::load(self.address.behind(offset(field)), word);
+        }
         let at = offset(field).wrapping_sub(self.begins);
         if at >= self.bytes || at + size_of::<T>() > self.bytes {
             return self.address.read(field);
@@ -128,8 +221,22 @@ impl Task {
     /// The task that the program runs in.
     #[inline(always)]
     pub fn current() -> Self {
-        // SAFETY: no arguments; the kernel returns a task that lives as long as the program runs.
-        Self(unsafe { helpers::bpf_get_current_task_btf() } as *const u8)
+        let task;
+        // SAFETY: bpf_get_current_task_btf(), without arguments, gives a task that lives as long as the program runs,
+        // and the same one each time, which the compiler is told so that it calls once.
+        unsafe {
+            asm!(
+                "call 158",
+                out("r0") task,
+                out("r1") _,
+                out("r2") _,
+                out("r3") _,
+                out("r4") _,
+                out("r5") _,
+                options(pure, nomem, nostack),
+            );
+        }
+        Self(task)
     }
 
     /// A task pointer from a tracepoint's arguments.
@@ -146,7 +253,7 @@ impl Task {
         unsafe { self.0.add(offset(field)).cast::<T>().read() }
     }
 
-    /// The address that the pointer `field` holds. Not loaded directly: for each such load, verifiers
+    /// The address that the pointer `field` holds. Not loaded by the task's type: for each such load, verifiers
     /// since Linux 6.3 search all of the kernel's types, which is most of a load's time.
     #[inline(always)]
     pub fn follow(self, field: Field) -> Address {

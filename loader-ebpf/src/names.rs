@@ -12,7 +12,7 @@ use sentinel_ipc::{
 
 use crate::{
     filter::may_have,
-    kernel::{Address, Choice, copy_kernel, is_equal, offset, opaque},
+    kernel::{Address, Choice, is_equal, offset, opaque},
     path::{Location, outer_mount},
 };
 
@@ -73,7 +73,7 @@ impl Names {
             let is_root = Choice::of(is_equal(at.dentry.0, at.parent.0));
             let from = is_root.choose(outer.behind(offset(Field::MountParent)).0, at.name.0);
             let copied = &mut self.all[index];
-            copy_kernel(copied.as_mut_ptr().cast(), NAME_BYTES as u32, Address(from));
+            *copied = Address(from).read_at(0);
             let (above, mount_point) = parent_and_mount_point(copied, outer);
             cut(copied, is_root.choose(0, at.length as u64));
             let rules = may_have(filter::NAMES, *copied) & is_root.choose(0, READ | THERE);

@@ -9,11 +9,14 @@ const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_POINTER: u32 = 2;
 const KIND_TYPEDEF: u32 = 8;
+const KIND_FUNCTION: u32 = 12;
 const KIND_FUNCTION_PROTOTYPE: u32 = 13;
 /// What the kernel calls the type of a tracepoint's handlers (include/trace/bpf_probe.h).
 const TRACEPOINT: &[u8] = b"btf_trace_";
 /// typedef, volatile, const, restrict, type tag: names and qualifiers around another type.
 const WRAPPERS: [u32; 5] = [8, 9, 10, 11, 18];
+/// Bytes of a type's name, kind and size.
+const HEADER: usize = 12;
 /// How deep qualifiers or anonymous members may nest.
 const MAX_DEPTH: u32 = 16;
 /// Members that are looked at to find one, at most: some that are nested in themselves would never end.
@@ -86,7 +89,7 @@ impl Btf {
             if matches!(kind, KIND_STRUCT | KIND_UNION | KIND_TYPEDEF) && name != 0 {
                 named.push((name, types.len()));
             }
-            let body = at + 12;
+            let body = at + HEADER;
             types.push(Type { kind, members, size_or_type, bit_fields: info >> 31 != 0, body });
             at = body + body_bytes(kind, members).ok_or(BtfError::Kind(kind, at))?;
         }
@@ -104,6 +107,21 @@ impl Btf {
             }
         }
         Ok(btf)
+    }
+
+    /// Number of a function; `None` when this kernel has none of that name.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        let is_it = |found: &Type| {
+            let written = read_u32(&self.data, found.body.saturating_sub(HEADER));
+            found.kind == KIND_FUNCTION
+                && written.and_then(|at| self.string(at)) == Some(name.as_bytes())
+        };
+        u32::try_from(self.types.iter().position(is_it)?).ok()
+    }
+
+    /// Number of a structure; `None` when this kernel has none of that name.
+    pub fn structure(&self, name: &str) -> Option<u32> {
+        self.structures.get(name.as_bytes())?.first().copied()
     }
 
     /// How many arguments the tracepoint `name` hands over; `None` when this kernel has no such
@@ -276,6 +294,8 @@ mod tests {
         assert_eq!(btf.tracepoint_arguments("sys_exit"), Some(2));
         assert_eq!(btf.tracepoint_arguments("sched_process_fork"), Some(2));
         assert_eq!(btf.tracepoint_arguments("nobody"), None);
+        assert!(btf.structure("pt_regs").is_some() && btf.function("schedule").is_some());
+        assert_eq!((btf.structure("nobody"), btf.function("nobody")), (None, None));
     }
 
     proptest! {
@@ -283,6 +303,7 @@ mod tests {
         fn broken_data_never_panics(data in proptest::collection::vec(any::<u8>(), 0..400)) {
             if let Ok(btf) = Btf::parse(data) {
                 btf.offset("outer", "d.y");
+                btf.function("outer");
             }
         }
 

@@ -4,6 +4,7 @@
 pub mod arguments;
 pub mod btf;
 pub mod call_counts;
+pub mod cast;
 pub mod doors;
 pub mod file_classes;
 pub mod forward;

@@ -14,6 +14,7 @@ use super::{Sensor, SensorError, program, take, typed};
 use crate::{
     arguments::Scope,
     call_counts::{CallCounts, Counting},
+    cast::Cast,
     file_classes, hooks, offsets, pid_namespace,
     process_class::ProcessClasses,
     programs,
@@ -52,7 +53,8 @@ impl Sensor {
         loader.override_global("PID_NAMESPACE", &pid_namespace, true);
         loader.override_global("RING_COMPLETION", &ring_completion, true);
         loader.override_global("EXIT_TELLS_LAST", &exit_tells_last, true);
-        let mut ebpf = loader.load(OBJECT).map_err(SensorError::Object)?;
+        let object = Cast::of(&kernel).put_into(OBJECT);
+        let mut ebpf = loader.load(&object).map_err(SensorError::Object)?;
         let btf = Btf::from_sys_fs().map_err(|error| SensorError::Object(error.into()))?;
         let reporting = hooks::reporting(&kernel);
         let mut wanted = snapshot::ITERATORS.to_vec();

@@ -1,6 +1,6 @@
 //! A system call that is wanted, as every family's program sees it.
 
-use aya_ebpf::{macros::map, maps::Array, programs::BtfTracePointContext};
+use aya_ebpf::programs::BtfTracePointContext;
 use sentinel_ipc::kernel_abi::{SYSCALLS as ROWS, SyscallTable, abi, flag, kind};
 
 use crate::{
@@ -10,9 +10,10 @@ use crate::{
     scope,
 };
 
-/// Kinds by number and ABI; the loader fills it.
-#[map]
-static SYSCALLS: Array<SyscallTable> = Array::with_max_entries(1, 0);
+/// Kinds by number and ABI: a variable, which costs no look-up. The loader fills it.
+#[unsafe(link_section = ".bss.syscalls")]
+#[unsafe(no_mangle)]
+static mut SYSCALLS: SyscallTable = [0; ROWS];
 
 /// A call, and the facts that its records share.
 #[derive(Clone, Copy)]
@@ -26,9 +27,9 @@ pub struct Call {
 /// The syscall table's row for a number: 0 if nothing is to be done about any such call.
 #[inline(always)]
 pub fn row_of(number: u32) -> u32 {
-    let Some(table) = SYSCALLS.get(0) else { return 0 };
     let index = (number as usize).min(ROWS - 1);
-    table.get(index).copied().unwrap_or(0)
+    // SAFETY: below the table's length. Volatile, because nothing in the object writes it.
+    unsafe { (&raw const SYSCALLS).cast::<u32>().add(index).read_volatile() }
 }
 
 /// Kind of the calls of an ABI in a row; 0 if they are not monitored.

@@ -1,10 +1,7 @@
 //! Files by which one process can hand data to another: fifos, shared memory, and what is read soon after it
 //! was written.
 
-use aya_ebpf::{
-    macros::map,
-    maps::{Array, LruHashMap},
-};
+use aya_ebpf::{macros::map, maps::LruHashMap};
 use sentinel_ipc::{
     file_class::class,
     kernel_abi::{Object, ObjectKey, SECRET_WINDOW_NS, WRITTEN_ENTRIES, kind},
@@ -25,23 +22,23 @@ const PROT_WRITE: u64 = 2;
 #[map]
 static WRITTEN: LruHashMap<ObjectKey, u64> = LruHashMap::with_max_entries(WRITTEN_ENTRIES, 0);
 
-/// When a secret was read last; CLOCK_BOOTTIME, ns.
-#[map]
-static SECRET_READ: Array<u64> = Array::with_max_entries(1, 0);
+/// When a secret was read last; CLOCK_BOOTTIME, ns. A variable, as `CONTROL`.
+#[unsafe(link_section = ".bss.secret_read")]
+#[unsafe(no_mangle)]
+static mut SECRET_READ: u64 = 0;
 
 /// A secret was read.
 #[inline(always)]
 pub fn secret_was_read() {
-    if let Some(at) = SECRET_READ.get_ptr_mut(0) {
-        // SAFETY: a live, aligned u64 of a map value.
-        unsafe { at.write_volatile(now()) };
-    }
+    // SAFETY: an aligned u64, which all CPUs write whole.
+    unsafe { (&raw mut SECRET_READ).write_volatile(now()) };
 }
 
 /// Whether one was read after `time` (CLOCK_BOOTTIME, ns), and so lately that somebody may have its data.
 #[inline(always)]
 pub fn is_secret_about(time: u64) -> bool {
-    let at = SECRET_READ.get(0).copied().unwrap_or(0);
+    // SAFETY: as above.
+    let at = unsafe { (&raw const SECRET_READ).read_volatile() };
     at > time && now().wrapping_sub(at) <= SECRET_WINDOW_NS
 }
 

@@ -101,11 +101,11 @@ pub fn look() -> bool {
         || file.is_null()
         || exchanges
         || control_value(control::LEARN) != 0;
-    noted.seen = Seen { object, inode, location, open_flags, writes, exchanges, is_told_anyway };
     if !(is_told_anyway || matters) {
         pass_over(&facts, file, inode, &object, tgid);
         return false;
     }
+    noted.seen = Seen { object, inode, location, open_flags, writes, exchanges, is_told_anyway };
     true
 }
 

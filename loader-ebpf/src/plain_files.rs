@@ -9,7 +9,6 @@
 //! Where one number may mean two files, because a descriptor table is shared with another process or one of the
 //! threads has its own, there are no bits; nor where a ring makes and closes descriptors, of which not all is told.
 
-use aya_ebpf::{macros::map, maps::Array};
 use sentinel_ipc::{
     kernel_abi::{Object, PLAIN_FILES_ENTRIES, class},
     kernel_fields::Field,
@@ -18,13 +17,14 @@ use sentinel_ipc::{
 use crate::{
     atomic,
     descriptor::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFMT, S_IFREG, Table},
-    kernel::{Address, Task},
+    kernel::{Address, Task, opaque},
     scope::{add_class, class_of, take_class},
 };
 
 /// Process and group of numbers << 32, and a bit for each number of the group.
-#[map]
-static PLAIN_FILES: Array<u64> = Array::with_max_entries(PLAIN_FILES_ENTRIES, 0);
+#[unsafe(link_section = ".bss.plain_files")]
+#[unsafe(no_mangle)]
+static mut PLAIN_FILES: [u64; PLAIN_FILES_ENTRIES as usize] = [0; PLAIN_FILES_ENTRIES as usize];
 
 /// Numbers of a word, and words of a process; files with higher numbers are told of.
 const GROUP: u32 = 32;
@@ -45,10 +45,11 @@ impl Place {
         if group >= GROUPS {
             return None;
         }
-        let index = (tgid ^ group * (PLAIN_FILES_ENTRIES / GROUPS)) & (PLAIN_FILES_ENTRIES - 1);
-        let word = PLAIN_FILES.get_ptr_mut(index)?;
+        let index = tgid ^ group * (PLAIN_FILES_ENTRIES / GROUPS);
+        let index = opaque(index) as usize & (PLAIN_FILES_ENTRIES as usize - 1);
         Some(Self {
-            word,
+            // SAFETY: below its length.
+            word: unsafe { (&raw mut PLAIN_FILES).cast::<u64>().add(index) },
             owner: (tgid * GROUPS + group) as u64 * (BITS + 1),
             bit: 1 << (number % GROUP),
         })

@@ -152,7 +152,7 @@ impl Sensor {
 
     /// Says which kinds are wanted, and so which calls are monitored, and whether calls are counted.
     fn set_kinds(&mut self, kinds: KindSet, counting: bool) -> Result<(), SensorError> {
-        set(&mut self.ebpf, "SYSCALLS", &[(0, syscall_table::of(kinds, counting))])?;
+        set(&mut self.ebpf, ".bss.syscalls", &[(0, syscall_table::of(kinds, counting))])?;
         self.counting = counting;
         let [low, high] = kinds.halves();
         self.set_control(&[(control::KINDS_LOW, low), (control::KINDS_HIGH, high)])

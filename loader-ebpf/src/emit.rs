@@ -13,7 +13,7 @@ use sentinel_ipc::{
 };
 
 use crate::{
-    kernel::{Task, current_cgroup_id, current_uid, forget, now},
+    kernel::{Task, current_cgroup_id, forget, now},
     pid::current_ids,
     scope::{control_value, count, is_tainted},
 };
@@ -157,6 +157,7 @@ pub fn header(facts: Facts) -> RecordHeader {
         | flag(own_files, flag::PRIVATE_FILES)
         | flag(is_tainted(tgid), flag::TAINTED)
         | flag(task.has_own_pids(), flag::FOREIGN_PIDS);
+    let credentials = task.follow(Field::TaskCred);
     RecordHeader {
         timestamp: now(),
         start_time: task.start_time(),
@@ -165,8 +166,8 @@ pub fn header(facts: Facts) -> RecordHeader {
         argument: facts.argument,
         tgid,
         tid,
-        uid: current_uid(),
-        euid: task.follow(Field::TaskCred).read(Field::CredEuid),
+        uid: credentials.read(Field::CredUid),
+        euid: credentials.read(Field::CredEuid),
         kind: facts.kind,
         call: facts.call,
         abi: facts.abi,

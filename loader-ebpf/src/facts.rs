@@ -14,7 +14,7 @@ use sentinel_ipc::{
 use crate::{
     credentials,
     descriptor::{NO_OBJECT, object_of},
-    kernel::{Task, current_uid},
+    kernel::Task,
     plain_files,
     scope::cgroup_id,
 };
@@ -124,7 +124,8 @@ pub unsafe fn note_credentials(tgid: u32, from: *const Credentials) {
         // SAFETY: a live map value, and by this function's contract.
         unsafe {
             (&raw mut (*facts).credentials).write(from.read());
-            (&raw mut (*facts).uid).write(current_uid());
+            (&raw mut (*facts).uid)
+                .write(Task::current().follow(Field::TaskCred).read(Field::CredUid));
         }
     }
 }

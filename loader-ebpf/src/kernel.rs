@@ -444,12 +444,6 @@ pub fn now() -> u64 {
     unsafe { helpers::bpf_ktime_get_boot_ns() }
 }
 
-/// Real user id of the current task, in the initial user namespace.
-#[inline(always)]
-pub fn current_uid() -> u32 {
-    aya_ebpf::helpers::bpf_get_current_uid_gid() as u32
-}
-
 /// Cgroup v2 id of the current task.
 #[inline(always)]
 pub fn current_cgroup_id() -> u64 {

@@ -69,11 +69,10 @@ pub fn first_process() -> Address {
 /// Thread group id and thread id of the current task.
 #[inline(always)]
 pub fn current_ids() -> (u32, u32) {
-    if namespace() == 0 {
-        let both = aya_ebpf::helpers::bpf_get_current_pid_tgid();
-        return ((both >> 32) as u32, both as u32);
-    }
     let task = Task::current();
+    if namespace() == 0 {
+        return (task.read(Field::TaskTgid), task.read(Field::TaskPid));
+    }
     (task.tgid(), number_of(task.follow(Field::TaskThreadPid)))
 }
 

@@ -143,8 +143,8 @@ pub const PROFILES_ENTRIES: u32 = PROCESS_CLASS_ENTRIES * 2;
 
 /// Rows of the syscall table; the last one is that of all numbers for which there is none.
 pub const SYSCALLS: usize = 1024;
-/// The object's variable `SYSCALLS`, alone in its section `.bss.syscalls`: by number, kind << 8 * ABI, 0 where the call is not monitored; and
-/// [`COUNTED`].
+/// The object's variable `SYSCALLS`, alone in its section `.bss.syscalls`: by number, kind << 8 * ABI, 0 where the
+/// call is not monitored; and [`COUNTED`].
 pub type SyscallTable = [u32; SYSCALLS];
 /// Bit of each row while calls are counted.
 pub const COUNTED: u32 = 1 << (8 * abi::COUNT);

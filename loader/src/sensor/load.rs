@@ -15,7 +15,9 @@ use crate::{
     arguments::Scope,
     call_counts::{CallCounts, Counting},
     cast::Cast,
-    file_classes, hooks, offsets, pid_namespace,
+    file_classes, hooks,
+    mapping::page_bytes,
+    memory, offsets, pid_namespace,
     process_class::ProcessClasses,
     programs,
     ring::Ring,
@@ -54,6 +56,7 @@ impl Sensor {
         loader.override_global("RING_COMPLETION", &ring_completion, true);
         loader.override_global("EXIT_TELLS_LAST", &exit_tells_last, true);
         let object = Cast::of(&kernel).put_into(OBJECT);
+        memory::drop_constant(OBJECT, page_bytes()?);
         let mut ebpf = loader.load(&object).map_err(SensorError::Object)?;
         let btf = Btf::from_sys_fs().map_err(|error| SensorError::Object(error.into()))?;
         let reporting = hooks::reporting(&kernel);

@@ -10,7 +10,7 @@ use crate::event::ProcessId;
 const FAR: u32 = 3;
 const FAR_DOWN: usize = 48;
 const SPREADING: usize = 192;
-const RANK: usize = 4;
+const RANK: u8 = 4;
 /// Children that stay, made within [`WINDOW_NS`]. More than any server starts ahead of its work; one
 /// that listens may fork for each connection.
 const WIDE: usize = 500;
@@ -126,7 +126,7 @@ impl Clan {
     pub(super) fn alarm(
         &self,
         serves: impl FnOnce() -> bool,
-        rank: impl FnOnce() -> usize,
+        rank: impl FnOnce() -> u8,
     ) -> Option<Alarm> {
         if self.reported {
             return None;

@@ -6,22 +6,22 @@
 //! has rank 2, and what doubles n times has rank n + 1: as many processes as honest work may have, in a shape
 //! that it has not.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    rc::Rc,
-};
+use std::rc::Rc;
+
+mod nodes;
 
 use crate::{event::ProcessId, process_table::Image};
+use nodes::{Node, Nodes, Place};
 
 /// Ranks that are told apart; the highest takes more processes than a kernel has numbers for.
-const RANKS: usize = 24;
+const RANKS: u8 = 24;
 /// From this rank on a tree is a bomb, whatever its members run: 64 processes at least. Jobs in jobs of a build,
 /// a test run or a login have 3 to 5.
-const ANY_PROGRAM: usize = 7;
+const ANY_PROGRAM: u8 = 7;
 /// The same where children run their parent's program.
-const SAME_PROGRAM: usize = 6;
+const SAME_PROGRAM: u8 = 6;
 /// Another child of so much less is of the bomb as well.
-const BESIDE: usize = 2;
+const BESIDE: u8 = 2;
 /// Forebears in a row that a chain has ended, within [`CHAIN_WINDOW_NS`].
 const CHAIN: u32 = 100;
 const CHAIN_WINDOW_NS: u64 = 30_000_000_000;
@@ -33,10 +33,11 @@ const REPORTED_NS: u64 = 600_000_000_000;
 const INIT: u32 = 1;
 
 /// Of a process: its rank among all, and with those of its program alone.
-type Ranks = [usize; 2];
+type Ranks = [u8; 2];
 
-/// How many children give which of the two; `None` while there are no children, as of most processes.
-type Given = Option<Box<[[u32; RANKS]; 2]>>;
+/// How many children give which of the two: the first pair is of rank 0 and not counted, the last one of the highest
+/// that there was.
+type Given = Box<[[u32; 2]]>;
 
 /// Forebears that ended with nobody left but the one child.
 #[derive(Debug, Clone, Copy, Default)]
@@ -53,57 +54,41 @@ impl Chain {
     }
 }
 
-/// A process that lives, or has ended and is where living ones branch.
-#[derive(Debug)]
-struct Node {
-    parent: Option<ProcessId>,
-    children: BTreeSet<ProcessId>,
-    image: Option<Rc<Image>>,
-    /// Whether it runs its parent's program.
-    is_kin: bool,
-    lives: bool,
-    /// How many children give it which rank.
-    given: Given,
-    /// What it gives its parent; 0 is nothing.
-    gives: Ranks,
-    chain: Chain,
-    /// Programs that were started from the top of the tree down to this one, at the most.
-    nested: u32,
-    /// Who began the bomb that was reported here, and when that was.
-    reported: Option<(ProcessId, u64)>,
-}
-
 impl Node {
-    fn new(parent: Option<ProcessId>, image: Option<Rc<Image>>) -> Self {
-        Self {
-            parent,
-            children: BTreeSet::new(),
-            image,
-            is_kin: parent.is_some(),
-            lives: true,
-            given: None,
-            gives: [0; 2],
-            chain: Chain::default(),
-            nested: 0,
-            reported: None,
-        }
-    }
-
     fn ranks(&self) -> Ranks {
-        let Some(given) = &self.given else { return [usize::from(self.lives); 2] };
-        given.map(|given| {
-            let mut rank = usize::from(self.lives);
-            for (of_child, &children) in given.iter().enumerate().skip(1) {
+        let mut ranks = [u8::from(self.lives); 2];
+        for (of_child, given) in (0..RANKS).zip(&self.given).skip(1) {
+            for (rank, &children) in ranks.iter_mut().zip(given) {
                 match children {
                     0 => {}
-                    _ if rank == of_child => rank += 1,
-                    1 => rank = rank.max(of_child),
-                    _ if rank < of_child => rank = of_child + 1,
+                    _ if *rank == of_child => *rank += 1,
+                    1 => *rank = of_child.max(*rank),
+                    _ if *rank < of_child => *rank = of_child + 1,
                     _ => {}
                 }
             }
-            rank.min(RANKS - 1)
-        })
+        }
+        ranks.map(|rank| rank.min(RANKS - 1))
+    }
+
+    /// A child gives `after` now, and gave `before`.
+    fn is_given(&mut self, before: Ranks, after: Ranks) {
+        let highest = after.into_iter().max().map_or(0, usize::from);
+        if highest >= self.given.len() {
+            let mut given = std::mem::take(&mut self.given).into_vec();
+            given.resize(highest + 1, [0; 2]);
+            self.given = given.into_boxed_slice();
+        }
+        let counts = |given: &mut Given, ranks: Ranks, count: fn(u32) -> u32| {
+            for (of, rank) in ranks.into_iter().enumerate() {
+                let of_rank = given.get_mut(usize::from(rank));
+                if let Some(children) = of_rank.and_then(|of_rank| of_rank.get_mut(of)) {
+                    *children = count(*children);
+                }
+            }
+        };
+        counts(&mut self.given, before, |children| children.saturating_sub(1));
+        counts(&mut self.given, after, |children| children + 1);
     }
 
     fn is_of(&self, program: Option<&Rc<Image>>) -> bool {
@@ -111,15 +96,18 @@ impl Node {
     }
 
     fn is_bomb(&self) -> bool {
-        let [any, same] = self.ranks();
-        any >= ANY_PROGRAM || same >= SAME_PROGRAM
+        is_bomb(self.ranks())
     }
+}
+
+fn is_bomb([any, same]: Ranks) -> bool {
+    any >= ANY_PROGRAM || same >= SAME_PROGRAM
 }
 
 /// All of them: no more than twice as many as live.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
-    nodes: BTreeMap<ProcessId, Node>,
+    nodes: Nodes,
 }
 
 impl Tree {
@@ -131,17 +119,21 @@ impl Tree {
         image: Option<&Rc<Image>>,
     ) -> Option<ProcessId> {
         // Nobody is born twice, but in a capture that somebody has made.
-        if self.nodes.contains_key(&child) {
+        if self.nodes.place(child).is_some() {
             return None;
         }
-        let node = self.nodes.entry(parent).or_insert_with(|| Node::new(None, image.cloned()));
-        let (image, nested) = (node.image.clone(), node.nested);
-        let above = Some(parent).filter(|parent| parent.tgid != INIT);
-        if above.is_some() {
-            node.children.insert(child);
-        }
-        self.nodes.insert(child, Node { nested, ..Node::new(above, image) });
-        self.settle(child)
+        let above = match self.nodes.place(parent) {
+            Some(known) => known,
+            None => self.nodes.insert(Node::new(parent, image.cloned()))?,
+        };
+        let (image, nested) =
+            self.nodes.get(above).map(|node| (node.image.clone(), node.nested))?;
+        let above = Some(above).filter(|_| parent.tgid != INIT);
+        let mut node = Node::new(child, image);
+        (node.nested, node.is_kin) = (nested, above.is_some());
+        let place = self.nodes.insert(node)?;
+        self.nodes.tie(place, above);
+        self.settle(place)
     }
 
     /// `process` has started another program; the nearest that is the root of a bomb now.
@@ -150,40 +142,40 @@ impl Tree {
         process: ProcessId,
         image: Option<&Rc<Image>>,
     ) -> Option<ProcessId> {
-        let node = self.nodes.get_mut(&process)?;
+        let place = self.nodes.place(process)?;
+        let node = self.nodes.get_mut(place)?;
         let is_same = node.is_of(image);
         node.image = image.cloned();
-        let parent = node.parent;
-        let children = if is_same { BTreeSet::new() } else { node.children.clone() };
-        let above = parent.and_then(|parent| self.nodes.get(&parent));
+        let above = node.parent().and_then(|parent| self.nodes.get(parent));
         let is_kin = above.is_some_and(|parent| parent.is_of(image));
         let nested = above.map_or(1, |parent| parent.nested + 1);
-        for child in children {
-            if let Some(node) = self.nodes.get_mut(&child) {
-                node.is_kin = node.is_of(image);
-                self.settle(child);
+        if !is_same {
+            let children: Vec<Place> = self.nodes.children(place).map(|(child, _)| child).collect();
+            for child in children {
+                if let Some(node) = self.nodes.get_mut(child) {
+                    node.is_kin = node.is_of(image);
+                    self.settle(child);
+                }
             }
         }
-        if let Some(node) = self.nodes.get_mut(&process) {
+        if let Some(node) = self.nodes.get_mut(place) {
             (node.is_kin, node.nested) = (is_kin, nested);
         }
-        self.settle(process)
+        self.settle(place)
     }
 
     /// Of programs that were started one below the other down to `process`, the first that is of a bomb, if they
     /// are too many and that was not reported.
     pub(super) fn nest(&mut self, process: ProcessId) -> Option<ProcessId> {
-        let node = self.nodes.get(&process).filter(|node| node.nested >= NESTED)?;
-        if self.reported(process).is_some() {
+        let place = self.nodes.place(process)?;
+        let node = self.nodes.get(place).filter(|node| node.nested >= NESTED)?;
+        if self.report_of(node).is_some() {
             return None;
         }
         let (mut first, mut nested) = (process, 0);
         let mut below = node;
         // Whoever has ended since does not count.
-        let mut next = node.parent;
-        while let Some(id) = next
-            && let Some(above) = self.nodes.get(&id)
-        {
+        while let Some(above) = self.nodes.above(below) {
             let is_started = below
                 .image
                 .as_ref()
@@ -191,188 +183,186 @@ impl Tree {
                 .is_none_or(|(a, b)| !Rc::ptr_eq(a, b));
             nested += u32::from(below.lives && is_started);
             if above.is_of(node.image.as_ref()) || nested <= NESTED / 2 {
-                first = id;
+                first = above.id;
             }
-            (below, next) = (above, above.parent);
+            below = above;
         }
-        self.nodes.get_mut(&process)?.nested = nested;
+        self.nodes.get_mut(place)?.nested = nested;
         (nested >= NESTED).then_some(first)
     }
 
     /// `process` has ended; the one child that is left if that ends a chain.
     pub(super) fn exit(&mut self, process: ProcessId, now: u64) -> Option<ProcessId> {
-        self.nodes.get_mut(&process)?.lives = false;
+        let place = self.nodes.place(process)?;
+        self.nodes.get_mut(place)?.lives = false;
         let mut of_chain = None;
-        let mut next = Some(process);
+        let mut next = Some(place);
         // Whoever has ended and branches no more is left out; that may be so of its parent then.
-        while let Some(id) = next
-            && let Some(node) = self.nodes.get(&id)
-            && !node.lives
-            && node.children.len() < 2
+        while let Some(place) = next
+            && self.nodes.get(place).is_some_and(|node| !node.lives)
+            && self.nodes.children(place).nth(1).is_none()
         {
-            self.give(id, [0; 2]);
-            let Some(node) = self.nodes.remove(&id) else { break };
-            let above = node.parent.and_then(|parent| self.nodes.get_mut(&parent));
-            if let Some(above) = above {
-                above.children.remove(&id);
-                above.children.extend(node.children.first());
-            }
-            if let Some(&child) = node.children.first() {
-                if self.inherit(child, &node, now) {
-                    of_chain = Some(child);
-                }
-                next = node.parent;
+            let child = self.nodes.children(place).next().map(|(child, _)| child);
+            self.give(place, [0; 2]);
+            let Some(node) = self.nodes.remove(place) else { break };
+            next = node.parent();
+            if let Some(child) = child {
+                of_chain = self.inherit(child, node, now);
                 break;
             }
-            next = node.parent;
         }
-        if let Some(id) = next {
-            self.settle(id);
+        if let Some(place) = next {
+            self.settle(place);
         }
         of_chain
     }
 
-    /// `child` takes the place of its parent, which has ended; whether that makes it a chain.
-    fn inherit(&mut self, child: ProcessId, ended: &Node, now: u64) -> bool {
-        let above = ended.parent.and_then(|parent| self.nodes.get(&parent));
+    /// The node at `child` has the place of its parent, which has ended; who that is, if that makes it a chain.
+    fn inherit(&mut self, child: Place, ended: Node, now: u64) -> Option<ProcessId> {
+        let above = ended.parent().and_then(|parent| self.nodes.get(parent));
         let above = above.and_then(|above| above.image.clone());
-        let Some(node) = self.nodes.get_mut(&child) else { return false };
-        node.parent = ended.parent;
+        let node = self.nodes.get_mut(child)?;
         node.is_kin = node.is_of(above.as_ref());
         node.gives = [0; 2];
-        node.reported = node.reported.or(ended.reported);
+        node.reported = node.reported.take().or(ended.reported);
         let (above, own) = (ended.chain.until(now), node.chain.until(now));
         let forebears = above.forebears + 1 + own.forebears;
         node.chain = Chain { begun: above.begun.min(own.begun), forebears };
+        let id = node.id;
         self.settle(child);
-        forebears >= CHAIN && self.reported(child).is_none()
+        (forebears >= CHAIN && self.reported(id).is_none()).then_some(id)
     }
 
-    /// Has all above know what has become of `id`; the nearest of them that is the root of a bomb now.
-    fn settle(&mut self, id: ProcessId) -> Option<ProcessId> {
-        let (mut next, mut bomb) = (Some(id), None);
-        while let Some(id) = next
-            && let Some(node) = self.nodes.get(&id)
+    /// Has all above know what has become of the node; the nearest of them that is the root of a bomb now.
+    fn settle(&mut self, place: Place) -> Option<ProcessId> {
+        let (mut next, mut bomb) = (Some(place), None);
+        while let Some(place) = next
+            && let Some(node) = self.nodes.get(place)
         {
-            bomb = bomb.or(Some(id).filter(|_| node.is_bomb()));
-            let [any, same] = if node.reported.is_some() { [0; 2] } else { node.ranks() };
+            let ranks = node.ranks();
+            bomb = bomb.or(Some(node.id).filter(|_| is_bomb(ranks)));
+            let [any, same] = if node.reported.is_some() { [0; 2] } else { ranks };
             let gives = [any, if node.is_kin { same } else { 0 }];
-            next = self.give(id, gives);
+            next = self.give(place, gives);
         }
         bomb
     }
 
-    /// `id` gives these ranks to its parent: who that is, if it is news to it.
-    fn give(&mut self, id: ProcessId, gives: Ranks) -> Option<ProcessId> {
-        let node = self.nodes.get_mut(&id)?;
+    /// The node gives these ranks to its parent: which one that is, if it is news to it.
+    fn give(&mut self, place: Place, gives: Ranks) -> Option<Place> {
+        let node = self.nodes.get_mut(place)?;
         let before = std::mem::replace(&mut node.gives, gives);
-        let parent = node.parent.filter(|_| before != gives)?;
-        let given = self.nodes.get_mut(&parent)?.given.get_or_insert_default();
-        for (given, (before, after)) in given.iter_mut().zip(before.into_iter().zip(gives)) {
-            if let Some(children) = given.get_mut(before) {
-                *children = children.saturating_sub(1);
-            }
-            if let Some(children) = given.get_mut(after) {
-                *children += 1;
-            }
-        }
+        let parent = node.parent().filter(|_| before != gives)?;
+        self.nodes.get_mut(parent)?.is_given(before, gives);
         Some(parent)
     }
 
     /// The root of all of the bomb that `id` is by itself, if it is one and was not reported.
-    pub(super) fn root(&self, mut id: ProcessId) -> Option<ProcessId> {
-        let mut node =
-            self.nodes.get(&id).filter(|node| node.is_bomb() && self.reported(id).is_none())?;
-        while let Some(parent) = node.parent
-            && let Some(above) = self.nodes.get(&parent)
+    pub(super) fn root(&self, id: ProcessId) -> Option<ProcessId> {
+        let mut place = self.nodes.place(id)?;
+        let node = self.nodes.get(place);
+        let mut node = node.filter(|node| node.is_bomb() && self.report_of(node).is_none())?;
+        while let Some(parent) = node.parent()
+            && let Some(above) = self.nodes.get(parent)
         {
-            if !node.is_kin && !self.has_beside(id, node, above) {
+            if !node.is_kin && !self.has_beside(node, parent) {
                 break;
             }
-            (id, node) = (parent, above);
+            (place, node) = (parent, above);
         }
-        Some(id)
+        self.nodes.get(place).map(|node| node.id)
     }
 
-    /// Whether another child of `above` is of the bomb that `id` is: it branches nearly as often, and runs the same
+    /// Whether another child of `above` is of the bomb that `node` is: it branches nearly as often, and runs the same
     /// program, or branches as nothing honest does.
-    fn has_beside(&self, id: ProcessId, node: &Node, above: &Node) -> bool {
+    fn has_beside(&self, node: &Node, above: Place) -> bool {
         let [rank, _] = node.ranks();
-        let mut others = above.children.iter().filter(|&&child| child != id);
-        others.any(|child| {
-            self.nodes.get(child).is_some_and(|other| {
-                let [of_other, _] = other.ranks();
-                let is_same = other.is_of(node.image.as_ref());
-                of_other + 1 >= ANY_PROGRAM || is_same && of_other + BESIDE >= rank
-            })
+        let mut others = self.nodes.children(above).filter(|(_, child)| child.id != node.id);
+        others.any(|(_, other)| {
+            let [of_other, _] = other.ranks();
+            let is_same = other.is_of(node.image.as_ref());
+            of_other + 1 >= ANY_PROGRAM || is_same && of_other + BESIDE >= rank
         })
     }
 
     /// The highest above `id` that has ended, was of the same program, and is where its tree branches.
-    pub(super) fn above(&self, mut id: ProcessId) -> ProcessId {
-        while let Some(node) = self.nodes.get(&id).filter(|node| node.is_kin)
-            && let Some(parent) = node.parent
-            && self.nodes.get(&parent).is_some_and(|above| !above.lives)
+    pub(super) fn above(&self, id: ProcessId) -> ProcessId {
+        let Some(mut node) = self.get(id) else { return id };
+        while node.is_kin
+            && let Some(above) = self.nodes.above(node)
+            && !above.lives
         {
-            id = parent;
+            node = above;
         }
-        id
+        node.id
     }
 
     /// `root`, which `founder` began, is told of.
     pub(super) fn report(&mut self, root: ProcessId, founder: ProcessId, now: u64) {
-        if let Some(node) = self.nodes.get_mut(&root) {
-            node.reported = Some((founder, now));
-            self.settle(root);
+        if let Some(place) = self.nodes.place(root)
+            && let Some(node) = self.nodes.get_mut(place)
+        {
+            node.reported = Some(Box::new((founder, now)));
+            self.settle(place);
         }
     }
 
     /// Looks at what time alone decides: what was reported and has lost its shape since is news when it comes again.
     pub(super) fn time(&mut self, now: u64) {
-        let is_over = |node: &Node| {
-            let since = node.reported.map(|(_, at)| now.saturating_sub(at));
+        let is_over = |node: &&Node| {
+            let since = node.reported.as_deref().map(|(_, at)| now.saturating_sub(*at));
             since.is_some_and(|since| since >= REPORTED_NS) && !node.is_bomb()
         };
-        let over: Vec<ProcessId> =
-            self.nodes.iter().filter(|(_, node)| is_over(node)).map(|(&id, _)| id).collect();
-        for id in over {
-            if let Some(node) = self.nodes.get_mut(&id) {
+        let over = self.nodes.iter().filter(is_over).filter_map(|node| self.nodes.place(node.id));
+        for place in over.collect::<Vec<Place>>() {
+            if let Some(node) = self.nodes.get_mut(place) {
                 node.reported = None;
             }
-            self.settle(id);
+            self.settle(place);
         }
     }
 
     /// Whether `process` runs this program already.
     pub(super) fn runs(&self, process: ProcessId, image: Option<&Rc<Image>>) -> bool {
-        self.nodes.get(&process).is_some_and(|node| node.is_of(image))
+        self.get(process).is_some_and(|node| node.is_of(image))
     }
 
     /// Who began the bomb that `process` is of, if it was reported.
     pub(super) fn reported(&self, process: ProcessId) -> Option<ProcessId> {
-        let mut node = self.nodes.get(&process)?;
-        while node.reported.is_none() {
-            node = self.nodes.get(&node.parent?)?;
+        self.report_of(self.get(process)?)
+    }
+
+    fn report_of<'a>(&'a self, mut node: &'a Node) -> Option<ProcessId> {
+        loop {
+            match &node.reported {
+                Some(reported) => return Some(reported.0),
+                None => node = self.nodes.above(node)?,
+            }
         }
-        node.reported.map(|(founder, _)| founder)
+    }
+
+    fn get(&self, process: ProcessId) -> Option<&Node> {
+        self.nodes.get(self.nodes.place(process)?)
     }
 
     /// Rank of `process` with those of its program.
-    pub(super) fn rank(&self, process: ProcessId) -> usize {
-        let [_, same] = self.nodes.get(&process).map_or([0; 2], Node::ranks);
+    pub(super) fn rank(&self, process: ProcessId) -> u8 {
+        let [_, same] = self.get(process).map_or([0; 2], Node::ranks);
         same
     }
 
     /// Who lives below `root`, and in which generation of those that are known.
     pub(super) fn below(&self, root: ProcessId) -> Vec<(ProcessId, u32)> {
         let mut found = Vec::new();
-        let mut waiting = vec![(root, 0)];
-        while let Some((id, generation)) = waiting.pop() {
-            let Some(node) = self.nodes.get(&id) else { continue };
+        let mut waiting: Vec<(Place, u32)> =
+            self.nodes.place(root).map(|it| (it, 0)).into_iter().collect();
+        while let Some((place, generation)) = waiting.pop() {
+            let Some(node) = self.nodes.get(place) else { continue };
             if node.lives {
-                found.push((id, generation));
+                found.push((node.id, generation));
             }
-            waiting.extend(node.children.iter().map(|&child| (child, generation + 1)));
+            let children = self.nodes.children(place);
+            waiting.extend(children.map(|(child, _)| (child, generation + 1)));
         }
         found
     }

@@ -15,7 +15,7 @@
 
 mod score;
 
-use std::{collections::HashMap, rc::Rc};
+use std::rc::Rc;
 
 pub use score::{Contribution, Correlated, Policy, Stage, Stages};
 
@@ -24,6 +24,7 @@ use crate::{
     descriptor_table::OpenObject,
     destinations::Distance,
     event::{Action, DescriptorCall, Event, ProcessId},
+    keyed_hash::HashMap,
     lineage::{Carried, Lineage, SourceId},
     patterns::{Finding, Rule, Verdicts},
     process_table::{Process, ProcessTable},

@@ -25,6 +25,7 @@ pub mod escape;
 pub mod event;
 pub mod hygiene;
 pub mod json_log;
+mod keyed_hash;
 pub mod kill_switch;
 pub mod launch;
 pub mod lineage;

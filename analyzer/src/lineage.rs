@@ -18,7 +18,7 @@ mod reach;
 mod trail;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
 };
 
@@ -31,6 +31,7 @@ use crate::{
         Action, Descriptor, DescriptorCall, Event, File, FileCall, ObjectId, ProcessId, SocketEnds,
         Target, Traffic, TrafficReport,
     },
+    keyed_hash::{HashMap, HashSet},
     process_table::ProcessTable,
 };
 use reach::{Links, MIN_TOLD};
@@ -454,7 +455,7 @@ impl Lineage {
             if !self.may_search(now, processes) {
                 return;
             }
-            let mut next = HashSet::new();
+            let mut next = HashSet::default();
             for process in processes.iter() {
                 let mut received = Vec::new();
                 self.links.inputs(process, |object, through| {

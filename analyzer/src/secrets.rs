@@ -14,7 +14,7 @@ mod straying;
 mod tale;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
 };
 
@@ -37,6 +37,7 @@ use crate::{
         Action, Descriptor, DescriptorCall, Event, File, FileCall, Object, ObjectId, ProcessId,
         Traffic, TrafficReport,
     },
+    keyed_hash::HashMap,
     lineage::{self, Carried, Lineage, SourceId, Through},
     process_table::{Process, ProcessTable},
     step::Deed,

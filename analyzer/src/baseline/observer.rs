@@ -1,7 +1,7 @@
 //! From events and counted calls to seconds of programs, and from what is unusual to alerts.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, hash_map::Entry},
     mem,
     net::{IpAddr, SocketAddr},
 };
@@ -22,6 +22,7 @@ use crate::{
     alert::{Engine, Severity},
     escape::escape,
     event::{Action, DescriptorCall, Event, Exec, FileCall, ObjectId, ProcessId, TrafficReport},
+    keyed_hash::{HashMap, HashSet},
     patterns::{Finding, Rule, Verdicts},
     process_table::ProcessTable,
     rules::identity::Identity,
@@ -266,7 +267,7 @@ impl Observer {
     /// Ends a second, which lasted for `duration` ns, and says what is unusual about it.
     pub fn end_second(&mut self, duration: u64, processes: &ProcessTable, verdicts: &mut Verdicts) {
         let mut deeds = mem::take(&mut self.deeds);
-        let mut runners = HashMap::new();
+        let mut runners = HashMap::default();
         for process in processes.iter() {
             let Some(image) = &process.image else { continue };
             if let Some(object) = image.object

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     net::SocketAddr,
     rc::{Rc, Weak},
 };
@@ -10,6 +10,7 @@ use std::{
 use crate::{
     escape::escape,
     event::{Descriptor, DescriptorCall, Event, Object, ObjectId, Path, SocketEnds},
+    keyed_hash::HashMap,
     step::{Deed, Step},
 };
 

@@ -13,10 +13,7 @@
 //! connections of unix sockets, as half the processes of a host have one to the same few services;
 //! socketpairs and shared memory are for those who share them.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    net::SocketAddr,
-};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use super::Through;
 use crate::{
@@ -24,6 +21,7 @@ use crate::{
     event::{
         Action, Descriptor, DescriptorCall, Event, Object, ObjectId, ProcessId, SocketEnds, Traffic,
     },
+    keyed_hash::{HashMap, HashSet},
     process_table::Process,
     step::Deed,
 };
@@ -225,7 +223,7 @@ struct Counts(HashMap<ObjectId, u32>);
 
 impl Counts {
     fn of<'a>(descriptors: impl Iterator<Item = (u32, &'a Slot)>) -> Self {
-        let mut counts = HashMap::new();
+        let mut counts = HashMap::default();
         for (_, slot) in descriptors.filter(|(_, slot)| slot.object.is_pipe || is_unix(slot)) {
             *counts.entry(slot.object.id).or_default() += 1;
         }

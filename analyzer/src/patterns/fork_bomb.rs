@@ -14,7 +14,7 @@
 //!
 //! A bomb is reported once, with its oldest living member: the root of what has to end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU64;
 
 use sentinel_ipc::frame::KindSet;
 
@@ -22,6 +22,7 @@ use super::{Finding, Rule, Verdicts};
 use crate::{
     alert::{Engine, Severity},
     event::{Action, Event, ProcessId},
+    keyed_hash::HashMap,
     process_table::ProcessTable,
     step::{Deed, Step},
 };
@@ -42,7 +43,7 @@ pub static RULE: Rule = Rule::of("fork_bomb", "T1499.001", Engine::Patterns);
 const LISTENS: u16 = 10;
 
 /// Which clan, never used again.
-type ClanId = u64;
+type ClanId = NonZeroU64;
 
 /// A living process's place.
 #[derive(Debug, Clone, Copy)]
@@ -57,10 +58,10 @@ struct Member {
 /// The rule's state: bounded by the processes that live.
 #[derive(Debug, Default)]
 pub struct ForkBomb {
-    members: BTreeMap<ProcessId, Member>,
+    members: HashMap<ProcessId, Member>,
     clans: HashMap<ClanId, Clan>,
     tree: Tree,
-    next: ClanId,
+    founded: u64,
 }
 
 impl ForkBomb {
@@ -91,8 +92,9 @@ impl ForkBomb {
     }
 
     fn forget_ended(&mut self, now: u64, processes: &ProcessTable) {
-        let gone: Vec<ProcessId> =
+        let mut gone: Vec<ProcessId> =
             self.members.keys().filter(|&&id| processes.get(id).is_none()).copied().collect();
+        gone.sort_unstable();
         for id in gone {
             self.leave(id, now);
         }
@@ -164,9 +166,10 @@ impl ForkBomb {
     }
 
     fn found(&mut self, founder: ProcessId) -> ClanId {
-        self.next += 1;
-        self.clans.insert(self.next, Clan::new(founder));
-        self.next
+        let id = ClanId::MIN.saturating_add(self.founded);
+        self.founded += 1;
+        self.clans.insert(id, Clan::new(founder));
+        id
     }
 
     /// The process is no member any more; the one whose chain of forebears that has made too long.

@@ -16,7 +16,7 @@
 mod allowed;
 mod gain;
 
-use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use sentinel_ipc::{
     file_class::class,
@@ -29,6 +29,7 @@ use crate::{
     alert::{Engine, Severity},
     escape::escape,
     event::{Action, Credentials, CredentialsChange, Event, Exec, File, FileCall, ProcessId},
+    keyed_hash::HashMap,
     process_table::{Process, ProcessTable},
     program::Program,
     rules::identity,
@@ -61,18 +62,31 @@ struct Classic {
 /// What is known of a process.
 #[derive(Debug, Clone, Default)]
 struct Known {
-    /// What it may act as; `None` while that is not known.
-    credentials: Option<Credentials>,
+    /// What it may act as; `None` while that is not known. Most share it with who forked them.
+    credentials: Option<Rc<Credentials>>,
     /// Whether its program was started with more rights than the one before it had: then the dynamic
     /// linker minds no LD_PRELOAD (ld.so(8), secure-execution mode).
     is_raised: bool,
     classic: Option<Box<Classic>>,
 }
 
+impl Known {
+    fn credentials(&self) -> Option<Credentials> {
+        self.credentials.as_deref().copied()
+    }
+
+    /// It may act as this now, if that was told.
+    fn may_act_as(&mut self, now: Option<Credentials>) {
+        if now.is_some() && now != self.credentials() {
+            self.credentials = now.map(Rc::new);
+        }
+    }
+}
+
 /// The rule's state: bounded by the processes that live.
 #[derive(Debug, Default)]
 pub struct PrivilegeEscalation {
-    known: BTreeMap<ProcessId, Known>,
+    known: HashMap<ProcessId, Known>,
 }
 
 impl PrivilegeEscalation {
@@ -83,7 +97,7 @@ impl PrivilegeEscalation {
             Action::Credentials(change) => self.credentials(event, change, processes, verdicts),
             Action::Running(running) => {
                 let known = self.known.entry(event.process).or_default();
-                known.credentials = known.credentials.or(running.program.after);
+                known.may_act_as(known.credentials().or(running.program.after));
             }
             Action::Exit => {
                 self.known.remove(&event.process);
@@ -124,14 +138,14 @@ impl PrivilegeEscalation {
         verdicts: &mut Verdicts,
     ) {
         let known = self.known.entry(event.process).or_default();
-        let before = exec.before.or(known.credentials);
-        known.credentials = exec.after.or(known.credentials);
+        let before = exec.before.or(known.credentials());
+        known.may_act_as(exec.after);
         known.is_raised = before.zip(exec.after).is_some_and(|(before, after)| {
             before.user.real == after.user.real && before.user.effective != after.user.effective
         });
         let classic = known.classic.take();
         let Some(process) = processes.get(event.process) else { return };
-        let step = exec_step(event, process);
+        let step = || exec_step(event, process);
         if let (Some(before), Some(after)) = (before, exec.after)
             && let Some(gain) = Gain::by_exec(&before, &after)
             && let Some(severity) = gained_by_program(exec, process, &gain)
@@ -142,7 +156,7 @@ impl PrivilegeEscalation {
                 rights(&after),
                 rights(&before)
             );
-            verdicts.findings.push(finding(process, severity, what, vec![step.clone()]));
+            verdicts.findings.push(finding(process, severity, what, vec![step()]));
         } else if let Some(Classic { read: Some(read), became_root: Some(became_root) }) =
             classic.as_deref()
             && event.timestamp.saturating_sub(read.timestamp) <= WINDOW_NS
@@ -150,7 +164,7 @@ impl PrivilegeEscalation {
         {
             let what =
                 format!("read a credential file, made itself root and started {}", name(process));
-            let steps = vec![read.clone(), became_root.clone(), step];
+            let steps = vec![read.clone(), became_root.clone(), step()];
             verdicts.findings.push(finding(process, Severity::Critical, what, steps));
         }
     }
@@ -165,10 +179,10 @@ impl PrivilegeEscalation {
         let known = self.known.entry(event.process).or_default();
         // Of another thread it is not known what it could act as.
         let is_first = event.tid == event.process.tgid;
-        let of_any = change.before.or(known.credentials);
+        let of_any = change.before.or(known.credentials());
         let before = of_any.filter(|_| is_first);
         if is_first {
-            known.credentials = change.after.or(known.credentials);
+            known.may_act_as(change.after);
         }
         let (Some(process), Some(after)) = (processes.get(event.process), change.after) else {
             return;
@@ -204,14 +218,17 @@ impl PrivilegeEscalation {
 
     /// Anything else that the process did: has it rights that nothing gave it?
     fn without_a_call(&mut self, event: &Event, processes: &ProcessTable, verdicts: &mut Verdicts) {
-        let Some(known) = self.known.get_mut(&event.process) else { return };
-        let Some(before) = known.credentials.filter(|it| !gain::may_be_root(it)) else { return };
-        if event.euid != 0 || event.tid != event.process.tgid || before.user_namespace_level != 0 {
+        if event.euid != 0 || event.tid != event.process.tgid {
             return;
         }
+        let Some(known) = self.known.get_mut(&event.process) else { return };
+        let is_bound =
+            |it: &&Rc<Credentials>| !gain::may_be_root(it) && it.user_namespace_level == 0;
+        let Some(before) = known.credentials.as_ref().filter(is_bound) else { return };
+        let before = **before;
         let (real, effective) = (event.uid, event.euid);
         let user = crate::event::Ids { real, effective, ..before.user };
-        known.credentials = Some(Credentials { user, ..before });
+        known.may_act_as(Some(Credentials { user, ..before }));
         let Some(process) = processes.get(event.process) else { return };
         let detail = format!("acted with uid {real} and effective uid 0");
         let deed = Deed::Seen { event: "credentials", detail };

@@ -5,7 +5,7 @@
 //! no decoy hides the real one. Of two that wait for the same and remember the same, the later one
 //! stands for both, unless a step by lineage comes next. A rule speaks of a process once in its window.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::borrow::Cow;
 
 use sentinel_ipc::frame::KindSet;
 
@@ -20,6 +20,7 @@ use crate::{
     alert,
     cgroups::Cgroups,
     event::{Action, Event, ProcessId},
+    keyed_hash::HashMap,
     lineage::Lineage,
     patterns::{self, Finding, Verdicts},
     process_table::ProcessTable,

@@ -6,12 +6,12 @@
 //! counted. Who crowds out others is told as an alert of its own (`engine::pressure`).
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     rc::Rc,
 };
 
 use super::rule::Bound;
-use crate::{event::ProcessId, process_table::Ancestor, step::Step};
+use crate::{event::ProcessId, keyed_hash::HashMap, process_table::Ancestor, step::Step};
 
 /// Sequences that wait with one process at the most.
 pub const MAX_OF_PROCESS: usize = 64;

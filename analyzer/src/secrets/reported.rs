@@ -1,8 +1,6 @@
 //! What was said already, so that nobody is told twice.
 
-use std::collections::HashMap;
-
-use crate::{alert::Severity, event::ProcessId, lineage::SourceId};
+use crate::{alert::Severity, event::ProcessId, keyed_hash::HashMap, lineage::SourceId};
 
 /// The worst that was said of each secret, and of whom.
 #[derive(Debug, Default)]

@@ -52,8 +52,10 @@ pub(super) struct Clan {
     pub(super) forks: u64,
     /// Time of the first fork; CLOCK_BOOTTIME, ns.
     pub(super) begun: Option<u64>,
-    /// By start, so that the oldest is the first.
-    living: BTreeSet<(u64, u32)>,
+    /// Whether that is one still. It is older than all others.
+    has_founder: bool,
+    /// The other members by start, so that the oldest is the first.
+    others: BTreeSet<(u64, u32)>,
     /// Of these, in generation [`FAR`] or further down.
     far_down: usize,
     /// Former members that run other programs and live.
@@ -69,7 +71,8 @@ impl Clan {
             reported: false,
             forks: 0,
             begun: None,
-            living: BTreeSet::from([(founder.start_time, founder.tgid)]),
+            has_founder: true,
+            others: BTreeSet::new(),
             far_down: 0,
             outside: 0,
             marks: [Mark::default(); 2],
@@ -81,14 +84,16 @@ impl Clan {
         self.pass(now);
         self.begun.get_or_insert(now);
         self.forks += 1;
-        if self.living.insert((member.start_time, member.tgid)) && generation >= FAR {
+        if self.others.insert((member.start_time, member.tgid)) && generation >= FAR {
             self.far_down += 1;
         }
     }
 
     /// A member of `generation` has ended, or runs another program.
     pub(super) fn leave(&mut self, member: ProcessId, generation: u32) {
-        if self.living.remove(&(member.start_time, member.tgid)) {
+        let was_founder = self.has_founder && member == self.founder;
+        self.has_founder &= !was_founder;
+        if was_founder || self.others.remove(&(member.start_time, member.tgid)) {
             self.begins_again(generation);
         }
     }
@@ -113,12 +118,13 @@ impl Clan {
 
     /// Its members, the oldest first.
     pub(super) fn living(&self) -> impl Iterator<Item = ProcessId> {
-        self.living.iter().map(|&(start_time, tgid)| ProcessId { tgid, start_time })
+        let others = self.others.iter().map(|&(start_time, tgid)| ProcessId { tgid, start_time });
+        Some(self.founder).filter(|_| self.has_founder).into_iter().chain(others)
     }
 
     /// Whether nobody belongs to it or has left it and lives.
     pub(super) fn is_over(&self) -> bool {
-        self.living.is_empty() && self.outside == 0
+        self.size() == 0 && self.outside == 0
     }
 
     /// Whether it is a bomb, and was not reported; `serves` says whether who forked listens, and `rank` how often
@@ -132,7 +138,7 @@ impl Clan {
             return None;
         }
         let [since, _] = self.marks;
-        let grown = self.living.len().saturating_sub(since.living);
+        let grown = self.size().saturating_sub(since.living);
         if self.far_down >= FAR_DOWN && grown >= SPREADING && rank() >= RANK {
             Some(Alarm::Spreads)
         } else if self.outside.saturating_sub(since.outside) >= WIDE_PROGRAMS
@@ -145,6 +151,11 @@ impl Clan {
         }
     }
 
+    /// How many live.
+    fn size(&self) -> usize {
+        usize::from(self.has_founder) + self.others.len()
+    }
+
     /// Sets marks as time goes on.
     fn pass(&mut self, now: u64) {
         let [_, last] = self.marks;
@@ -152,7 +163,7 @@ impl Clan {
         if since < WINDOW_NS {
             return;
         }
-        let mark = Mark { at: now, living: self.living.len(), outside: self.outside };
+        let mark = Mark { at: now, living: self.size(), outside: self.outside };
         self.marks = if since < 2 * WINDOW_NS { [last, mark] } else { [mark, mark] };
     }
 }

@@ -5,13 +5,12 @@
 //! connection that it holds elsewhere. Who pushes figures does that, and at most waits with sleep(1), whose
 //! end is a sign; who is talked to waits without one.
 
-use std::collections::HashMap;
-
 use super::relay::is_sought;
 use crate::{
     alert::Severity,
     descriptor_table::{DescriptorTable, Slot, StdioConnection},
     event::{ObjectId, ProcessId},
+    keyed_hash::HashMap,
     process_table::Process,
     step::{Deed, Step},
 };

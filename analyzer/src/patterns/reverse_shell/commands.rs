@@ -1,13 +1,14 @@
 //! Programs of whatever kind that let commands have a connection which they sought themselves: that
 //! makes them shells.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::{login_services::is_login_service, relay::is_sought};
 use crate::{
     alert::Severity,
     descriptor_table::{DescriptorTable, StdioConnection},
     event::{ObjectId, ProcessId},
+    keyed_hash::HashMap,
     process_table::Process,
     program::Program,
 };

@@ -4,7 +4,7 @@
 //! through a pipe from another program that reads the connection (`cat <&5 | while read line`).
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     rc::{Rc, Weak},
 };
 
@@ -12,6 +12,7 @@ use crate::{
     alert::Severity,
     descriptor_table::{DescriptorTable, OpenObject, Slot},
     event::{ObjectId, ProcessId},
+    keyed_hash::HashMap,
     process_table::Process,
 };
 

@@ -7,7 +7,6 @@
 //! itself.
 
 use std::{
-    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     rc::Rc,
 };
@@ -16,6 +15,7 @@ use super::{fed::input_of, login_services::is_login_service};
 use crate::{
     descriptor_table::{OpenObject, Slot},
     event::{ObjectId, ProcessId},
+    keyed_hash::{HashMap, HashSet},
     process_table::{Process, ProcessTable},
 };
 
@@ -87,7 +87,8 @@ pub(super) struct Search<'a> {
 impl<'a> Search<'a> {
     /// Looks at all descriptors of all processes.
     pub(super) fn of(processes: &'a ProcessTable) -> Self {
-        let (mut pipes, mut unix) = (HashMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());
+        let (mut pipes, mut unix) =
+            (HashMap::<_, Vec<_>>::default(), HashMap::<_, Vec<_>>::default());
         for process in processes.iter() {
             for (number, slot) in process.descriptors.borrow().iter() {
                 if slot.object.is_pipe {
@@ -145,7 +146,7 @@ impl<'a> Search<'a> {
     /// What `slots` of `shell` lead to.
     fn reach(&self, shell: &'a Process, slots: &[Slot], side: Side) -> Reached {
         let mut reached = Reached::default();
-        let mut seen: HashSet<ProcessId> = HashSet::from([shell.id]);
+        let mut seen: HashSet<ProcessId> = HashSet::from_iter([shell.id]);
         let started = shell.image.as_ref().map_or(0, |image| image.started);
         let mut next: Vec<&Process> = Vec::new();
         for slot in slots {

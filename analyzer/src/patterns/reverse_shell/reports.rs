@@ -1,17 +1,14 @@
 //! What was said of connections already: each is reported once, and once more if it turns out worse. What is
 //! not certain is said once of a script that serves whoever comes, not of each visit.
 
-use std::{
-    cmp::Ordering,
-    collections::{HashMap, VecDeque},
-    net::SocketAddr,
-};
+use std::{cmp::Ordering, collections::VecDeque, net::SocketAddr};
 
 use super::RULE;
 use crate::{
     alert::Severity,
     descriptor_table::{OpenObject, StdioConnection},
     event::{ObjectId, ProcessId},
+    keyed_hash::HashMap,
     patterns::{Finding, Verdicts},
     process_table::Process,
     step::Step,

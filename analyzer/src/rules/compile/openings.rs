@@ -1,11 +1,12 @@
 //! Which rules an event may begin: found by what their first steps ask of one field, so that rules that
 //! ask for something else cost nothing.
 
-use std::collections::HashMap;
-
-use crate::rules::{
-    fields::{Field, Seen, Value},
-    rule::{Condition, Description, Test, TextTest},
+use crate::{
+    keyed_hash::HashMap,
+    rules::{
+        fields::{Field, Seen, Value},
+        rule::{Condition, Description, Test, TextTest},
+    },
 };
 
 /// Rules, by their numbers, that events of one kind may begin.
@@ -70,8 +71,8 @@ impl Openings {
         }
         let mut by_field = ByField {
             field: condition.field,
-            numbers: HashMap::new(),
-            texts: HashMap::new(),
+            numbers: HashMap::default(),
+            texts: HashMap::default(),
             prefixes: Ends::default(),
             suffixes: Ends::default(),
         };

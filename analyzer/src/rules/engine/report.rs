@@ -1,10 +1,9 @@
 //! What alerts tell of steps, and whether it was told before.
 
-use std::collections::HashMap;
-
 use crate::{
     escape::escape,
     event::{Event, ProcessId},
+    keyed_hash::HashMap,
     rules::{
         fields::{self, Seen},
         sequences::Trail,

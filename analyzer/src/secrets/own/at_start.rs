@@ -1,8 +1,6 @@
 //! Keys that servers read when they start: to read one again later, when it was renewed, is the same use.
 
-use std::collections::HashMap;
-
-use crate::event::ProcessId;
+use crate::{event::ProcessId, keyed_hash::HashMap};
 
 /// Keys that are remembered of one process; the oldest is forgotten first.
 const MAX_KEYS: usize = 16;

@@ -1,9 +1,8 @@
 //! What programs have read of their own, as long as it would matter if they went elsewhere with it.
 
-use std::collections::HashMap;
-
 use crate::{
     event::ProcessId,
+    keyed_hash::HashMap,
     secrets::{SecretFile, WINDOW_NS},
 };
 

@@ -3,10 +3,10 @@
 //! With tens of thousands of processes what one takes counts, and every fork and exit walks up a branch. So a node
 //! knows its relatives by numbers of four bytes, and only who comes from outside is looked up by his identity.
 
-use std::{collections::HashMap, num::NonZeroU32, rc::Rc};
+use std::{num::NonZeroU32, rc::Rc};
 
 use super::{Chain, Given, Ranks};
-use crate::{event::ProcessId, process_table::Image};
+use crate::{event::ProcessId, keyed_hash::HashMap, process_table::Image};
 
 /// Where a node is, as long as it is there; counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 mod object;
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::rc::Rc;
 
 pub use object::{Objects, OpenObject};
 
@@ -19,6 +19,7 @@ const MAX_TOTAL: usize = 500_000;
 /// One descriptor.
 #[derive(Debug, Clone)]
 pub struct Slot {
+    number: u32,
     /// What it refers to.
     pub object: Rc<OpenObject>,
     /// How the object came to this number; `None` where it was made there.
@@ -47,48 +48,68 @@ pub struct DescriptorTable {
 /// Slots that are kept, and how many all tables together keep.
 #[derive(Debug)]
 struct Slots {
-    by_number: BTreeMap<u32, Slot>,
+    /// By their numbers. Most processes have a few: side by side they are found at once, and copied at one go.
+    slots: Vec<Slot>,
     objects: Rc<Objects>,
 }
 
 impl Slots {
-    fn insert(&mut self, number: u32, slot: Slot) {
-        let room = self.by_number.len() < MAX_DESCRIPTORS && self.objects.slots.get() < MAX_TOTAL;
-        if (number <= 2 || room || self.by_number.contains_key(&number))
-            && self.by_number.insert(number, slot).is_none()
+    fn find(&self, number: u32) -> Result<usize, usize> {
+        self.slots.binary_search_by_key(&number, |slot| slot.number)
+    }
+
+    fn get(&self, number: u32) -> Option<&Slot> {
+        self.slots.get(self.find(number).ok()?)
+    }
+
+    fn get_mut(&mut self, number: u32) -> Option<&mut Slot> {
+        let place = self.find(number).ok()?;
+        self.slots.get_mut(place)
+    }
+
+    fn insert(&mut self, slot: Slot) {
+        let room = self.slots.len() < MAX_DESCRIPTORS && self.objects.slots.get() < MAX_TOTAL;
+        if let Some(known) = self.get_mut(slot.number) {
+            *known = slot;
+        } else if let Err(place) = self.find(slot.number)
+            && (slot.number <= 2 || room)
         {
+            self.slots.insert(place, slot);
             self.objects.slots.set(self.objects.slots.get() + 1);
         }
     }
 
     fn remove(&mut self, number: u32) {
-        if self.by_number.remove(&number).is_some() {
+        if let Ok(place) = self.find(number) {
+            self.slots.remove(place);
             self.objects.slots.set(self.objects.slots.get() - 1);
         }
     }
 
-    fn retain(&mut self, keep: impl Fn(u32, &Slot) -> bool) {
-        let before = self.by_number.len();
-        self.by_number.retain(|&number, slot| keep(number, slot));
-        self.objects.slots.set(self.objects.slots.get() - (before - self.by_number.len()));
+    fn retain(&mut self, keep: impl Fn(&Slot) -> bool) {
+        let before = self.slots.len();
+        self.slots.retain(keep);
+        self.objects.slots.set(self.objects.slots.get() - (before - self.slots.len()));
     }
 }
 
 impl Clone for Slots {
     /// A copy; of the standard streams alone, when all tables together hold too much.
     fn clone(&self) -> Self {
-        let room = self.objects.slots.get() + self.by_number.len() <= MAX_TOTAL;
-        let last = if room { u32::MAX } else { 2 };
-        let by_number: BTreeMap<u32, Slot> =
-            self.by_number.range(..=last).map(|(&number, slot)| (number, slot.clone())).collect();
-        self.objects.slots.set(self.objects.slots.get() + by_number.len());
-        Self { by_number, objects: Rc::clone(&self.objects) }
+        let room = self.objects.slots.get() + self.slots.len() <= MAX_TOTAL;
+        let slots = if room {
+            self.slots.clone()
+        } else {
+            self.slots.iter().take_while(|slot| slot.number <= 2).cloned().collect()
+        };
+        self.objects.slots.set(self.objects.slots.get() + slots.len());
+        Self { slots, objects: Rc::clone(&self.objects) }
     }
 }
 
 impl Drop for Slots {
     fn drop(&mut self) {
-        self.objects.slots.set(self.objects.slots.get() - self.by_number.len());
+        self.objects.slots.set(self.objects.slots.get() - self.slots.len());
     }
 }
 
@@ -105,27 +126,27 @@ pub struct StdioConnection {
 impl DescriptorTable {
     /// An empty table; `objects` is what all tables that are made with it share.
     pub fn new(objects: Rc<Objects>) -> Self {
-        Self { slots: Rc::new(Slots { by_number: BTreeMap::new(), objects }) }
+        Self { slots: Rc::new(Slots { slots: Vec::new(), objects }) }
     }
 
     /// All descriptors that are known, by number.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
-        self.slots.by_number.iter().map(|(&number, slot)| (number, slot))
+        self.slots.slots.iter().map(|slot| (slot.number, slot))
     }
 
     /// The descriptor `number`.
     pub fn get(&self, number: u32) -> Option<&Slot> {
-        self.slots.by_number.get(&number)
+        self.slots.get(number)
     }
 
     /// How many descriptors are known.
     pub fn len(&self) -> usize {
-        self.slots.by_number.len()
+        self.slots.slots.len()
     }
 
     /// Whether none is known.
     pub fn is_empty(&self) -> bool {
-        self.slots.by_number.is_empty()
+        self.slots.slots.is_empty()
     }
 
     /// The connection that is both descriptor 0 and descriptor 1 or 2, if only to its peer.
@@ -145,7 +166,7 @@ impl DescriptorTable {
             Action::Descriptor { .. } => self.apply_call(event),
             Action::File(file) if event.errno().is_none() => self.apply_open(event, file),
             Action::SetCloseOnExec { number, close_on_exec } => {
-                if let Some(slot) = self.change().by_number.get_mut(number) {
+                if let Some(slot) = self.change().get_mut(*number) {
                     slot.close_on_exec = *close_on_exec;
                 }
             }
@@ -153,10 +174,11 @@ impl DescriptorTable {
                 self.remove(*first);
             }
             Action::Close { first, last, .. } => {
-                self.change().retain(|number, _| !(*first..=*last).contains(&number));
+                self.change().retain(|slot| !(*first..=*last).contains(&slot.number));
             }
             Action::MarkCloseOnExec { first, last, .. } if first <= last => {
-                for (_, slot) in self.change().by_number.range_mut(first..=last) {
+                let slots = self.change().slots.iter_mut();
+                for slot in slots.filter(|slot| (first..=last).contains(&&slot.number)) {
                     slot.close_on_exec = true;
                 }
             }
@@ -172,8 +194,8 @@ impl DescriptorTable {
         let access = Some(Access { reads: file.reads(), writes: file.writes() });
         let close_on_exec = file.close_on_exec;
         let confirmed = event.timestamp;
-        let slot = Slot { object, arrived: None, confirmed, close_on_exec, access };
-        self.change().insert(number, slot);
+        let slot = Slot { number, object, arrived: None, confirmed, close_on_exec, access };
+        self.change().insert(slot);
     }
 
     fn apply_call(&mut self, event: &Event) {
@@ -225,7 +247,7 @@ impl DescriptorTable {
         }
         let in_place =
             matches!(call, DescriptorCall::Connect | DescriptorCall::Bind | DescriptorCall::Listen);
-        if in_place && let Some(slot) = self.change().by_number.get_mut(&number) {
+        if in_place && let Some(slot) = self.change().get_mut(number) {
             slot.object = object;
             slot.confirmed = event.timestamp;
             slot.close_on_exec = *close_on_exec;
@@ -233,13 +255,13 @@ impl DescriptorTable {
         }
         let (confirmed, close_on_exec) = (event.timestamp, *close_on_exec);
         let arrived = arrived.map(Rc::new);
-        let slot = Slot { object, arrived, confirmed, close_on_exec, access };
-        self.change().insert(number, slot);
+        let slot = Slot { number, object, arrived, confirmed, close_on_exec, access };
+        self.change().insert(slot);
     }
 
     /// Follows a call on an object of which no number is told.
     fn update(&self, event: &Event, call: DescriptorCall, descriptor: &Descriptor) {
-        let slots = self.slots.by_number.values();
+        let slots = self.slots.slots.iter();
         for slot in slots.filter(|slot| slot.object.id == descriptor.object.id) {
             slot.object.follow(event, call, descriptor);
         }
@@ -252,14 +274,14 @@ impl DescriptorTable {
 
     fn remove(&mut self, number: u32) {
         // Most numbers that are closed are of files, which are not kept: no reason to copy.
-        if self.slots.by_number.contains_key(&number) {
+        if self.slots.find(number).is_ok() {
             self.change().remove(number);
         }
     }
 
     /// Follows an exec: what closes is gone, and 0, 1 and 2 are what the kernel says they are.
     pub fn apply_exec(&mut self, timestamp: u64, process: ProcessId, exec: &Exec) {
-        self.change().retain(|_, slot| !slot.close_on_exec);
+        self.change().retain(|slot| !slot.close_on_exec);
         self.set_stdio(&exec.stdio, |number| {
             let deed = Deed::FoundAtExec(number);
             Step { timestamp, process, deed }
@@ -295,7 +317,7 @@ impl DescriptorTable {
         let deed = Deed::FoundRunning(number);
         let step = Step { timestamp: event.timestamp, process: event.process, deed };
         self.place(number, found, close_on_exec, step);
-        if let Some(slot) = self.change().by_number.get_mut(&number) {
+        if let Some(slot) = self.change().get_mut(number) {
             slot.access = event.access;
         }
         if let (Some(slot), Some(peer)) = (self.get(number), peer) {
@@ -308,18 +330,18 @@ impl DescriptorTable {
         let timestamp = arrived.timestamp;
         if let Some(slot) = self.get(number).filter(|slot| slot.object.id == found.object.id) {
             slot.object.update(found);
-            if let Some(slot) = self.change().by_number.get_mut(&number) {
+            if let Some(slot) = self.change().get_mut(number) {
                 slot.confirmed = timestamp;
             }
             return;
         }
-        let mut known = self.slots.by_number.values().map(|slot| &slot.object);
+        let mut known = self.slots.slots.iter().map(|slot| &slot.object);
         let object = known
             .find(|known| known.id == found.object.id)
             .map_or_else(|| self.slots.objects.known_or_new(found), Rc::clone);
         let (confirmed, arrived) = (timestamp, Some(Rc::new(arrived)));
-        let slot = Slot { object, arrived, confirmed, close_on_exec, access: None };
-        self.change().insert(number, slot);
+        let slot = Slot { number, object, arrived, confirmed, close_on_exec, access: None };
+        self.change().insert(slot);
     }
 
     /// A whole snapshot has been followed that was begun at `begun` (CLOCK_BOOTTIME, ns): pipes and
@@ -328,8 +350,8 @@ impl DescriptorTable {
         let is_stale = |slot: &Slot| {
             slot.confirmed < begun && (slot.object.is_pipe || slot.object.socket().is_some())
         };
-        if self.slots.by_number.values().any(is_stale) {
-            self.change().retain(|_, slot| !is_stale(slot));
+        if self.slots.slots.iter().any(is_stale) {
+            self.change().retain(|slot| !is_stale(slot));
         }
     }
 }

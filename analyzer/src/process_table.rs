@@ -112,6 +112,8 @@ pub struct Process {
     pub id: ProcessId,
     /// Nearest first; empty when its fork was not seen.
     pub ancestors: Rc<[Ancestor]>,
+    /// The ancestors of whom it forks now; made with the first of them, and all share it.
+    of_children: Option<Rc<[Ancestor]>>,
     /// What it runs; `None` until an exec is seen or inherited.
     pub image: Option<Rc<Image>>,
     /// Real user id at its last event.
@@ -138,6 +140,7 @@ impl Process {
         Self {
             id,
             ancestors: Rc::new([]),
+            of_children: None,
             image: None,
             uid: 0,
             cgroup_id: 0,
@@ -240,6 +243,7 @@ impl ProcessTable {
                 self.programs.learn(exec);
                 let program = self.programs.judge(exec);
                 process.image = Some(Image::of(exec, program, event.timestamp));
+                process.of_children = None;
                 process.was_traced = process.is_traced;
                 process.unshare_descriptors();
                 process.descriptors.borrow_mut().apply_exec(event.timestamp, event.process, exec);
@@ -364,17 +368,19 @@ impl ProcessTable {
         if process.ancestors.is_empty() {
             process.ancestors = ancestors.unwrap_or_default();
         }
+        process.of_children = None;
         process.descriptors.borrow_mut().found_running(event, &running.program.stdio);
     }
 
     /// `parent`, and what is known above it.
-    fn ancestors_below(&self, parent: ProcessId) -> Rc<[Ancestor]> {
-        let above = self.get(parent).map(|parent| (parent.image.clone(), &parent.ancestors[..]));
-        let (image, grandparents) = above.unwrap_or_default();
-        let nearest = Ancestor { id: parent, image };
-        std::iter::once(nearest)
-            .chain(grandparents.iter().take(MAX_ANCESTORS - 1).cloned())
-            .collect()
+    fn ancestors_below(&mut self, parent: ProcessId) -> Rc<[Ancestor]> {
+        let Some(known) = self.get_mut(parent) else {
+            return Rc::new([Ancestor { id: parent, image: None }]);
+        };
+        let nearest = Ancestor { id: parent, image: known.image.clone() };
+        let above = known.ancestors.iter().take(MAX_ANCESTORS - 1).cloned();
+        let all = || std::iter::once(nearest).chain(above).collect();
+        Rc::clone(known.of_children.get_or_insert_with(all))
     }
 
     /// A whole snapshot has been followed that was begun at `begun` (CLOCK_BOOTTIME, ns): who was not
@@ -400,6 +406,7 @@ impl ProcessTable {
         for (tgid, ancestors) in completed {
             if let Some(process) = self.by_tgid.get_mut(&tgid) {
                 process.ancestors = ancestors;
+                process.of_children = None;
             }
         }
     }
@@ -443,6 +450,7 @@ impl ProcessTable {
         parent: ProcessId,
         shares: bool,
     ) {
+        let ancestors = self.ancestors_below(parent);
         let Some(caller) = self.get(event.process) else { return };
         let descriptors = if shares {
             Rc::clone(&caller.descriptors)
@@ -451,7 +459,8 @@ impl ProcessTable {
         };
         let process = Process {
             id: child,
-            ancestors: self.ancestors_below(parent),
+            ancestors,
+            of_children: None,
             image: caller.image.clone(),
             uid: event.uid,
             cgroup_id,

@@ -48,7 +48,7 @@ const PTRACE_TRACEME: u64 = 0;
 const PTRACE_DETACH: u64 = 17;
 
 /// The program that a process runs; its strings are escaped.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Image {
     /// Kernel-resolved path of the executable.
     pub path: String,

@@ -1,8 +1,8 @@
 //! One thing that a process did on the way to an alert, kept small until somebody reads it.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, rc::Rc};
 
-use crate::event::ProcessId;
+use crate::{event::ProcessId, process_table::Image};
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,20 +33,10 @@ pub enum Deed {
     FoundRunning(u32),
     /// Made a pipe or socketpair.
     Pair,
-    /// Started the program at this path, with this command line.
-    Exec {
-        /// Escaped.
-        path: String,
-        /// Escaped.
-        command_line: String,
-    },
-    /// Was found running the program at this path, with this command line.
-    Running {
-        /// Escaped.
-        path: String,
-        /// Escaped.
-        command_line: String,
-    },
+    /// Started this program.
+    Exec(Rc<Image>),
+    /// Was found running this program.
+    Running(Rc<Image>),
     /// Went on like this for so many ms.
     Held(u64),
     /// Waited and then ran a command, so many times.
@@ -83,8 +73,8 @@ impl Deed {
             Self::FoundAtExec(_) => "inherit",
             Self::FoundRunning(_) => "found",
             Self::Pair => "pair",
-            Self::Exec { .. } => "exec",
-            Self::Running { .. } => "running",
+            Self::Exec(_) => "exec",
+            Self::Running(_) => "running",
             Self::Held(_) => "hold",
             Self::Turns(_) => "turn",
             Self::Seen { event, .. } => event,
@@ -97,8 +87,8 @@ impl Deed {
         match self {
             Self::Connect(Some(peer)) => peer.to_string(),
             Self::Accept(Some(peer)) => peer.ip().to_string(),
-            Self::Exec { path, command_line } | Self::Running { path, command_line } => {
-                format!("{path} {command_line}")
+            Self::Exec(image) | Self::Running(image) => {
+                format!("{} {}", image.path, image.command_line)
             }
             Self::Seen { detail, .. } => detail.clone(),
             Self::Socket
@@ -143,9 +133,9 @@ impl fmt::Display for Deed {
                 write!(to, "had it on descriptor {number}{} already", stream(*number))
             }
             Self::Pair => write!(to, "made a pair of descriptors"),
-            Self::Exec { path, command_line } => write!(to, "started {path}: {command_line}"),
-            Self::Running { path, command_line } => {
-                write!(to, "was running {path} already: {command_line}")
+            Self::Exec(image) => write!(to, "started {}: {}", image.path, image.command_line),
+            Self::Running(image) => {
+                write!(to, "was running {} already: {}", image.path, image.command_line)
             }
             Self::Seen { detail, .. } => to.write_str(detail),
             Self::Turns(1) => write!(to, "waited for input and ran a command"),

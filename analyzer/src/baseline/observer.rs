@@ -1,7 +1,7 @@
 //! From events and counted calls to seconds of programs, and from what is unusual to alerts.
 
 use std::{
-    collections::{BTreeMap, hash_map::Entry},
+    collections::BTreeMap,
     mem,
     net::{IpAddr, SocketAddr},
 };
@@ -25,7 +25,7 @@ use crate::{
     keyed_hash::{HashMap, HashSet},
     patterns::{Finding, Rule, Verdicts},
     process_table::ProcessTable,
-    rules::identity::Identity,
+    rules::identity,
 };
 
 #[cfg(test)]
@@ -85,11 +85,6 @@ struct Runner {
 }
 
 impl Runner {
-    fn of(process: ProcessId, identity: &Identity) -> Self {
-        let is_anywhere = identity.sound_path().is_none();
-        Self { is_anywhere, path: identity.path().to_vec(), process }
-    }
-
     /// What runs from `file` is known by this.
     fn name(&self, file: ObjectId) -> ProgramName {
         if self.is_anywhere {
@@ -100,13 +95,19 @@ impl Runner {
     }
 }
 
-/// Notes who runs `file`. Of several, one counts for all: one that is what root installed before others, and
-/// the same one each time.
-fn note(runners: &mut HashMap<ObjectId, Runner>, file: ObjectId, runner: Runner) {
-    match runners.entry(file) {
-        Entry::Occupied(mut known) if runner < *known.get() => drop(known.insert(runner)),
-        Entry::Occupied(_) => {}
-        Entry::Vacant(place) => drop(place.insert(runner)),
+/// Notes that `process` runs `file`, found at `path`; `is_sound`: where root alone can have put it. Of several, one
+/// counts for all: one that is what root installed before others, and the same one each time.
+fn note(
+    runners: &mut HashMap<ObjectId, Runner>,
+    file: ObjectId,
+    (process, path, is_sound): (ProcessId, &[u8], bool),
+) {
+    let is_anywhere = !is_sound;
+    let is_first = |known: &Runner| {
+        (is_anywhere, path, process) < (known.is_anywhere, &known.path, known.process)
+    };
+    if runners.get(&file).is_none_or(is_first) {
+        runners.insert(file, Runner { is_anywhere, path: path.to_vec(), process });
     }
 }
 
@@ -231,7 +232,7 @@ impl Observer {
             && !exec.path_bytes().is_empty()
             && (lately.len() < MAX_OF_A_SECOND || lately.contains_key(&object.id))
         {
-            note(lately, object.id, Runner::of(process, &Identity::of(exec, false)));
+            note(lately, object.id, (process, exec.path_bytes(), identity::is_sound(exec)));
         }
     }
 
@@ -273,7 +274,9 @@ impl Observer {
             if let Some(object) = image.object
                 && !image.identity.path().is_empty()
             {
-                note(&mut runners, object, Runner::of(process.id, &image.identity));
+                let identity = &image.identity;
+                let is_sound = identity.sound_path().is_some();
+                note(&mut runners, object, (process.id, identity.path(), is_sound));
             }
         }
         let mut samples: BTreeMap<ProgramName, Sample> = BTreeMap::new();

@@ -145,7 +145,9 @@ impl PrivilegeEscalation {
         });
         let classic = known.classic.take();
         let Some(process) = processes.get(event.process) else { return };
-        let step = || exec_step(event, process);
+        let Some(image) = &process.image else { return };
+        let deed = Deed::Exec(Rc::clone(image));
+        let step = Step { timestamp: event.timestamp, process: process.id, deed };
         if let (Some(before), Some(after)) = (before, exec.after)
             && let Some(gain) = Gain::by_exec(&before, &after)
             && let Some(severity) = gained_by_program(exec, process, &gain)
@@ -156,7 +158,7 @@ impl PrivilegeEscalation {
                 rights(&after),
                 rights(&before)
             );
-            verdicts.findings.push(finding(process, severity, what, vec![step()]));
+            verdicts.findings.push(finding(process, severity, what, vec![step]));
         } else if let Some(Classic { read: Some(read), became_root: Some(became_root) }) =
             classic.as_deref()
             && event.timestamp.saturating_sub(read.timestamp) <= WINDOW_NS
@@ -164,7 +166,7 @@ impl PrivilegeEscalation {
         {
             let what =
                 format!("read a credential file, made itself root and started {}", name(process));
-            let steps = vec![read.clone(), became_root.clone(), step()];
+            let steps = vec![read.clone(), became_root.clone(), step];
             verdicts.findings.push(finding(process, Severity::Critical, what, steps));
         }
     }
@@ -313,14 +315,6 @@ fn rights(of: &Credentials) -> String {
         user.saved,
         of.permitted | of.effective
     )
-}
-
-fn exec_step(event: &Event, process: &Process) -> Step {
-    let image = process.image.as_ref();
-    let path = image.map(|image| image.path.clone()).unwrap_or_default();
-    let command_line = image.map(|image| image.command_line.clone()).unwrap_or_default();
-    let deed = Deed::Exec { path, command_line };
-    Step { timestamp: event.timestamp, process: process.id, deed }
 }
 
 fn finding(process: &Process, severity: Severity, message: String, steps: Vec<Step>) -> Finding {

@@ -54,7 +54,7 @@ use crate::{
     alert::{Engine, Severity},
     descriptor_table::{DescriptorTable, OpenObject, Slot, StdioConnection},
     event::{Action, DescriptorCall, Event, ObjectId, ProcessId},
-    process_table::{Image, Process, ProcessTable},
+    process_table::{Process, ProcessTable},
     program::Program,
     step::{Deed, Step},
 };
@@ -200,7 +200,9 @@ impl ReverseShell {
         self.answers.forget(process.id);
         self.dialogues.started(&process.descriptors.borrow());
         self.fed.watch(process, event.timestamp);
-        let step = exec_step(event, process);
+        let Some(image) = &process.image else { return };
+        let deed = Deed::Exec(Rc::clone(image));
+        let step = Step { timestamp: event.timestamp, process: process.id, deed };
         let own = process.descriptors.borrow().stdio_connection();
         // The parent first: of a shell and its commands on one connection the shell is the news.
         if let Some(parent) = process.parent().and_then(|parent| processes.get(parent)) {
@@ -233,13 +235,10 @@ impl ReverseShell {
         processes: &ProcessTable,
         verdicts: &mut Verdicts,
     ) {
-        let is_new = process.image.as_ref().is_some_and(|image| image.started == event.timestamp);
-        if !is_new {
-            return;
-        }
+        let image = process.image.as_ref().filter(|image| image.started == event.timestamp);
+        let Some(image) = image else { return };
         self.fed.watch(process, event.timestamp);
-        let (path, command_line) = words(process);
-        let deed = Deed::Running { path, command_line };
+        let deed = Deed::Running(Rc::clone(image));
         let step = Step { timestamp: event.timestamp, process: process.id, deed };
         let own = process.descriptors.borrow().stdio_connection();
         if let Some(parent) = process.parent().and_then(|parent| processes.get(parent)) {
@@ -452,18 +451,6 @@ fn at_work_on_a_connection(program: Program) -> Option<Severity> {
         Program::Shell { .. } => Some(Severity::High),
         Program::Interpreter { .. } | Program::Other => None,
     }
-}
-
-/// Path and command line of the process's program.
-fn words(process: &Process) -> (String, String) {
-    let words = |image: &Rc<Image>| (image.path.clone(), image.command_line.clone());
-    process.image.as_ref().map(words).unwrap_or_default()
-}
-
-fn exec_step(event: &Event, process: &Process) -> Step {
-    let (path, command_line) = words(process);
-    let deed = Deed::Exec { path, command_line };
-    Step { timestamp: event.timestamp, process: process.id, deed }
 }
 
 fn on_terminal(descriptors: &DescriptorTable) -> bool {

@@ -22,7 +22,7 @@ const MERGED: [&[u8]; 4] = [b"/bin/", b"/sbin/", b"/lib/", b"/lib64/"];
 const INSTALLED: [&[u8]; 4] = [b"/usr/bin/", b"/usr/sbin/", b"/bin/", b"/sbin/"];
 
 /// What a process runs, raw; kept from its exec.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     path: Box<[u8]>,
     /// Whether only root can have put a program there; see [`Exec::identity`].
@@ -37,7 +37,7 @@ pub struct Identity {
 }
 
 /// A script that was opened.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Script {
     path: Box<[u8]>,
     is_of_root: bool,
@@ -46,15 +46,14 @@ struct Script {
 impl Identity {
     /// Of the program that `exec` started; `runs_scripts`: what its first argument names, it runs.
     pub fn of(exec: &Exec, runs_scripts: bool) -> Self {
-        let is_preloading = |name: &[u8]| PRELOADING.contains(&name);
         let given = exec.given.as_ref().filter(|given| exec.script && !given.truncated);
         let argument = exec.arguments.get(1).filter(|argument| argument.starts_with(b"/"));
         let argument = argument.filter(|_| runs_scripts && !exec.script);
         let asked = given.map(|given| &given.bytes).or(argument);
         Self {
             path: exec.path_bytes().into(),
-            is_of_root: exec.identity().is_some() && !exec.is_unlinked(),
-            is_preloaded: exec.environment.iter().any(|(name, _)| is_preloading(name)),
+            is_of_root: is_of_root(exec),
+            is_preloaded: is_preloaded(exec),
             has_all_arguments: has_all_arguments(exec),
             is_directed: !exec.environment.is_empty() || exec.environment_truncated,
             asked: asked.map(|path| path.as_slice().into()),
@@ -129,6 +128,19 @@ impl Identity {
 fn is_installed(path: &[u8]) -> bool {
     let name = INSTALLED.iter().find_map(|directory| path.strip_prefix(*directory));
     name.is_some_and(|name| !name.contains(&b'/') && name != b"..")
+}
+
+/// Whether nobody but root can have chosen what `exec` runs.
+pub fn is_sound(exec: &Exec) -> bool {
+    is_of_root(exec) && !is_preloaded(exec)
+}
+
+fn is_of_root(exec: &Exec) -> bool {
+    exec.identity().is_some() && !exec.is_unlinked()
+}
+
+fn is_preloaded(exec: &Exec) -> bool {
+    exec.environment.iter().any(|(name, _)| PRELOADING.contains(&name.as_slice()))
 }
 
 fn has_all_arguments(exec: &Exec) -> bool {

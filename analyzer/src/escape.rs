@@ -68,16 +68,20 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
 /// quotes.
 pub fn command_line(arguments: &[Vec<u8>]) -> String {
     // Nearly always nothing needs any, and that is told at one go.
-    let line = arguments.join(&b' ');
-    let spaces = line.iter().filter(|&&byte| byte == b' ').count();
-    let is_plain_line =
-        line.iter().fold(true, |all, &byte| all & (is_plain(byte) | (byte == b' ')));
-    if is_plain_line
-        && spaces + 1 == arguments.len()
-        && arguments.iter().all(|argument| !argument.is_empty())
-        && let Ok(line) = String::from_utf8(line)
-    {
-        return line;
+    let mut line = arguments.join(&b'_');
+    let is_plain_line = line.iter().fold(true, |all, &byte| all & is_plain(byte));
+    if is_plain_line && arguments.iter().all(|argument| !argument.is_empty()) {
+        let mut end = 0;
+        for argument in arguments {
+            end += argument.len();
+            if let Some(between) = line.get_mut(end) {
+                *between = b' ';
+            }
+            end += 1;
+        }
+        if let Ok(line) = String::from_utf8(line) {
+            return line;
+        }
     }
     let words = arguments.iter().map(|argument| match std::str::from_utf8(argument) {
         Ok(text) if !text.is_empty() && text.bytes().all(is_plain) => Cow::Borrowed(text),

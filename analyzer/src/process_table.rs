@@ -174,7 +174,8 @@ impl Process {
 /// All processes known to live.
 #[derive(Debug, Default)]
 pub struct ProcessTable {
-    by_tgid: BTreeMap<u32, Process>,
+    /// Each on its own: nodes of such a tree are half empty.
+    by_tgid: BTreeMap<u32, Box<Process>>,
     /// Processes met through an event without their fork, since this was asked last.
     strangers: usize,
     /// What all descriptor tables share.
@@ -190,17 +191,17 @@ impl ProcessTable {
 
     /// The process, if it lives.
     pub fn get(&self, id: ProcessId) -> Option<&Process> {
-        self.by_tgid.get(&id.tgid).filter(|process| process.id == id)
+        self.of_tgid(id.tgid).filter(|process| process.id == id)
     }
 
     /// The process that has this number now.
     pub fn of_tgid(&self, tgid: u32) -> Option<&Process> {
-        self.by_tgid.get(&tgid)
+        self.by_tgid.get(&tgid).map(Box::as_ref)
     }
 
     /// All processes, by number.
     pub fn iter(&self) -> impl Iterator<Item = &Process> {
-        self.by_tgid.values()
+        self.by_tgid.values().map(Box::as_ref)
     }
 
     /// How many processes are known.
@@ -333,7 +334,7 @@ impl ProcessTable {
     }
 
     fn get_mut(&mut self, id: ProcessId) -> Option<&mut Process> {
-        self.by_tgid.get_mut(&id.tgid).filter(|process| process.id == id)
+        self.by_tgid.get_mut(&id.tgid).map(Box::as_mut).filter(|process| process.id == id)
     }
 
     /// Removes a process that exited.
@@ -344,14 +345,14 @@ impl ProcessTable {
     }
 
     fn entry<'a>(
-        by_tgid: &'a mut BTreeMap<u32, Process>,
+        by_tgid: &'a mut BTreeMap<u32, Box<Process>>,
         objects: &Rc<Objects>,
         id: ProcessId,
     ) -> &'a mut Process {
         let new = || Process::new(id, DescriptorTable::new(Rc::clone(objects)));
-        let process = by_tgid.entry(id.tgid).or_insert_with(new);
+        let process = by_tgid.entry(id.tgid).or_insert_with(|| Box::new(new()));
         if process.id != id {
-            *process = new();
+            **process = new();
         }
         process
     }
@@ -388,7 +389,8 @@ impl ProcessTable {
     pub fn settle(&mut self, begun: u64) {
         self.by_tgid.retain(|_, process| process.heard_of >= begun);
         // One that began meanwhile may have been passed over.
-        let was_there = |process: &&Process| !process.is_stranger && process.id.start_time < begun;
+        let was_there =
+            |process: &&Box<Process>| !process.is_stranger && process.id.start_time < begun;
         for process in self.by_tgid.values().filter(was_there) {
             process.descriptors.borrow_mut().settle(begun);
         }
@@ -471,7 +473,7 @@ impl ProcessTable {
             heard_of: event.timestamp,
             is_stranger: false,
         };
-        self.by_tgid.insert(child.tgid, process);
+        self.by_tgid.insert(child.tgid, Box::new(process));
     }
 }
 

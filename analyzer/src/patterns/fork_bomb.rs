@@ -124,8 +124,8 @@ impl ForkBomb {
     fn exec(&mut self, event: &Event, processes: &ProcessTable, verdicts: &mut Verdicts) {
         let image = processes.get(event.process).and_then(|process| process.image.as_ref());
         let before = self.member(event.process);
-        let is_same = self.tree.runs(event.process, image);
-        if let Some(nearest) = self.tree.exec(event.process, image) {
+        let (is_same, nearest) = self.tree.exec(event.process, image);
+        if let Some(nearest) = nearest {
             self.spreads(nearest, event, processes, verdicts);
         }
         if let Some(first) = self.tree.nest(event.process) {

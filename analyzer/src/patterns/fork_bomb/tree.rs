@@ -136,14 +136,15 @@ impl Tree {
         self.settle(place)
     }
 
-    /// `process` has started another program; the nearest that is the root of a bomb now.
+    /// `process` has started a program: whether it ran the same already, and the nearest that is the root of a bomb
+    /// now.
     pub(super) fn exec(
         &mut self,
         process: ProcessId,
         image: Option<&Rc<Image>>,
-    ) -> Option<ProcessId> {
-        let place = self.nodes.place(process)?;
-        let node = self.nodes.get_mut(place)?;
+    ) -> (bool, Option<ProcessId>) {
+        let Some(place) = self.nodes.place(process) else { return (false, None) };
+        let Some(node) = self.nodes.get_mut(place) else { return (false, None) };
         let is_same = node.is_of(image);
         node.image = image.cloned();
         let above = node.parent().and_then(|parent| self.nodes.get(parent));
@@ -161,7 +162,7 @@ impl Tree {
         if let Some(node) = self.nodes.get_mut(place) {
             (node.is_kin, node.nested) = (is_kin, nested);
         }
-        self.settle(place)
+        (is_same, self.settle(place))
     }
 
     /// Of programs that were started one below the other down to `process`, the first that is of a bomb, if they
@@ -320,11 +321,6 @@ impl Tree {
             }
             self.settle(place);
         }
-    }
-
-    /// Whether `process` runs this program already.
-    pub(super) fn runs(&self, process: ProcessId, image: Option<&Rc<Image>>) -> bool {
-        self.get(process).is_some_and(|node| node.is_of(image))
     }
 
     /// Who began the bomb that `process` is of, if it was reported.

@@ -48,14 +48,14 @@ impl Commands {
         child: &DescriptorTable,
         now: u64,
     ) -> Option<(StdioConnection, Severity)> {
+        let on = |number| child.get(number).filter(|slot| slot.object.is_connection());
+        let slot = on(1).or(on(2))?;
         if parent.image.is_none()
             || matches!(parent.program(), Program::Shell { .. })
             || is_login_service(parent)
         {
             return None;
         }
-        let on = |number| child.get(number).filter(|slot| slot.object.is_connection());
-        let slot = on(1).or(on(2))?;
         let id = slot.object.id;
         let is_on = |number| on(number).is_some_and(|other| other.object.is_one_with(&slot.object));
         let answers = is_on(1) && is_on(2);

@@ -22,16 +22,20 @@ pub enum Program {
     Other,
 }
 
-/// Names of shells, as installed by their packages.
+/// Whether it is the name of a shell, as installed by its package.
 #[rustfmt::skip]
-const SHELLS: &[&str] = &[
-    "ash", "bash", "bash-static", "csh", "dash", "elvish", "es", "fish", "ksh", "ksh93", "lksh",
-    "loksh", "mksh", "nu", "oksh", "osh", "pdksh", "posh", "pwsh", "rbash", "rc", "rksh", "rzsh",
-    "sash", "sh", "static-sh", "tcsh", "xonsh", "yash", "ysh", "zsh",
-];
+fn is_shell(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"ash" | b"bash" | b"bash-static" | b"csh" | b"dash" | b"elvish" | b"es" | b"fish" | b"ksh" | b"ksh93"
+            | b"lksh" | b"loksh" | b"mksh" | b"nu" | b"oksh" | b"osh" | b"pdksh" | b"posh" | b"pwsh" | b"rbash"
+            | b"rc" | b"rksh" | b"rzsh" | b"sash" | b"sh" | b"static-sh" | b"tcsh" | b"xonsh" | b"yash" | b"ysh"
+            | b"zsh"
+    )
+}
 
 /// Programs that are many: the name they were called by decides.
-const MULTI_CALL: &[&str] = &["busybox", "toybox"];
+const MULTI_CALL: [&[u8]; 2] = [b"busybox", b"toybox"];
 
 /// An interpreter's options, as its manual page has them.
 struct Options {
@@ -72,15 +76,15 @@ impl Program {
             name = program.map(base_name).unwrap_or_default();
             called = name;
         }
-        if is_listed(MULTI_CALL, name) {
+        if MULTI_CALL.contains(&name) {
             let called = called.strip_prefix(b"-").unwrap_or(called);
-            name = if is_listed(MULTI_CALL, called) {
+            name = if MULTI_CALL.contains(&called) {
                 arguments.next().unwrap_or_default()
             } else {
                 called
             };
         }
-        if is_listed(SHELLS, without_version(name)) || is_listed(SHELLS, name) {
+        if is_shell(without_version(name)) || is_shell(name) {
             return Self::Shell { reads: shell_reads(arguments) };
         }
         let family = without_version(name);
@@ -124,14 +128,10 @@ impl Program {
 /// Whether a program of this name is a shell, an interpreter, or many programs and these among them.
 pub(crate) fn is_name_of_one(name: &[u8]) -> bool {
     let family = without_version(name);
-    is_listed(SHELLS, name)
-        || is_listed(SHELLS, family)
-        || is_listed(MULTI_CALL, name)
+    is_shell(name)
+        || is_shell(family)
+        || MULTI_CALL.contains(&name)
         || INTERPRETERS.iter().any(|options| options.name.as_bytes() == family)
-}
-
-fn is_listed(list: &[&str], name: &[u8]) -> bool {
-    list.iter().any(|listed| listed.as_bytes() == name)
 }
 
 fn base_name(path: &[u8]) -> &[u8] {

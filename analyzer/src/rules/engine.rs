@@ -113,8 +113,10 @@ impl Engine {
         for &number in &self.openings {
             begin(&self.compiled, &mut self.sequences, number, &seen, &mut progress);
         }
-        self.mark(&progress, &seen, lineage);
-        self.conclude(progress, &seen, verdicts);
+        if !progress.is_none() {
+            self.mark(&progress, &seen, lineage);
+            self.conclude(progress, &seen, verdicts);
+        }
         self.pressure.tell(event.timestamp, &self.sequences, verdicts);
         if kind == EventKind::Exit {
             self.forget(event.process);

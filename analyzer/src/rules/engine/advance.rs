@@ -230,6 +230,11 @@ impl Progress {
         self.waiting.push((place, waiting));
     }
 
+    /// Whether there is none.
+    pub(super) fn is_none(&self) -> bool {
+        self.waiting.is_empty() && self.complete.is_empty()
+    }
+
     /// Whether the rule is complete already.
     fn has(&self, rule: usize) -> bool {
         self.complete.iter().any(|(complete, _)| *complete == rule)

@@ -389,9 +389,8 @@ impl ProcessTable {
     pub fn settle(&mut self, begun: u64) {
         self.by_tgid.retain(|_, process| process.heard_of >= begun);
         // One that began meanwhile may have been passed over.
-        let was_there =
-            |process: &&Box<Process>| !process.is_stranger && process.id.start_time < begun;
-        for process in self.by_tgid.values().filter(was_there) {
+        let was_there = |process: &&Process| !process.is_stranger && process.id.start_time < begun;
+        for process in self.iter().filter(was_there) {
             process.descriptors.borrow_mut().settle(begun);
         }
         self.complete_ancestors();

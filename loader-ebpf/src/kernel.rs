@@ -66,7 +66,7 @@ macro_rules! values {
                         out("r3") _,
                         out("r4") _,
                         out("r5") _,
-                        options(nostack, readonly),
+                        options(pure, nostack, readonly),
                     );
                 }
                 loaded as Self

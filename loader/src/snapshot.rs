@@ -9,7 +9,7 @@ use std::{
 };
 
 use aya::{Ebpf, programs::Iter};
-use sentinel_ipc::kernel_abi::{RecordHeader, record_bytes};
+use sentinel_ipc::kernel_abi::{CgroupRecord, ProcessRecord, RecordHeader, record_bytes};
 use zerocopy::FromBytes;
 
 use crate::{sensor::SensorError, task_iterator};
@@ -21,6 +21,9 @@ const MAX_PROCESS_BYTES: usize = MAX_SNAPSHOT_BYTES / 4 * 3;
 /// Bytes of a read(2). The kernel collects 32 KiB (`bpf_seq_read`) and hands over what fits: with room
 /// for all of it, these are whole records.
 const PIECE_BYTES: usize = 64 << 10;
+/// Bytes of a read(2) that tells of one process: more than its records are. A kill waits for it.
+const ONE_BYTES: usize = 4 << 10;
+const _: () = assert!(size_of::<CgroupRecord>() + size_of::<ProcessRecord>() <= ONE_BYTES);
 /// A run that only marks: so often the kernel may ask to be read again without having told anything,
 /// which it does every million tasks.
 const MAX_READS: u32 = 1 << 16;
@@ -42,7 +45,7 @@ pub const ITERATORS: [(&str, &str); 2] = [(RUNNING, "task"), (HELD, "task_file")
 /// # Errors
 /// When the kernel refuses.
 pub fn run(ebpf: &mut Ebpf, most: usize) -> Result<Vec<u8>, SensorError> {
-    read_all(open(ebpf, RUNNING)?, most)
+    read_all(open(ebpf, RUNNING)?, PIECE_BYTES, most)
 }
 
 /// The same for the process `tgid`, and no others where the kernel can leave them out; the program has to.
@@ -52,11 +55,12 @@ pub fn run(ebpf: &mut Ebpf, most: usize) -> Result<Vec<u8>, SensorError> {
 pub fn run_over(ebpf: &mut Ebpf, tgid: u32) -> Result<Vec<u8>, SensorError> {
     let fd = program(ebpf, RUNNING)?.fd().map_err(|error| SensorError::Program(RUNNING, error))?;
     let narrowed = task_iterator::over(fd.as_fd(), tgid);
-    read_all(narrowed.or_else(|_| open(ebpf, RUNNING))?, 0)
+    read_all(narrowed.or_else(|_| open(ebpf, RUNNING))?, ONE_BYTES, 0)
 }
 
-fn read_all(mut file: File, most: usize) -> Result<Vec<u8>, SensorError> {
-    let mut piece = vec![0; PIECE_BYTES];
+/// Reads what the iterator writes by pieces of so many bytes, until it ends or has written more than `most`.
+fn read_all(mut file: File, piece_bytes: usize, most: usize) -> Result<Vec<u8>, SensorError> {
+    let mut piece = vec![0; piece_bytes];
     let mut written = Vec::new();
     for _ in 0..MAX_READS {
         match read(&mut file, &mut piece)? {

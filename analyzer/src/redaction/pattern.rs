@@ -82,9 +82,20 @@ impl TryFrom<String> for Pattern {
 }
 
 impl Pattern {
-    /// Whether there can be anything to find in a text, which is given in lower case.
-    pub(super) fn may_match(&self, lower: &str) -> bool {
-        lower.contains(&*self.beginning)
+    /// The first byte of what it finds, in lower case.
+    pub(super) fn first_byte(&self) -> u8 {
+        self.beginning.bytes().next().unwrap_or_default()
+    }
+
+    /// Whether what it finds can be at the start of a text.
+    pub(super) fn begins(&self, text: &[u8]) -> bool {
+        let start = text.get(..self.beginning.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(self.beginning.as_bytes()))
+    }
+
+    /// Whether there can be anything to find in a text.
+    pub(super) fn may_match(&self, text: &[u8]) -> bool {
+        (0..text.len()).any(|at| self.begins(text.get(at..).unwrap_or_default()))
     }
 
     /// Where secrets stand in `text`, in whose `arguments` they may have spaces.

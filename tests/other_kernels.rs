@@ -3,6 +3,8 @@
 //! Each is booted once. Sentinel records there while a reverse shell and then the program
 //! `kernel_story` run; what it made of the program's calls is compared with what it makes of them
 //! here. Then it finds another reverse shell from inside a container.
+//!
+//! The kernel that runs here is told about with other words, so that it seems to have less than it has.
 
 use std::{
     collections::HashSet,
@@ -224,13 +226,22 @@ fn a_clock_that_is_stepped_moves_the_wall_time_alone_on(machine: &Machine) {
 /// What this machine's kernel tells of the program; `None` where live tests cannot run.
 fn native() -> Option<&'static Telling> {
     static NATIVE: OnceLock<Option<Telling>> = OnceLock::new();
-    NATIVE.get_or_init(|| Bed::new().map(|bed| Telling::of(&record(&bed)))).as_ref()
+    NATIVE.get_or_init(|| Bed::new().map(|bed| Telling::of(&record(&bed, None)))).as_ref()
 }
 
-/// Does what `tests/vm/watch` does in the guest.
-fn record(bed: &Bed) -> Vec<u8> {
+/// Does what `tests/vm/watch` does in the guest; with `types` as what the kernel says of its types.
+fn record(bed: &Bed, types: Option<&Path>) -> Vec<u8> {
     let capture = bed.path("story.cap");
-    let mut sentinel = Command::new(program())
+    let mut sentinel = match types {
+        None => Command::new(program()),
+        Some(types) => {
+            let mut command = Command::new("unshare");
+            let script = format!("mount --bind \"$0\" {TYPES} && exec \"$@\"");
+            command.args(["--mount", "sh", "-c", &script]).arg(types).arg(program());
+            command
+        }
+    };
+    let mut sentinel = sentinel
         .args(["record", "-o"])
         .arg(&capture)
         .arg(format!("--scope-cgroup={}", bed.cgroup().display()))
@@ -270,6 +281,37 @@ fn the_story_is_the_same_on(machine: &Machine) {
     // What one of the two cannot tell is compared on neither.
     let limits: HashSet<Limit> = here.limits.iter().chain(&there.limits).copied().collect();
     same(machine.kernel, &here.story(&limits), &there.story(&limits));
+}
+
+/// What the kernel says of its types (Documentation/bpf/btf.rst).
+const TYPES: &str = "/sys/kernel/btf/vmlinux";
+/// The kernel's function by which the sensor reads its memory without calls, and another one with as long a name.
+const CAST: &[u8; 17] = b"\0bpf_rdonly_cast\0";
+const OTHER: &[u8; 17] = b"\0bpf_dynptr_copy\0";
+
+/// Whether the story is the same where the names of the kernel's functions are put like that.
+fn the_story_is_the_same_with(renamed: &[(&[u8; 17], &[u8; 17])]) {
+    let Some(here) = native() else { return };
+    let Some(bed) = Bed::new() else { return };
+    let mut types = fs::read(TYPES).unwrap();
+    for (old, new) in renamed {
+        let at = types.windows(old.len()).position(|bytes| bytes == *old).expect("the name");
+        types[at..at + new.len()].copy_from_slice(*new);
+    }
+    fs::write(bed.path("types"), types).unwrap();
+    let there = Telling::of(&record(&bed, Some(&bed.path("types"))));
+    same("with other names", &here.story(&HashSet::new()), &there.story(&HashSet::new()));
+}
+
+#[test]
+fn the_story_is_the_same_without_the_cast() {
+    the_story_is_the_same_with(&[(CAST, b"\0nobody_has_this\0")]);
+}
+
+/// As one refuses it that interprets programs.
+#[test]
+fn the_story_is_the_same_where_the_kernel_refuses_the_cast() {
+    the_story_is_the_same_with(&[(CAST, b"\0nobody_has_this\0"), (OTHER, CAST)]);
 }
 
 fn same(kernel: &str, here: &[String], there: &[String]) {

@@ -13,7 +13,7 @@ use crate::{
 
 /// Descriptors that are kept of one process; beyond it new ones above 2 are forgotten.
 const MAX_DESCRIPTORS: usize = 4096;
-/// Descriptors that are kept of all processes together (about 150 bytes each); beyond it new ones above
+/// Descriptors that are kept of all processes together (32 bytes each, and about 100 for how it came there); beyond it new ones above
 /// 2 are forgotten, and copies hold 0 to 2. What decides is then still told by each exec.
 const MAX_TOTAL: usize = 500_000;
 /// One descriptor.
@@ -83,6 +83,7 @@ impl Slots {
         if let Ok(place) = self.find(number) {
             self.slots.remove(place);
             self.objects.slots.set(self.objects.slots.get() - 1);
+            self.give_back();
         }
     }
 
@@ -90,6 +91,15 @@ impl Slots {
         let before = self.slots.len();
         self.slots.retain(keep);
         self.objects.slots.set(self.objects.slots.get() - (before - self.slots.len()));
+        self.give_back();
+    }
+
+    /// Keeps room in proportion to what is there, since that is what [`MAX_TOTAL`] bounds.
+    fn give_back(&mut self) {
+        let kept = self.slots.len();
+        if self.slots.capacity() > 4 * kept + 16 {
+            self.slots.shrink_to(2 * kept);
+        }
     }
 }
 

@@ -101,6 +101,7 @@ impl Value for [u8; 4] {
 impl Value for [u8; 16] {
     #[inline(always)]
     fn load(from: Address, word: u64) -> Self {
+        const { assert!(cfg!(target_endian = "little"), "which half comes first") };
         let (front, back) = (u64::load(from, word), u64::load(from.behind(8), word));
         (front as u128 | (back as u128) << 64).to_ne_bytes()
     }
@@ -158,7 +159,8 @@ impl Address {
     }
 }
 
-/// A kernel structure of which a piece was copied at once: what of its fields lies there costs no further call.
+/// A kernel structure of which a piece was copied at once, where the kernel has no cast: what of its fields lies there
+/// costs no further call.
 #[derive(Clone, Copy)]
 pub struct Piece {
     address: Address,
@@ -169,7 +171,7 @@ pub struct Piece {
 
 impl Piece {
     /// The structure at `address`, of which as many bytes as `room` has are copied, those from `begins` on; zeros if
-    /// they cannot be read.
+    /// they cannot be read. With a cast nothing is copied, and each field is read when it is asked for.
     #[inline(always)]
     pub fn copied<const WORDS: usize>(
         address: Address,

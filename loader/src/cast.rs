@@ -3,8 +3,6 @@
 //!
 //! Functions of the kernel are called by their number in its BTF, for which the object has places.
 
-use std::fs;
-
 use sentinel_ipc::kernel_abi::cast;
 
 use crate::btf::Btf;
@@ -15,29 +13,28 @@ const CALL: [u8; 4] = [0x85, 0, 0, 0];
 const CALL_KERNEL: [u8; 4] = [0x85, 2 << 4, 0, 0];
 const SET: u8 = 0xb7;
 const INSTRUCTION: usize = 8;
-/// 0 where programs are not compiled (Documentation/admin-guide/sysctl/net.rst).
-const COMPILES: &str = "/proc/sys/net/core/bpf_jit_enable";
 /// A structure that begins with a word.
 const WORD: &str = "pt_regs";
 
-/// What goes into the object's places.
+/// The numbers that go into the object's places.
+#[derive(Clone, Copy)]
 pub struct Cast {
-    /// The numbers of the function and of what it casts to; `None` where the kernel has no cast.
-    numbers: Option<(u32, u32)>,
+    function: u32,
+    word: u32,
 }
 
 impl Cast {
-    /// As this kernel numbers them. One that interprets programs calls no functions of its own from them.
-    pub fn of(kernel: &Btf) -> Self {
-        let interprets = fs::read(COMPILES).is_ok_and(|setting| setting.starts_with(b"0"));
-        let numbers = kernel.function("bpf_rdonly_cast").zip(kernel.structure(WORD));
-        Self { numbers: numbers.filter(|_| !interprets) }
+    /// As this kernel numbers them; `None` if it has no cast. One that has it may refuse it, as those do that interpret
+    /// programs.
+    pub fn of(kernel: &Btf) -> Option<Self> {
+        let function = kernel.function("bpf_rdonly_cast")?;
+        Some(Self { function, word: kernel.structure(WORD)? })
     }
 
     /// The object with its places filled in. Without a cast, what it casts to is 0, and the calls are never reached.
-    pub fn put_into(&self, object: &[u8]) -> Vec<u8> {
+    pub fn put_into(cast: Option<Self>, object: &[u8]) -> Vec<u8> {
         let mut object = object.to_vec();
-        let (function, word) = self.numbers.unwrap_or_default();
+        let Self { function, word } = cast.unwrap_or(Self { function: 0, word: 0 });
         // The object's sections of instructions begin at multiples of their length.
         for instruction in object.chunks_exact_mut(INSTRUCTION) {
             let (operation, number) = instruction.split_at_mut(INSTRUCTION / 2);
@@ -73,7 +70,7 @@ mod tests {
 
     #[test]
     fn both_places_are_filled_and_nothing_else() {
-        let filled = Cast { numbers: Some((70_000, 162)) }.put_into(&object());
+        let filled = Cast::put_into(Some(Cast { function: 70_000, word: 162 }), &object());
         let wanted = [
             instruction(CALL_KERNEL, 70_000),
             instruction([SET, 2, 0, 0], 162),
@@ -87,6 +84,6 @@ mod tests {
     fn without_a_cast_calls_stay_and_the_structure_is_none() {
         let mut wanted = object();
         wanted[INSTRUCTION + 4..INSTRUCTION * 2].fill(0);
-        assert_eq!(Cast { numbers: None }.put_into(&object()), wanted);
+        assert_eq!(Cast::put_into(None, &object()), wanted);
     }
 }

@@ -9,10 +9,13 @@ pub fn trim() {
 
 /// Gives back the pages, of `page` bytes each, that hold nothing but this constant. Who looks at it again has them read
 /// from the program's file.
-pub fn drop_constant(constant: &'static [u8], page: usize) {
+///
+/// # Safety
+/// The constant is in the program's file, as a static without a way to be written is.
+pub unsafe fn drop_constant(constant: &'static [u8], page: usize) {
     let before = constant.as_ptr().align_offset(page);
     let Some(rest) = constant.get(before..) else { return };
-    // SAFETY: whole pages of the program's file, mapped privately and never written, hold the same afterwards.
+    // SAFETY: whole pages of a file, mapped privately and never written, hold the same afterwards.
     unsafe {
         libc::madvise(
             rest.as_ptr().cast_mut().cast(),

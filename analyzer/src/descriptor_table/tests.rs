@@ -170,6 +170,26 @@ fn all_tables_together_are_bounded_and_count_what_they_hold() {
     assert_eq!(total.get(), 0);
 }
 
+#[test]
+fn what_exec_and_close_leave_takes_no_more_room_than_it_needs() {
+    let mut parent = empty();
+    for number in 3..4_000 {
+        parent.apply(&made(DescriptorCall::Socket, number, None, (u64::from(number), number > 9)));
+    }
+    let is_lean =
+        |table: &DescriptorTable| table.slots.slots.capacity() <= 4 * table.slots.slots.len() + 16;
+    let mut started = parent.clone();
+    started.apply_exec(1, ProcessId { tgid: 1, start_time: 1 }, &Exec::default());
+    assert!(started.len() == 7 && is_lean(&started), "{}", started.slots.slots.capacity());
+    let mut closed = parent.clone();
+    closed.apply(&event(Action::Close { first: 5, last: u32::MAX, unshare: false }));
+    assert!(closed.len() == 2 && is_lean(&closed), "{}", closed.slots.slots.capacity());
+    for number in 3..4_000 {
+        parent.apply(&event(Action::Close { first: number, last: number, unshare: false }));
+        assert!(is_lean(&parent), "{number}");
+    }
+}
+
 fn connection(inode: u64) -> Descriptor {
     let remote = Some("192.0.2.1:4444".parse().unwrap());
     let ends = SocketEnds { family: 2, remote, has_peer: true, ..SocketEnds::default() };

@@ -58,7 +58,7 @@ pub const TRAFFIC_ENTRIES: u32 = 32_768;
 /// Entries of the map `PROCESS_CLASS`, eight tgids each: `PID_MAX_LIMIT` of 64-bit kernels / 8.
 pub const PROCESS_CLASS_ENTRIES: u32 = 4_194_304 / 8;
 
-/// Entries of the map `PLAIN_FILES`, a power of two.
+/// Words of the object's variable `PLAIN_FILES`, alone in its section `.bss.plain_files`; a power of two.
 pub const PLAIN_FILES_ENTRIES: u32 = 65_536;
 
 /// Entries of the map `PROCESS_FACTS`; a process beyond it cannot be killed.

@@ -1,4 +1,5 @@
 //! How the object comes into the kernel, and what it has to learn before anybody is watched.
+#![expect(unsafe_code, reason = "tells what the object's bytes are")]
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -13,6 +14,7 @@ use sentinel_ipc::{
 use super::{Sensor, SensorError, program, take, typed};
 use crate::{
     arguments::Scope,
+    btf::Btf as KernelBtf,
     call_counts::{CallCounts, Counting},
     cast::Cast,
     file_classes, hooks,
@@ -42,33 +44,14 @@ impl Sensor {
         scope::check_cgroups().map_err(SensorError::Scope)?;
         let pid_namespace = pid_namespace::own().map_err(SensorError::PidNamespace)?;
         let kernel = offsets::btf_of_this_kernel().map_err(SensorError::Offsets)?;
-        let offsets = offsets::of(&kernel).map_err(SensorError::Offsets)?;
-        let ring_completion = hooks::ring_completion(&kernel);
-        let exit_tells_last = hooks::exit_tells_last(&kernel);
-        let mut loader = EbpfLoader::new();
         let cpus = counting.cpus()?;
-        loader.map_max_entries("CALL_COUNTS", (cpus * profile::COUNT).max(1));
-        if cpus == 0 {
-            loader.map_max_entries("PROFILES", 1);
-        }
-        loader.override_global("OFFSETS", &offsets, true);
-        loader.override_global("PID_NAMESPACE", &pid_namespace, true);
-        loader.override_global("RING_COMPLETION", &ring_completion, true);
-        loader.override_global("EXIT_TELLS_LAST", &exit_tells_last, true);
-        let object = Cast::of(&kernel).put_into(OBJECT);
-        memory::drop_constant(OBJECT, page_bytes()?);
-        let mut ebpf = loader.load(&object).map_err(SensorError::Object)?;
-        let btf = Btf::from_sys_fs().map_err(|error| SensorError::Object(error.into()))?;
+        let cast = Cast::of(&kernel);
+        let loaded = into_kernel(&kernel, cast, cpus, pid_namespace);
+        let mut ebpf = match loaded {
+            Err(_) if cast.is_some() => into_kernel(&kernel, None, cpus, pid_namespace)?,
+            loaded => loaded?,
+        };
         let reporting = hooks::reporting(&kernel);
-        let mut wanted = snapshot::ITERATORS.to_vec();
-        // Some stages are the attached programs themselves.
-        let stages = hooks::STAGES.iter().filter(|stage| {
-            !hooks::SCOPE.contains(&stage.name)
-                && kernel.tracepoint_arguments(stage.tracepoint).is_some()
-        });
-        wanted.extend(stages.map(|stage| (stage.name, stage.tracepoint)));
-        wanted.extend(hooks::SCOPE.iter().chain(&reporting).map(|&name| (name, name)));
-        programs::load(&mut ebpf, &btf, &wanted)?;
         let stages = fill_stages(&mut ebpf)?;
         file_classes::write(&mut ebpf, rules)?;
         let classes = ProcessClasses::of(&mut ebpf)?;
@@ -151,6 +134,43 @@ impl Sensor {
         self.set_control(&[(control::LEARN, 0)])?;
         self.fall_silent()
     }
+}
+
+/// Has the kernel take the object's maps and programs, for counting on so many CPUs.
+fn into_kernel(
+    kernel: &KernelBtf,
+    cast: Option<Cast>,
+    cpus: u32,
+    pid_namespace: u32,
+) -> Result<Ebpf, SensorError> {
+    let offsets = offsets::of(kernel).map_err(SensorError::Offsets)?;
+    let ring_completion = hooks::ring_completion(kernel);
+    let exit_tells_last = hooks::exit_tells_last(kernel);
+    let mut loader = EbpfLoader::new();
+    loader.map_max_entries("CALL_COUNTS", (cpus * profile::COUNT).max(1));
+    if cpus == 0 {
+        loader.map_max_entries("PROFILES", 1);
+    }
+    loader.override_global("OFFSETS", &offsets, true);
+    loader.override_global("PID_NAMESPACE", &pid_namespace, true);
+    loader.override_global("RING_COMPLETION", &ring_completion, true);
+    loader.override_global("EXIT_TELLS_LAST", &exit_tells_last, true);
+    let object = Cast::put_into(cast, OBJECT);
+    // SAFETY: a static's bytes, which nobody can write.
+    unsafe { memory::drop_constant(OBJECT, page_bytes()?) };
+    let mut ebpf = loader.load(&object).map_err(SensorError::Object)?;
+    let btf = Btf::from_sys_fs().map_err(|error| SensorError::Object(error.into()))?;
+    let mut wanted = snapshot::ITERATORS.to_vec();
+    // Some stages are the attached programs themselves.
+    let stages = hooks::STAGES.iter().filter(|stage| {
+        !hooks::SCOPE.contains(&stage.name)
+            && kernel.tracepoint_arguments(stage.tracepoint).is_some()
+    });
+    wanted.extend(stages.map(|stage| (stage.name, stage.tracepoint)));
+    let reporting = hooks::reporting(kernel);
+    wanted.extend(hooks::SCOPE.iter().chain(&reporting).map(|&name| (name, name)));
+    programs::load(&mut ebpf, &btf, &wanted)?;
+    Ok(ebpf)
 }
 
 /// Puts the programs that others hand on to into their places. The maps have to live as long as

@@ -331,7 +331,7 @@ fn state_lives_no_longer_than_the_processes() {
         if matches!(event.action, Action::Exit) {
             processes.forget(event.process);
         }
-        (bomb.members.len(), bomb.clans.len(), bomb.tree.len())
+        (bomb.members.len(), bomb.clans.len(), bomb.tree.size().0)
     };
     for pid in 10..200 {
         let (child, parent) = (id(pid + 1), id(pid));
@@ -393,4 +393,41 @@ fn a_build_beside_a_bomb_is_not_of_it() {
         parents = all;
     }
     assert_eq!(story.found(RULE), [(12, Severity::Critical)]);
+}
+
+#[test]
+fn many_that_have_ended_take_no_room_and_who_is_left_stays_in_his_place() {
+    use super::tree::Tree;
+    use crate::patterns::story::id;
+    let mut tree = Tree::default();
+    let mut forks = |parent, child| tree.fork(id(parent), id(child), None);
+    for child in 11..20_000 {
+        forks(10, child);
+    }
+    let line = [10, 19_000, 30_000, 30_001, 30_002];
+    for (parent, child) in line.iter().zip(&line[1..]).skip(1) {
+        forks(*parent, *child);
+    }
+    for pid in (11..20_000).filter(|pid| !line.contains(pid)) {
+        tree.exit(id(pid), 1);
+    }
+    assert!(tree.size().1 > 10_000);
+    tree.time(2);
+    let (kept, room) = tree.size();
+    assert!(kept == line.len() && room < 100, "{kept} {room}");
+    let left: Vec<_> = (0..).zip(line).map(|(generation, pid)| (id(pid), generation)).collect();
+    assert_eq!(tree.below(id(10)), left);
+    for pid in line.into_iter().rev() {
+        tree.exit(id(pid), 3);
+    }
+    assert_eq!(tree.size().0, 0);
+}
+
+#[test]
+fn who_says_that_he_is_his_own_child_is_nobodys() {
+    use super::tree::Tree;
+    use crate::patterns::story::id;
+    let mut tree = Tree::default();
+    assert_eq!(tree.fork(id(10), id(10), None), None);
+    assert_eq!(tree.size(), (0, 0));
 }

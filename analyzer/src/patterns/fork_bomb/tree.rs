@@ -118,8 +118,8 @@ impl Tree {
         child: ProcessId,
         image: Option<&Rc<Image>>,
     ) -> Option<ProcessId> {
-        // Nobody is born twice, but in a capture that somebody has made.
-        if self.nodes.place(child).is_some() {
+        // Nobody is born twice, or of himself, but in a capture that somebody has made.
+        if child == parent || self.nodes.place(child).is_some() {
             return None;
         }
         let above = match self.nodes.place(parent) {
@@ -310,6 +310,7 @@ impl Tree {
 
     /// Looks at what time alone decides: what was reported and has lost its shape since is news when it comes again.
     pub(super) fn time(&mut self, now: u64) {
+        self.nodes.give_back();
         let is_over = |node: &&Node| {
             let since = node.reported.as_deref().map(|(_, at)| now.saturating_sub(*at));
             since.is_some_and(|since| since >= REPORTED_NS) && !node.is_bomb()
@@ -363,9 +364,9 @@ impl Tree {
         found
     }
 
-    /// How many are remembered.
+    /// How many are remembered, and how many there is room for.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.nodes.len()
+    pub(super) fn size(&self) -> (usize, usize) {
+        self.nodes.size()
     }
 }

@@ -8,6 +8,9 @@ use std::{num::NonZeroU32, rc::Rc};
 use super::{Chain, Given, Ranks};
 use crate::{event::ProcessId, keyed_hash::HashMap, process_table::Image};
 
+/// Vacant places that are kept for those to come.
+const MANY_VACANT: usize = 4096;
+
 /// Where a node is, as long as it is there; counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place(NonZeroU32);
@@ -122,8 +125,9 @@ impl Nodes {
                 place
             }
             None => {
+                let place = Place(NonZeroU32::new(u32::try_from(self.nodes.len() + 1).ok()?)?);
                 self.nodes.push(Some(node));
-                Place(NonZeroU32::new(u32::try_from(self.nodes.len()).ok()?)?)
+                place
             }
         };
         self.places.insert(id, place);
@@ -142,6 +146,30 @@ impl Nodes {
             self.tie(child, node.parent);
         }
         Some(node)
+    }
+
+    /// Moves the nodes together once most places are vacant: many have ended at once. No place from before holds then.
+    pub(super) fn give_back(&mut self) {
+        if self.vacant.len() < MANY_VACANT.max(3 * self.places.len()) {
+            return;
+        }
+        let mut taken = 0;
+        let moves = self.nodes.iter().map(|node| {
+            taken += u32::from(node.is_some());
+            NonZeroU32::new(taken).map(Place).filter(|_| node.is_some())
+        });
+        let moves: Vec<Option<Place>> = moves.collect();
+        let to = |place: Place| moves.get(place.index()).copied().flatten();
+        self.nodes.retain(Option::is_some);
+        self.nodes.shrink_to_fit();
+        for node in self.nodes.iter_mut().flatten() {
+            for tie in [&mut node.parent, &mut node.child, &mut node.older, &mut node.younger] {
+                *tie = tie.and_then(to);
+            }
+        }
+        self.places.retain(|_, place| to(*place).map(|now| *place = now).is_some());
+        self.places.shrink_to_fit();
+        self.vacant = Vec::new();
     }
 
     /// The node at `place` is a child of the one at `parent` from now on.
@@ -176,9 +204,9 @@ impl Nodes {
         }
     }
 
-    /// How many there are.
+    /// How many there are, and how many there is room for.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.places.len()
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.places.len(), self.nodes.capacity())
     }
 }

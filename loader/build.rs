@@ -10,6 +10,8 @@ use std::{
 };
 
 const OBJECT: &str = "sentinel-sensor";
+/// `SHT_NOBITS`: a section that is not in the file.
+const NO_BITS: usize = 8;
 
 fn main() -> ExitCode {
     for variable in ["SENTINEL_EBPF_OBJECT", "SENTINEL_EBPF_TOOLCHAIN"] {
@@ -66,7 +68,48 @@ fn build() -> Result<(), String> {
              (`tests/install-toolchain`)?"
         ));
     }
-    copy(&target_dir.join("bpfel-unknown-none/release").join(OBJECT), &out.join(OBJECT))
+    let built = target_dir.join("bpfel-unknown-none/release").join(OBJECT);
+    let object = fs::read(&built).map_err(|error| format!("{}: {error}", built.display()))?;
+    let object = without_debug_information(&object)
+        .ok_or_else(|| format!("{}: no ELF object of 64 bits", built.display()))?;
+    let path = out.join(OBJECT);
+    fs::write(&path, object).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The object without what its BTF was made of, which is three quarters of it and would be read at each start; `None`
+/// if it is cut. Sections keep their numbers (elf(5)).
+fn without_debug_information(object: &[u8]) -> Option<Vec<u8>> {
+    let number = |at: usize, bytes: usize| {
+        let mut read = object.get(at..at + bytes)?.iter().rev();
+        read.try_fold(0_usize, |sum, byte| sum.checked_mul(256)?.checked_add((*byte).into()))
+    };
+    let (table, entry, count, names) =
+        (number(40, 8)?, number(58, 2)?, number(60, 2)?, number(62, 2)?);
+    let names = number(table + names * entry + 24, 8)?;
+    let mut kept = object.get(..64)?.to_vec();
+    let mut sections = Vec::new();
+    for at in (0..count).map(|index| table + index * entry) {
+        let (name, kind) = (number(at, 4)?, number(at + 4, 4)?);
+        let (from, bytes) = (number(at + 24, 8)?, number(at + 32, 8)?);
+        let name = object.get(names + name..)?;
+        if name.starts_with(b".debug") || name.starts_with(b".rel.debug") {
+            sections.resize(sections.len() + entry, 0);
+            continue;
+        }
+        let begin = kept.len().next_multiple_of(16);
+        sections.extend_from_slice(object.get(at..at + 24)?);
+        sections.extend_from_slice(&begin.to_le_bytes());
+        sections.extend_from_slice(object.get(at + 32..at + entry)?);
+        if kind != NO_BITS {
+            kept.resize(begin, 0);
+            kept.extend_from_slice(object.get(from..from + bytes)?);
+        }
+    }
+    let begin = kept.len().next_multiple_of(16);
+    kept.resize(begin, 0);
+    kept.get_mut(40..48)?.copy_from_slice(&begin.to_le_bytes());
+    kept.extend_from_slice(&sections);
+    Some(kept)
 }
 
 fn variable(name: &str) -> Result<String, String> {

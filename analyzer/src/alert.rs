@@ -238,10 +238,10 @@ impl Alert {
             start_time: finding.process.start_time,
             ppid: process.and_then(Process::parent).map_or(0, |parent| parent.tgid),
             uid: process.map_or(u32::MAX, |process| process.uid),
-            comm: image.map(|image| image.comm.clone()),
+            comm: image.map(|image| image.comm.to_string()),
             exe: image.map(|image| image.path.clone()),
             exe_trusted: process.is_some_and(|process| identity::trusted_path(process).is_some()),
-            cmdline: image.map(|image| image.command_line.clone()),
+            cmdline: image.map(|image| image.command_line.as_str().to_owned()),
             script: script.map(escape),
             ancestors: process
                 .map(|it| it.ancestors.iter().map(|one| ancestor(one, processes)).collect())

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt::Write as _};
 
+use crate::event::Arguments;
+
 /// Printable text stays; control and invisible formatting characters, invalid UTF-8 and the
 /// backslash itself are written as escapes.
 pub fn escape(bytes: &[u8]) -> String {
@@ -67,23 +69,7 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
 
 /// An argument vector on one line; an argument that a shell would not take as it is stands in
 /// quotes.
-pub fn command_line(arguments: &[Vec<u8>]) -> String {
-    // Nearly always nothing needs any, and that is told at one go.
-    let mut line = arguments.join(&b'_');
-    let is_plain_line = line.iter().fold(true, |all, &byte| all & is_plain(byte));
-    if is_plain_line && arguments.iter().all(|argument| !argument.is_empty()) {
-        let mut end = 0;
-        for argument in arguments {
-            end += argument.len();
-            if let Some(between) = line.get_mut(end) {
-                *between = b' ';
-            }
-            end += 1;
-        }
-        if let Ok(line) = String::from_utf8(line) {
-            return line;
-        }
-    }
+pub fn command_line(arguments: &Arguments) -> String {
     let words = arguments.iter().map(|argument| match std::str::from_utf8(argument) {
         Ok(text) if !text.is_empty() && text.bytes().all(is_plain) => Cow::Borrowed(text),
         _ => format!("'{}'", escape(argument).replace('\'', "'\\''")).into(),
@@ -91,7 +77,7 @@ pub fn command_line(arguments: &[Vec<u8>]) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a shell takes it as it is: letters, digits and `%+,-./:=@_`. Without a branch, as above.
+/// Whether a shell takes it as it is: letters, digits and `%+,-./:=@_`.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         | (b'+'..=b':').contains(&byte)
@@ -117,9 +103,7 @@ mod tests {
 
     #[test]
     fn arguments_keep_their_bounds() {
-        let line = |arguments: &[&str]| {
-            command_line(&arguments.iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>())
-        };
+        let line = |arguments: &[&str]| command_line(&arguments.iter().collect());
         assert_eq!(line(&["sh", "-c", "echo 'a b'", ""]), r"sh -c 'echo '\''a b'\''' ''");
     }
 

@@ -3,13 +3,17 @@
 //! An entry lives from a process's first event to its exit, or until its pid comes back as another
 //! process; so the kernel's own limit on processes bounds the table.
 
+mod command_line;
+
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
 
+pub use command_line::CommandLine;
+
 use crate::{
     descriptor_table::{DescriptorTable, Objects},
-    escape::{command_line, escape},
+    escape::escape,
     event::{Action, Event, Exec, FileCall, ObjectId, ProcessId, Running, Trust},
     program::{KnownPrograms, Program},
     rules::identity::Identity,
@@ -53,9 +57,9 @@ pub struct Image {
     /// Kernel-resolved path of the executable.
     pub path: String,
     /// Its arguments on one line.
-    pub command_line: String,
+    pub command_line: CommandLine,
     /// The name that the kernel shows; anyone can set it.
-    pub comm: String,
+    pub comm: Rc<str>,
     /// What kind of program it is.
     pub program: Program,
     /// The file of the executable; `None` if it is not known.
@@ -78,8 +82,8 @@ impl Image {
         }
         Rc::new(Self {
             path,
-            command_line: command_line(&exec.arguments),
-            comm: exec.comm.clone(),
+            command_line: CommandLine::new(exec.arguments.clone()),
+            comm: Rc::clone(&exec.comm),
             program,
             object: exec.object.map(|object| object.id),
             identity: Identity::of(exec, program != Program::Other),

@@ -4,6 +4,8 @@ mod known;
 
 pub use known::KnownPrograms;
 
+use crate::event::Arguments;
+
 /// What kind of program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
@@ -66,9 +68,9 @@ const INTERPRETERS: &[Options] = &[
 impl Program {
     /// Judges by the executable's kernel-resolved path and its arguments; `arguments` includes
     /// argv[0], which counts for multi-call programs only.
-    pub fn of(path: &[u8], arguments: &[Vec<u8>]) -> Self {
+    pub fn of(path: &[u8], arguments: &Arguments) -> Self {
         let mut name = base_name(path);
-        let mut arguments = arguments.iter().map(Vec::as_slice);
+        let mut arguments = arguments.iter();
         let mut called = arguments.next().map(base_name).unwrap_or_default();
         if name.starts_with(b"ld-linux") || name.starts_with(b"ld-musl") {
             // The dynamic linker, run as a program, runs the program that is its first argument.
@@ -225,9 +227,7 @@ mod tests {
     use super::*;
 
     fn of(path: &str, arguments: &[&str]) -> Program {
-        let arguments: Vec<Vec<u8>> =
-            arguments.iter().map(|argument| argument.as_bytes().to_vec()).collect();
-        Program::of(path.as_bytes(), &arguments)
+        Program::of(path.as_bytes(), &arguments.iter().collect())
     }
 
     #[test]

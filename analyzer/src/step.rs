@@ -88,7 +88,7 @@ impl Deed {
             Self::Connect(Some(peer)) => peer.to_string(),
             Self::Accept(Some(peer)) => peer.ip().to_string(),
             Self::Exec(image) | Self::Running(image) => {
-                format!("{} {}", image.path, image.command_line)
+                format!("{} {}", image.path, image.command_line.as_str())
             }
             Self::Seen { detail, .. } => detail.clone(),
             Self::Socket
@@ -133,9 +133,12 @@ impl fmt::Display for Deed {
                 write!(to, "had it on descriptor {number}{} already", stream(*number))
             }
             Self::Pair => write!(to, "made a pair of descriptors"),
-            Self::Exec(image) => write!(to, "started {}: {}", image.path, image.command_line),
+            Self::Exec(image) => {
+                write!(to, "started {}: {}", image.path, image.command_line.as_str())
+            }
             Self::Running(image) => {
-                write!(to, "was running {} already: {}", image.path, image.command_line)
+                let line = image.command_line.as_str();
+                write!(to, "was running {} already: {line}", image.path)
             }
             Self::Seen { detail, .. } => to.write_str(detail),
             Self::Turns(1) => write!(to, "waited for input and ran a command"),

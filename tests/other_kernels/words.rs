@@ -160,7 +160,7 @@ impl<'a> Words<'a> {
         let stdio: Vec<String> =
             exec.stdio.iter().map(|found| self.descriptor(found.as_ref())).collect();
         let text = |bytes: &[u8]| self.text(bytes);
-        let arguments: Vec<String> = exec.arguments.iter().map(|argument| text(argument)).collect();
+        let arguments: Vec<String> = exec.arguments.iter().map(text).collect();
         let environment: Vec<String> = exec
             .environment
             .iter()

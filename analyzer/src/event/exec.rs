@@ -1,10 +1,13 @@
 //! Programs that are started.
 
+use std::rc::Rc;
+
 use sentinel_ipc::kernel_abi::{ExecRecord, flag};
 
 use super::{
-    Action, Credentials, Descriptor, Object, Origin, Path, RecordError, Trust,
+    Action, Arguments, Credentials, Descriptor, Object, Origin, Path, RecordError, Trust,
     argument::low,
+    arguments::terminated,
     credentials::credentials,
     object::{descriptor, object},
     path::{spanned, until_nul},
@@ -25,8 +28,8 @@ pub struct Exec {
     pub given: Option<Path>,
     /// Whether it is a script.
     pub script: bool,
-    /// Raw arguments.
-    pub arguments: Vec<Vec<u8>>,
+    /// Its arguments.
+    pub arguments: Arguments,
     /// How many arguments there are.
     pub argument_count: u32,
     /// Those variables of [`sentinel_ipc::kernel_abi::ENVIRONMENT`] that are set.
@@ -38,7 +41,7 @@ pub struct Exec {
     /// Whether path, arguments or variables are incomplete.
     pub truncated: bool,
     /// Escaped, for display only.
-    pub comm: String,
+    pub comm: Rc<str>,
     /// Descriptors 0, 1 and 2 as the program finds them.
     pub stdio: [Option<Descriptor>; 3],
     /// The thread that called exec, which has its process's id from now on; 0 if that is not known.
@@ -85,13 +88,13 @@ pub(super) fn action(record: &ExecRecord) -> Result<Action, RecordError> {
             truncated,
         }),
         script: header.flags & flag::SCRIPT != 0,
-        arguments: terminated(argv).map(<[u8]>::to_vec).collect(),
+        arguments: Arguments::of(argv),
         argument_count: record.argument_count,
         environment: terminated(environment).map(variable).collect(),
         variable_count: record.variable_count,
         environment_truncated: header.flags & flag::ENVIRONMENT_TRUNCATED != 0,
         truncated,
-        comm: escape(until_nul(&record.comm)),
+        comm: escape(until_nul(&record.comm)).into(),
         stdio: record.stdio.map(|found| descriptor(&found, false)),
         calling_thread: low(calling_thread),
         before: credentials(&record.before),
@@ -102,12 +105,6 @@ pub(super) fn action(record: &ExecRecord) -> Result<Action, RecordError> {
 
 fn front<'a>(bytes: &'a [u8], length: u16, name: &'static str) -> Result<&'a [u8], RecordError> {
     bytes.get(..usize::from(length)).ok_or(RecordError::Field(name))
-}
-
-/// Strings that are each ended by a NUL; the last one may have been cut before its own.
-fn terminated(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let strings = (!bytes.is_empty()).then(|| bytes.strip_suffix(&[0]).unwrap_or(bytes));
-    strings.into_iter().flat_map(|strings| strings.split(|&byte| byte == 0))
 }
 
 fn variable(assignment: &[u8]) -> Variable {
@@ -148,9 +145,9 @@ mod tests {
         (record.executable.mode, record.executable.inode) = (0o100_755, 5);
         let exec = told(&record);
         assert_eq!(exec.path_bytes(), b"/usr/bin/env");
-        assert_eq!(exec.arguments, [&b"env"[..], b"", b"a b"]);
+        assert_eq!(exec.arguments, ["env", "", "a b"].iter().collect());
         assert_eq!((exec.argument_count, exec.calling_thread), (3, 12));
-        assert_eq!(exec.comm, "env\\n");
+        assert_eq!(&*exec.comm, "env\\n");
         assert!(exec.is_unlinked() && !exec.script && !exec.truncated);
         assert_eq!((exec.given, exec.stdio), (None, [None, None, None]));
         assert_eq!((exec.before, exec.after), (None, None));
@@ -203,7 +200,7 @@ mod tests {
         let mut record = record();
         assert!(told(&record).arguments.is_empty());
         record.argv_length = 1;
-        assert_eq!(told(&record).arguments, [b""]);
+        assert_eq!(told(&record).arguments, [""].iter().collect());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod action;
 mod argument;
+mod arguments;
 mod cgroup;
 mod credentials;
 mod descriptor;
@@ -23,6 +24,7 @@ mod traffic;
 mod trust;
 
 pub use action::Action;
+pub use arguments::Arguments;
 pub use credentials::{Credentials, CredentialsChange, Ids};
 pub use descriptor::DescriptorCall;
 pub use exec::{Exec, Variable};

@@ -29,7 +29,7 @@ pub(super) fn process(record: &ProcessRecord) -> Result<Action, RecordError> {
         object: object(&record.executable),
         path: spanned(&record.span, &record.path, truncated)?,
         truncated,
-        comm: escape(until_nul(&record.comm)),
+        comm: escape(until_nul(&record.comm)).into(),
         stdio: record.stdio.map(|found| descriptor(&found, false)),
         calling_thread: record.header.tgid,
         after: credentials(&record.credentials),

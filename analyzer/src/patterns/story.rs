@@ -144,7 +144,6 @@ impl Story {
     }
 
     pub(crate) fn exec(&mut self, pid: u32, started: Started) -> &mut Self {
-        let words = |line: &str| line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
         let origin = Origin::Kernel;
         let path = Path { bytes: started.path.as_bytes().to_vec(), origin, truncated: false };
         let variable = started.environment.split_once('=');
@@ -156,7 +155,7 @@ impl Story {
             path: Some(path),
             given,
             script: started.script.is_some(),
-            arguments: words(started.line),
+            arguments: started.line.split(' ').collect(),
             environment: variable.into_iter().collect(),
             stdio: started.stdio.map(Some),
             trust: Trust::of(started.trust),

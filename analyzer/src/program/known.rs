@@ -14,7 +14,7 @@ use std::{
 use sentinel_ipc::small_file;
 
 use super::{Program, base_name, is_name_of_one, shell_reads};
-use crate::event::Exec;
+use crate::event::{Arguments, Exec};
 
 /// Where programs are installed.
 const DIRECTORIES: [&str; 7] =
@@ -84,9 +84,9 @@ impl KnownPrograms {
         }
     }
 
-    fn named(&self, path: &[u8], arguments: &[Vec<u8>]) -> Program {
+    fn named(&self, path: &[u8], arguments: &Arguments) -> Program {
         if self.login_shells.contains(path) {
-            let arguments = arguments.iter().skip(1).map(Vec::as_slice);
+            let arguments = arguments.iter().skip(1);
             return Program::Shell { reads: shell_reads(arguments) };
         }
         Program::of(path, arguments)
@@ -146,7 +146,7 @@ mod tests {
         Exec {
             object: Some(Object { size, links: 1, ..Object::default() }),
             path: Some(EventPath { bytes, origin: Origin::Kernel, truncated: false }),
-            arguments: arguments.iter().map(|word| word.as_bytes().to_vec()).collect(),
+            arguments: arguments.iter().collect(),
             ..Exec::default()
         }
     }

@@ -5,9 +5,7 @@ use crate::{analysis::Analysis, baseline::observer::Figures, escape::command_lin
 
 /// A command line as alerts have it, without secrets.
 fn redacted(arguments: &[&str]) -> String {
-    let arguments: Vec<Vec<u8>> =
-        arguments.iter().map(|argument| argument.as_bytes().to_vec()).collect();
-    Redaction::default().text(command_line(&arguments))
+    Redaction::default().text(command_line(&arguments.iter().collect()))
 }
 
 #[test]
@@ -148,7 +146,7 @@ proptest! {
     ) {
         let secret = secret.trim_start();
         for arguments in given(secret) {
-            let line = command_line(&arguments.iter().map(|it| it.clone().into_bytes()).collect::<Vec<_>>());
+            let line = command_line(&arguments.iter().collect());
             let told = Redaction::default().text(line.clone());
             // Nothing of it: this stands in its midst.
             prop_assert!(!told.contains("Q9x"), "{line} became {told}");

@@ -208,7 +208,7 @@ pub static FIELDS: &[Field] = &[
     field("exe", FieldType::Text, Kinds::ALL, "kernel-resolved path of the process's program; of exec, of the new one", |seen| text(identity(seen)?.path())),
     field("parent_exe", FieldType::Text, Kinds::ALL, "kernel-resolved path of what the parent ran at the fork", |seen| text(parent(seen)?.identity.path())),
     field("script", FieldType::Text, Kinds::ALL, "kernel-resolved path of the script that the program was started for, once it has opened it", |seen| text(identity(seen)?.script()?)),
-    field("cmdline", FieldType::Text, Kinds::ALL, "arguments of the process on one line, escaped; anyone can choose them", |seen| text(image(seen)?.command_line.as_bytes())),
+    field("cmdline", FieldType::Text, Kinds::ALL, "arguments of the process on one line, escaped; anyone can choose them", |seen| text(image(seen)?.command_line.as_str().as_bytes())),
     field("comm", FieldType::Text, Kinds::ALL, "for display only: anyone can set it; no ground to trust a process", |seen| text(image(seen)?.comm.as_bytes())),
     field("unit", FieldType::Text, Kinds::ALL, "systemd unit of the process", |seen| text(place(seen)?.unit.as_ref()?.as_bytes())),
     field("container", FieldType::Text, Kinds::ALL, "id of the container of the process", |seen| text(place(seen)?.container_id.as_ref()?.as_bytes())),

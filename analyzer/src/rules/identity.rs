@@ -47,16 +47,16 @@ impl Identity {
     /// Of the program that `exec` started; `runs_scripts`: what its first argument names, it runs.
     pub fn of(exec: &Exec, runs_scripts: bool) -> Self {
         let given = exec.given.as_ref().filter(|given| exec.script && !given.truncated);
-        let argument = exec.arguments.get(1).filter(|argument| argument.starts_with(b"/"));
+        let argument = exec.arguments.iter().nth(1).filter(|argument| argument.starts_with(b"/"));
         let argument = argument.filter(|_| runs_scripts && !exec.script);
-        let asked = given.map(|given| &given.bytes).or(argument);
+        let asked = given.map(|given| given.bytes.as_slice()).or(argument);
         Self {
             path: exec.path_bytes().into(),
             is_of_root: is_of_root(exec),
             is_preloaded: is_preloaded(exec),
             has_all_arguments: has_all_arguments(exec),
             is_directed: !exec.environment.is_empty() || exec.environment_truncated,
-            asked: asked.map(|path| path.as_slice().into()),
+            asked: asked.map(Into::into),
             script: OnceCell::new(),
         }
     }
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_is_no_interpreter_runs_nothing_that_it_is_given() {
-        let arguments = [&b"cat"[..], b"/usr/bin/ansible"].map(<[u8]>::to_vec).to_vec();
+        let arguments = ["cat", "/usr/bin/ansible"].iter().collect();
         let exec = Exec { path: path(b"/usr/bin/cat"), arguments, ..Exec::default() };
         let asked = |runs_scripts| {
             let identity = Identity { is_of_root: true, ..Identity::of(&exec, runs_scripts) };

@@ -89,10 +89,10 @@ impl Story {
         stdio: [Descriptor; 3],
         rest: Exec,
     ) -> &mut Self {
-        let arguments: Vec<Vec<u8>> =
-            line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
-        let bytes = [directory.as_bytes(), arguments[0].as_slice()].concat();
+        let (name, _) = line.split_once(' ').unwrap_or((line, ""));
+        let bytes = [directory, name].concat().into_bytes();
         let path = Some(Path { bytes, origin: Origin::Kernel, truncated: false });
+        let arguments = line.split(' ').collect();
         let exec = Exec { path, arguments, stdio: stdio.map(Some), ..rest };
         self.happens(pid, Action::Exec(Box::new(exec)))
     }

@@ -204,7 +204,7 @@ impl Words<'_> {
             given: self.path("given")?,
             script: self.table.get("given").is_some(),
             argument_count: u32::try_from(arguments.len()).unwrap_or(u32::MAX),
-            arguments,
+            arguments: arguments.iter().collect(),
             environment: self.texts("env")?.into_iter().map(|name| (name, Vec::new())).collect(),
             before: Some(before),
             after: Some(after),

@@ -34,7 +34,10 @@ impl Allowed {
         is_trusted_as_one(process, &self.exe)
             && (self.script.is_empty()
                 || image.identity.sound_script().is_some_and(|runs| is_one(runs, &self.script)))
-            && self.argv.as_ref().is_none_or(|argv| argv.matches(image.command_line.as_bytes()))
+            && self
+                .argv
+                .as_ref()
+                .is_none_or(|argv| argv.matches(image.command_line.as_str().as_bytes()))
             && (self.parent.is_empty() || {
                 let parent = process.parent().and_then(|parent| processes.get(parent));
                 parent.is_some_and(|parent| is_trusted_as_one(parent, &self.parent))

@@ -162,7 +162,7 @@ fn arguments_that_are_not_known_whole_may_name_it() {
         let bytes = b"/usr/bin/curl".to_vec();
         let exec = Exec {
             path: Some(Path { bytes, origin: Origin::Kernel, truncated: false }),
-            arguments: vec![b"curl".to_vec(), b"-n".to_vec()],
+            arguments: ["curl", "-n"].iter().collect(),
             argument_count,
             trust: Trust::of(u16::MAX),
             ..Exec::default()

@@ -24,7 +24,7 @@ pub struct Slot {
     pub object: Rc<OpenObject>,
     /// How the object came to this number; `None` where it was made there.
     pub arrived: Option<Rc<Step>>,
-    /// When it was last told that it is there; CLOCK_BOOTTIME, ns.
+    /// When it was last told by itself that it is there; CLOCK_BOOTTIME, ns.
     confirmed: u64,
     close_on_exec: bool,
     /// What it is open for, where that was told.
@@ -43,6 +43,9 @@ impl Slot {
 #[derive(Debug, Clone)]
 pub struct DescriptorTable {
     slots: Rc<Slots>,
+    /// When it was last told what 0, 1 and 2 are; CLOCK_BOOTTIME, ns. Not with each: a start of a program is no
+    /// reason to copy them.
+    stdio_told: u64,
 }
 
 /// Slots that are kept, and how many all tables together keep.
@@ -136,7 +139,7 @@ pub struct StdioConnection {
 impl DescriptorTable {
     /// An empty table; `objects` is what all tables that are made with it share.
     pub fn new(objects: Rc<Objects>) -> Self {
-        Self { slots: Rc::new(Slots { slots: Vec::new(), objects }) }
+        Self { slots: Rc::new(Slots { slots: Vec::new(), objects }), stdio_told: 0 }
     }
 
     /// All descriptors that are known, by number.
@@ -176,7 +179,10 @@ impl DescriptorTable {
             Action::Descriptor { .. } => self.apply_call(event),
             Action::File(file) if event.errno().is_none() => self.apply_open(event, file),
             Action::SetCloseOnExec { number, close_on_exec } => {
-                if let Some(slot) = self.change().get_mut(*number) {
+                let is_other = |slot: &Slot| slot.close_on_exec != *close_on_exec;
+                if self.get(*number).is_some_and(is_other)
+                    && let Some(slot) = self.change().get_mut(*number)
+                {
                     slot.close_on_exec = *close_on_exec;
                 }
             }
@@ -184,7 +190,7 @@ impl DescriptorTable {
                 self.remove(*first);
             }
             Action::Close { first, last, .. } => {
-                self.change().retain(|slot| !(*first..=*last).contains(&slot.number));
+                self.close(|slot| (*first..=*last).contains(&slot.number));
             }
             Action::MarkCloseOnExec { first, last, .. } if first <= last => {
                 let slots = self.change().slots.iter_mut();
@@ -282,6 +288,13 @@ impl DescriptorTable {
         Rc::make_mut(&mut self.slots)
     }
 
+    /// Closes those that are meant. Where none is, there is nothing to copy.
+    fn close(&mut self, is_meant: impl Fn(&Slot) -> bool) {
+        if self.slots.slots.iter().any(&is_meant) {
+            self.change().retain(|slot| !is_meant(slot));
+        }
+    }
+
     fn remove(&mut self, number: u32) {
         // Most numbers that are closed are of files, which are not kept: no reason to copy.
         if self.slots.find(number).is_ok() {
@@ -291,8 +304,8 @@ impl DescriptorTable {
 
     /// Follows an exec: what closes is gone, and 0, 1 and 2 are what the kernel says they are.
     pub fn apply_exec(&mut self, timestamp: u64, process: ProcessId, exec: &Exec) {
-        self.change().retain(|slot| !slot.close_on_exec);
-        self.set_stdio(&exec.stdio, |number| {
+        self.close(Slot::closes_on_exec);
+        self.set_stdio(timestamp, &exec.stdio, |number| {
             let deed = Deed::FoundAtExec(number);
             Step { timestamp, process, deed }
         });
@@ -300,16 +313,22 @@ impl DescriptorTable {
 
     /// A snapshot found the process running: 0, 1 and 2 are what the kernel says they are.
     pub fn found_running(&mut self, event: &Event, stdio: &[Option<Descriptor>; 3]) {
-        self.set_stdio(stdio, |number| {
+        self.set_stdio(event.timestamp, stdio, |number| {
             let deed = Deed::FoundRunning(number);
             Step { timestamp: event.timestamp, process: event.process, deed }
         });
     }
 
-    fn set_stdio(&mut self, stdio: &[Option<Descriptor>; 3], step: impl Fn(u32) -> Step) {
+    fn set_stdio(
+        &mut self,
+        timestamp: u64,
+        stdio: &[Option<Descriptor>; 3],
+        step: impl Fn(u32) -> Step,
+    ) {
+        self.stdio_told = timestamp;
         for (number, found) in (0..).zip(stdio) {
             match found {
-                Some(found) => self.place(number, found, false, step(number)),
+                Some(found) => self.place(number, found, false, || step(number)),
                 None => self.remove(number),
             }
         }
@@ -325,10 +344,10 @@ impl DescriptorTable {
         close_on_exec: bool,
     ) {
         let deed = Deed::FoundRunning(number);
-        let step = Step { timestamp: event.timestamp, process: event.process, deed };
+        let step = || Step { timestamp: event.timestamp, process: event.process, deed };
         self.place(number, found, close_on_exec, step);
         if let Some(slot) = self.change().get_mut(number) {
-            slot.access = event.access;
+            (slot.access, slot.confirmed) = (event.access, event.timestamp);
         }
         if let (Some(slot), Some(peer)) = (self.get(number), peer) {
             slot.object.set_peer(peer);
@@ -336,20 +355,22 @@ impl DescriptorTable {
     }
 
     /// `number` is `found`, however it came there.
-    fn place(&mut self, number: u32, found: &Descriptor, close_on_exec: bool, arrived: Step) {
-        let timestamp = arrived.timestamp;
+    fn place(
+        &mut self,
+        number: u32,
+        found: &Descriptor,
+        close_on_exec: bool,
+        arrived: impl FnOnce() -> Step,
+    ) {
         if let Some(slot) = self.get(number).filter(|slot| slot.object.id == found.object.id) {
-            slot.object.update(found);
-            if let Some(slot) = self.change().get_mut(number) {
-                slot.confirmed = timestamp;
-            }
-            return;
+            return slot.object.update(found);
         }
         let mut known = self.slots.slots.iter().map(|slot| &slot.object);
         let object = known
             .find(|known| known.id == found.object.id)
             .map_or_else(|| self.slots.objects.known_or_new(found), Rc::clone);
-        let (confirmed, arrived) = (timestamp, Some(Rc::new(arrived)));
+        let arrived = arrived();
+        let (confirmed, arrived) = (arrived.timestamp, Some(Rc::new(arrived)));
         let slot = Slot { number, object, arrived, confirmed, close_on_exec, access: None };
         self.change().insert(slot);
     }
@@ -357,12 +378,12 @@ impl DescriptorTable {
     /// A whole snapshot has been followed that was begun at `begun` (CLOCK_BOOTTIME, ns): pipes and
     /// sockets that it did not find were closed unseen.
     pub fn settle(&mut self, begun: u64) {
-        let is_stale = |slot: &Slot| {
-            slot.confirmed < begun && (slot.object.is_pipe || slot.object.socket().is_some())
-        };
-        if self.slots.slots.iter().any(is_stale) {
-            self.change().retain(|slot| !is_stale(slot));
-        }
+        let stdio_told = self.stdio_told;
+        self.close(|slot| {
+            let told =
+                if slot.number <= 2 { stdio_told.max(slot.confirmed) } else { slot.confirmed };
+            told < begun && (slot.object.is_pipe || slot.object.socket().is_some())
+        });
     }
 }
 

@@ -4,12 +4,14 @@
 //! process; so the kernel's own limit on processes bounds the table.
 
 mod command_line;
+mod living;
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, rc::Rc};
 
 use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
 
 pub use command_line::CommandLine;
+use living::Living;
 
 use crate::{
     descriptor_table::{DescriptorTable, Objects},
@@ -178,8 +180,7 @@ impl Process {
 /// All processes known to live.
 #[derive(Debug, Default)]
 pub struct ProcessTable {
-    /// Each on its own: nodes of such a tree are half empty.
-    by_tgid: BTreeMap<u32, Box<Process>>,
+    living: Living,
     /// Processes met through an event without their fork, since this was asked last.
     strangers: usize,
     /// What all descriptor tables share.
@@ -200,22 +201,22 @@ impl ProcessTable {
 
     /// The process that has this number now.
     pub fn of_tgid(&self, tgid: u32) -> Option<&Process> {
-        self.by_tgid.get(&tgid).map(Box::as_ref)
+        self.living.get(tgid)
     }
 
     /// All processes, by number.
     pub fn iter(&self) -> impl Iterator<Item = &Process> {
-        self.by_tgid.values().map(Box::as_ref)
+        self.living.iter()
     }
 
     /// How many processes are known.
     pub fn len(&self) -> usize {
-        self.by_tgid.len()
+        self.living.len()
     }
 
     /// Whether none is known.
     pub fn is_empty(&self) -> bool {
-        self.by_tgid.is_empty()
+        self.len() == 0
     }
 
     /// Follows an event. A process that exits stays until [`Self::forget`], so that engines can
@@ -224,7 +225,9 @@ impl ProcessTable {
         if self.follow_cgroups(event) {
             return;
         }
-        let process = Self::entry(&mut self.by_tgid, &self.objects, event.process);
+        let Some(process) = Self::entry(&mut self.living, &self.objects, event.process) else {
+            return;
+        };
         // Met for the first time. Who only forks or ends need not be known for that: a thread of the
         // kernel, or one outside.
         let is_asked_for = process.heard_of == 0
@@ -308,10 +311,7 @@ impl ProcessTable {
     fn follow_cgroups(&mut self, event: &Event) -> bool {
         match &event.action {
             Action::CgroupMoved { process, cgroup_id } => {
-                let moved = process.and_then(|moved| {
-                    self.by_tgid.get_mut(&moved.tgid).filter(|known| known.id == moved)
-                });
-                if let Some(moved) = moved {
+                if let Some(moved) = process.and_then(|moved| self.get_mut(moved)) {
                     moved.cgroup_id = *cgroup_id;
                 }
                 true
@@ -338,33 +338,35 @@ impl ProcessTable {
     }
 
     fn get_mut(&mut self, id: ProcessId) -> Option<&mut Process> {
-        self.by_tgid.get_mut(&id.tgid).map(Box::as_mut).filter(|process| process.id == id)
+        self.living.get_mut(id.tgid).filter(|process| process.id == id)
     }
 
     /// Removes a process that exited.
     pub fn forget(&mut self, id: ProcessId) {
         if self.get(id).is_some() {
-            self.by_tgid.remove(&id.tgid);
+            self.living.remove(id.tgid);
         }
     }
 
+    /// The process, which is made known if it is not.
     fn entry<'a>(
-        by_tgid: &'a mut BTreeMap<u32, Box<Process>>,
+        living: &'a mut Living,
         objects: &Rc<Objects>,
         id: ProcessId,
-    ) -> &'a mut Process {
-        let new = || Process::new(id, DescriptorTable::new(Rc::clone(objects)));
-        let process = by_tgid.entry(id.tgid).or_insert_with(|| Box::new(new()));
-        if process.id != id {
-            **process = new();
+    ) -> Option<&'a mut Process> {
+        if living.get(id.tgid).is_none_or(|known| known.id != id) {
+            let new = Process::new(id, DescriptorTable::new(Rc::clone(objects)));
+            living.insert(Box::new(new));
         }
-        process
+        living.get_mut(id.tgid)
     }
 
     /// Fills in what is not known of a process that was found running.
     fn running(&mut self, event: &Event, running: &Running) {
         let ancestors = running.parent.map(|parent| self.ancestors_below(parent));
-        let process = Self::entry(&mut self.by_tgid, &self.objects, event.process);
+        let Some(process) = Self::entry(&mut self.living, &self.objects, event.process) else {
+            return;
+        };
         process.is_stranger = false;
         if process.image.is_none() {
             let program = self.programs.judge(&running.program).with_unknown_arguments();
@@ -391,7 +393,10 @@ impl ProcessTable {
     /// A whole snapshot has been followed that was begun at `begun` (CLOCK_BOOTTIME, ns): who was not
     /// heard of since then has ended unseen, and what was not found any more was closed unseen.
     pub fn settle(&mut self, begun: u64) {
-        self.by_tgid.retain(|_, process| process.heard_of >= begun);
+        let ended = self.iter().filter(|process| process.heard_of < begun);
+        for tgid in ended.map(|process| process.id.tgid).collect::<Vec<u32>>() {
+            self.living.remove(tgid);
+        }
         // One that began meanwhile may have been passed over.
         let was_there = |process: &&Process| !process.is_stranger && process.id.start_time < begun;
         for process in self.iter().filter(was_there) {
@@ -403,13 +408,12 @@ impl ProcessTable {
     /// Fills in ancestors that came later than their descendants: a child may have a lower number.
     fn complete_ancestors(&mut self) {
         let completed: Vec<(u32, Rc<[Ancestor]>)> = self
-            .by_tgid
-            .values()
+            .iter()
             .filter(|process| self.is_incomplete(process))
             .map(|process| (process.id.tgid, self.completed(process)))
             .collect();
         for (tgid, ancestors) in completed {
-            if let Some(process) = self.by_tgid.get_mut(&tgid) {
+            if let Some(process) = self.living.get_mut(tgid) {
                 process.ancestors = ancestors;
                 process.of_children = None;
             }
@@ -476,7 +480,7 @@ impl ProcessTable {
             heard_of: event.timestamp,
             is_stranger: false,
         };
-        self.by_tgid.insert(child.tgid, Box::new(process));
+        self.living.insert(Box::new(process));
     }
 }
 

@@ -14,7 +14,7 @@
 //!
 //! A bomb is reported once, with its oldest living member: the root of what has to end.
 
-use std::num::NonZeroU64;
+use std::rc::Rc;
 
 use sentinel_ipc::frame::KindSet;
 
@@ -22,16 +22,17 @@ use super::{Finding, Rule, Verdicts};
 use crate::{
     alert::{Engine, Severity},
     event::{Action, Event, ProcessId},
-    keyed_hash::HashMap,
-    process_table::ProcessTable,
+    process_table::{Image, ProcessTable},
     step::{Deed, Step},
 };
 
 mod clan;
+mod clans;
 mod tree;
 
-use clan::{Alarm, Clan};
-use tree::Tree;
+use clan::Alarm;
+use clans::{ClanId, Clans};
+use tree::{Place, Tree};
 
 /// What the rule looks at, beside fork, exec and exit: nothing.
 pub const NEEDS: KindSet = KindSet::of(&[]);
@@ -41,9 +42,6 @@ pub static RULE: Rule = Rule::of("fork_bomb", "T1499.001", Engine::Patterns);
 
 /// State of a listening socket (`TCP_LISTEN`).
 const LISTENS: u16 = 10;
-
-/// Which clan, never used again.
-type ClanId = NonZeroU64;
 
 /// A living process's place.
 #[derive(Debug, Clone, Copy)]
@@ -58,10 +56,8 @@ struct Member {
 /// The rule's state: bounded by the processes that live.
 #[derive(Debug, Default)]
 pub struct ForkBomb {
-    members: HashMap<ProcessId, Member>,
-    clans: HashMap<ClanId, Clan>,
+    clans: Clans,
     tree: Tree,
-    founded: u64,
 }
 
 impl ForkBomb {
@@ -72,7 +68,9 @@ impl ForkBomb {
             Action::Fork { child, .. } => self.fork(event, *child, processes, verdicts),
             Action::Exec(_) => self.exec(event, processes, verdicts),
             Action::Exit => {
-                if let Some(child) = self.leave(event.process, event.timestamp) {
+                if let Some(place) = self.tree.place(event.process)
+                    && let Some(child) = self.leave(place, event.timestamp)
+                {
                     self.tell(Alarm::IsChain, None, child, event, processes, verdicts);
                 }
             }
@@ -92,11 +90,13 @@ impl ForkBomb {
     }
 
     fn forget_ended(&mut self, now: u64, processes: &ProcessTable) {
-        let mut gone: Vec<ProcessId> =
-            self.members.keys().filter(|&&id| processes.get(id).is_none()).copied().collect();
+        let members = self.tree.members();
+        let mut gone: Vec<ProcessId> = members.filter(|&id| processes.get(id).is_none()).collect();
         gone.sort_unstable();
         for id in gone {
-            self.leave(id, now);
+            if let Some(place) = self.tree.place(id) {
+                self.leave(place, now);
+            }
         }
     }
 
@@ -107,15 +107,20 @@ impl ForkBomb {
         processes: &ProcessTable,
         verdicts: &mut Verdicts,
     ) {
-        let Member { clan, generation, .. } = self.member(event.process);
+        let image = processes.get(event.process).and_then(|process| process.image.as_ref());
+        let Some((place, Member { clan, generation, .. })) = self.member(event.process, image)
+        else {
+            return;
+        };
         let generation = generation.saturating_add(1);
-        self.leave(child, event.timestamp);
-        self.members.insert(child, Member { clan, generation, left: None });
-        if let Some(clan) = self.clans.get_mut(&clan) {
+        if let Some(known) = self.tree.place(child) {
+            self.leave(known, event.timestamp);
+        }
+        if let Some(clan) = self.clans.get_mut(clan) {
             clan.join(child, generation, event.timestamp);
         }
-        let image = processes.get(event.process).and_then(|process| process.image.as_ref());
-        if let Some(nearest) = self.tree.fork(event.process, child, image) {
+        let member = Member { clan, generation, left: None };
+        if let Some(nearest) = self.tree.fork(place, child, member) {
             self.spreads(nearest, event, processes, verdicts);
         }
         self.judge(clan, event, processes, verdicts);
@@ -123,76 +128,63 @@ impl ForkBomb {
 
     fn exec(&mut self, event: &Event, processes: &ProcessTable, verdicts: &mut Verdicts) {
         let image = processes.get(event.process).and_then(|process| process.image.as_ref());
-        let before = self.member(event.process);
-        let (is_same, nearest) = self.tree.exec(event.process, image);
+        let Some((place, before)) = self.member(event.process, None) else { return };
+        let (is_same, nearest) = self.tree.exec(place, image);
         if let Some(nearest) = nearest {
             self.spreads(nearest, event, processes, verdicts);
         }
-        if let Some(first) = self.tree.nest(event.process) {
+        if let Some(first) = self.tree.nest(place) {
             self.tell(Alarm::IsNested, None, first, event, processes, verdicts);
         }
         // Who runs the same again is one of as many, but begins a line of forks of his own.
         if is_same {
-            if let Some(clan) = self.clans.get_mut(&before.clan) {
+            if let Some(clan) = self.clans.get_mut(before.clan) {
                 clan.begins_again(before.generation);
             }
-            self.members.insert(event.process, Member { generation: 0, ..before });
-            return;
+            return self.tree.set_member(place, Member { generation: 0, ..before });
         }
         let is_founder = before.generation == 0;
         let left = if is_founder { before.left } else { Some(before.clan) };
-        if let Some(clan) = self.clans.get_mut(&before.clan) {
+        if let Some(clan) = self.clans.get_mut(before.clan) {
             clan.leave(event.process, before.generation);
             if !is_founder {
                 clan.sent_out(event.timestamp);
             }
         }
-        self.dissolve(before.clan);
-        let clan = self.found(event.process);
-        self.members.insert(event.process, Member { clan, generation: 0, left });
+        self.clans.dissolve(before.clan);
+        let Some(clan) = self.clans.found(event.process) else { return };
+        self.tree.set_member(place, Member { clan, generation: 0, left });
         if let Some(left) = left {
             self.judge(left, event, processes, verdicts);
         }
     }
 
-    /// The process's place; it founds a clan if it had none.
-    fn member(&mut self, id: ProcessId) -> Member {
-        if let Some(member) = self.members.get(&id) {
-            return *member;
+    /// The process's place, and what it is a member of; it founds a clan if it had none. `image`: what it runs, if
+    /// that was not known.
+    fn member(&mut self, id: ProcessId, image: Option<&Rc<Image>>) -> Option<(Place, Member)> {
+        let place = self.tree.known_or_new(id, image)?;
+        if let Some(member) = self.tree.member(place) {
+            return Some((place, member));
         }
-        let member = Member { clan: self.found(id), generation: 0, left: None };
-        self.members.insert(id, member);
-        member
+        let member = Member { clan: self.clans.found(id)?, generation: 0, left: None };
+        self.tree.set_member(place, member);
+        Some((place, member))
     }
 
-    fn found(&mut self, founder: ProcessId) -> ClanId {
-        let id = ClanId::MIN.saturating_add(self.founded);
-        self.founded += 1;
-        self.clans.insert(id, Clan::new(founder));
-        id
-    }
-
-    /// The process is no member any more; the one whose chain of forebears that has made too long.
-    fn leave(&mut self, id: ProcessId, now: u64) -> Option<ProcessId> {
-        let member = self.members.remove(&id)?;
+    /// The process at `place` is no member any more; the one whose chain of forebears that has made too long.
+    fn leave(&mut self, place: Place, now: u64) -> Option<ProcessId> {
+        let (id, member) = self.tree.take_member(place)?;
         if let Some(left) = member.left {
-            if let Some(clan) = self.clans.get_mut(&left) {
+            if let Some(clan) = self.clans.get_mut(left) {
                 clan.sent_out_ended();
             }
-            self.dissolve(left);
+            self.clans.dissolve(left);
         }
-        if let Some(clan) = self.clans.get_mut(&member.clan) {
+        if let Some(clan) = self.clans.get_mut(member.clan) {
             clan.leave(id, member.generation);
         }
-        self.dissolve(member.clan);
-        self.tree.exit(id, now)
-    }
-
-    /// Forgets a clan of which nobody lives.
-    fn dissolve(&mut self, id: ClanId) {
-        if self.clans.get(&id).is_some_and(Clan::is_over) {
-            self.clans.remove(&id);
-        }
+        self.clans.dissolve(member.clan);
+        self.tree.exit(place, now)
     }
 
     fn judge(
@@ -210,11 +202,12 @@ impl ForkBomb {
             })
         };
         let alarm = |bombs: &Self| {
-            let clan = bombs.clans.get(&id)?;
-            let oldest = clan.living().next().unwrap_or(clan.founder);
-            let alarm =
-                clan.alarm(|| serves(event.process), || bombs.tree.rank(bombs.tree.above(oldest)))?;
-            Some((alarm, oldest))
+            let clan = bombs.clans.get(id)?;
+            let alarm = clan.alarm(
+                || serves(event.process),
+                || bombs.tree.rank(bombs.tree.above(clan.oldest())),
+            )?;
+            Some((alarm, clan.oldest()))
         };
         if alarm(self).is_none() {
             return;
@@ -253,8 +246,9 @@ impl ForkBomb {
         processes: &ProcessTable,
         verdicts: &mut Verdicts,
     ) {
-        let own = counted.or(self.members.get(&root).map(|member| member.clan));
-        let clan = own.and_then(|clan| self.clans.get_mut(&clan));
+        let of_root = || Some(self.tree.member(self.tree.place(root)?)?.clan);
+        let own = counted.or_else(of_root);
+        let clan = own.and_then(|clan| self.clans.get_mut(clan));
         let founder = clan.as_ref().map_or(root, |clan| clan.founder);
         let (begun, forks) = clan.as_ref().map_or((None, 0), |clan| (clan.begun, clan.forks));
         if let Some(clan) = clan {

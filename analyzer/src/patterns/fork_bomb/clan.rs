@@ -54,6 +54,8 @@ pub(super) struct Clan {
     pub(super) begun: Option<u64>,
     /// Whether that is one still. It is older than all others.
     has_founder: bool,
+    /// The member that joined last: most are gone before the next one comes.
+    latest: Option<(u64, u32)>,
     /// The other members by start, so that the oldest is the first.
     others: BTreeSet<(u64, u32)>,
     /// Of these, in generation [`FAR`] or further down.
@@ -72,6 +74,7 @@ impl Clan {
             forks: 0,
             begun: None,
             has_founder: true,
+            latest: None,
             others: BTreeSet::new(),
             far_down: 0,
             outside: 0,
@@ -84,16 +87,22 @@ impl Clan {
         self.pass(now);
         self.begun.get_or_insert(now);
         self.forks += 1;
-        if self.others.insert((member.start_time, member.tgid)) && generation >= FAR {
-            self.far_down += 1;
+        let member = (member.start_time, member.tgid);
+        if self.latest == Some(member) || self.others.contains(&member) {
+            return;
         }
+        self.others.extend(self.latest.replace(member));
+        self.far_down += usize::from(generation >= FAR);
     }
 
     /// A member of `generation` has ended, or runs another program.
     pub(super) fn leave(&mut self, member: ProcessId, generation: u32) {
         let was_founder = self.has_founder && member == self.founder;
         self.has_founder &= !was_founder;
-        if was_founder || self.others.remove(&(member.start_time, member.tgid)) {
+        let member = (member.start_time, member.tgid);
+        let was_latest = self.latest == Some(member);
+        self.latest = self.latest.filter(|_| !was_latest);
+        if was_founder || was_latest || self.others.remove(&member) {
             self.begins_again(generation);
         }
     }
@@ -116,10 +125,13 @@ impl Clan {
         self.outside = self.outside.saturating_sub(1);
     }
 
-    /// Its members, the oldest first.
-    pub(super) fn living(&self) -> impl Iterator<Item = ProcessId> {
-        let others = self.others.iter().map(|&(start_time, tgid)| ProcessId { tgid, start_time });
-        Some(self.founder).filter(|_| self.has_founder).into_iter().chain(others)
+    /// The oldest member, or the founder if there is none.
+    pub(super) fn oldest(&self) -> ProcessId {
+        let other = self.others.first().into_iter().chain(&self.latest).min();
+        match other {
+            Some(&(start_time, tgid)) if !self.has_founder => ProcessId { tgid, start_time },
+            _ => self.founder,
+        }
     }
 
     /// Whether nobody belongs to it or has left it and lives.
@@ -153,7 +165,7 @@ impl Clan {
 
     /// How many live.
     fn size(&self) -> usize {
-        usize::from(self.has_founder) + self.others.len()
+        usize::from(self.has_founder) + usize::from(self.latest.is_some()) + self.others.len()
     }
 
     /// Sets marks as time goes on.

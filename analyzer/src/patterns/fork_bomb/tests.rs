@@ -331,7 +331,7 @@ fn state_lives_no_longer_than_the_processes() {
         if matches!(event.action, Action::Exit) {
             processes.forget(event.process);
         }
-        (bomb.members.len(), bomb.clans.len(), bomb.tree.size().0)
+        (bomb.tree.members().count(), bomb.clans.len(), bomb.tree.size().0)
     };
     for pid in 10..200 {
         let (child, parent) = (id(pid + 1), id(pid));

@@ -10,8 +10,10 @@ use std::rc::Rc;
 
 mod nodes;
 
+use super::Member;
 use crate::{event::ProcessId, process_table::Image};
-use nodes::{Node, Nodes, Place};
+pub(super) use nodes::Place;
+use nodes::{Node, Nodes};
 
 /// Ranks that are told apart; the highest takes more processes than a kernel has numbers for.
 const RANKS: u8 = 24;
@@ -111,39 +113,74 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// `parent`, which runs `image`, has forked `child`; the nearest forebear that is the root of a bomb now.
+    /// Where the process is.
+    pub(super) fn place(&self, process: ProcessId) -> Option<Place> {
+        self.nodes.place(process)
+    }
+
+    /// Likewise; one that is not known comes without relatives, and runs `image`.
+    pub(super) fn known_or_new(
+        &mut self,
+        process: ProcessId,
+        image: Option<&Rc<Image>>,
+    ) -> Option<Place> {
+        let known = self.nodes.place(process);
+        known.or_else(|| self.nodes.insert(Node::new(process, image.cloned())))
+    }
+
+    /// What the process at `place` is a member of.
+    pub(super) fn member(&self, place: Place) -> Option<Member> {
+        self.nodes.get(place)?.member
+    }
+
+    /// Makes the process at `place` such a member.
+    pub(super) fn set_member(&mut self, place: Place, member: Member) {
+        if let Some(node) = self.nodes.get_mut(place) {
+            node.member = Some(member);
+        }
+    }
+
+    /// Makes the process at `place` none; who it is, and what it was.
+    pub(super) fn take_member(&mut self, place: Place) -> Option<(ProcessId, Member)> {
+        let node = self.nodes.get_mut(place)?;
+        Some((node.id, node.member.take()?))
+    }
+
+    /// Who is a member of anything, in no order.
+    pub(super) fn members(&self) -> impl Iterator<Item = ProcessId> {
+        self.nodes.iter().filter(|node| node.member.is_some()).map(|node| node.id)
+    }
+
+    /// The process at `parent` has forked `child`, which is such a member; the nearest forebear that is the root of a
+    /// bomb now.
     pub(super) fn fork(
         &mut self,
-        parent: ProcessId,
+        parent: Place,
         child: ProcessId,
-        image: Option<&Rc<Image>>,
+        member: Member,
     ) -> Option<ProcessId> {
         // Nobody is born twice, or of himself, but in a capture that somebody has made.
-        if child == parent || self.nodes.place(child).is_some() {
+        if let Some(known) = self.nodes.place(child) {
+            self.set_member(known, member);
             return None;
         }
-        let above = match self.nodes.place(parent) {
-            Some(known) => known,
-            None => self.nodes.insert(Node::new(parent, image.cloned()))?,
-        };
-        let (image, nested) =
-            self.nodes.get(above).map(|node| (node.image.clone(), node.nested))?;
-        let above = Some(above).filter(|_| parent.tgid != INIT);
-        let mut node = Node::new(child, image);
-        (node.nested, node.is_kin) = (nested, above.is_some());
+        let forks = self.nodes.get(parent)?;
+        let above = Some(parent).filter(|_| forks.id.tgid != INIT);
+        let mut node = Node::new(child, forks.image.clone());
+        (node.nested, node.is_kin) = (forks.nested, above.is_some());
+        node.member = Some(member);
         let place = self.nodes.insert(node)?;
         self.nodes.tie(place, above);
         self.settle(place)
     }
 
-    /// `process` has started a program: whether it ran the same already, and the nearest that is the root of a bomb
-    /// now.
+    /// The process at `place` has started a program: whether it ran the same already, and the nearest that is the
+    /// root of a bomb now.
     pub(super) fn exec(
         &mut self,
-        process: ProcessId,
+        place: Place,
         image: Option<&Rc<Image>>,
     ) -> (bool, Option<ProcessId>) {
-        let Some(place) = self.nodes.place(process) else { return (false, None) };
         let Some(node) = self.nodes.get_mut(place) else { return (false, None) };
         let is_same = node.is_of(image);
         node.image = image.cloned();
@@ -165,15 +202,14 @@ impl Tree {
         (is_same, self.settle(place))
     }
 
-    /// Of programs that were started one below the other down to `process`, the first that is of a bomb, if they
+    /// Of programs that were started one below the other down to `place`, the first that is of a bomb, if they
     /// are too many and that was not reported.
-    pub(super) fn nest(&mut self, process: ProcessId) -> Option<ProcessId> {
-        let place = self.nodes.place(process)?;
+    pub(super) fn nest(&mut self, place: Place) -> Option<ProcessId> {
         let node = self.nodes.get(place).filter(|node| node.nested >= NESTED)?;
         if self.report_of(node).is_some() {
             return None;
         }
-        let (mut first, mut nested) = (process, 0);
+        let (mut first, mut nested) = (node.id, 0);
         let mut below = node;
         // Whoever has ended since does not count.
         while let Some(above) = self.nodes.above(below) {
@@ -192,15 +228,14 @@ impl Tree {
         (nested >= NESTED).then_some(first)
     }
 
-    /// `process` has ended; the one child that is left if that ends a chain.
-    pub(super) fn exit(&mut self, process: ProcessId, now: u64) -> Option<ProcessId> {
-        let place = self.nodes.place(process)?;
+    /// The process at `place` has ended; the one child that is left if that ends a chain.
+    pub(super) fn exit(&mut self, place: Place, now: u64) -> Option<ProcessId> {
         self.nodes.get_mut(place)?.lives = false;
         let mut of_chain = None;
         let mut next = Some(place);
         // Whoever has ended and branches no more is left out; that may be so of its parent then.
         while let Some(place) = next
-            && self.nodes.get(place).is_some_and(|node| !node.lives)
+            && self.nodes.get(place).is_some_and(|node| !node.lives && node.member.is_none())
             && self.nodes.children(place).nth(1).is_none()
         {
             let child = self.nodes.children(place).next().map(|(child, _)| child);

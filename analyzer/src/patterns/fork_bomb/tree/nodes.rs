@@ -5,7 +5,7 @@
 
 use std::{num::NonZeroU32, rc::Rc};
 
-use super::{Chain, Given, Ranks};
+use super::{Chain, Given, Member, Ranks};
 use crate::{event::ProcessId, keyed_hash::HashMap, process_table::Image};
 
 /// Vacant places that are kept for those to come.
@@ -13,7 +13,7 @@ const MANY_VACANT: usize = 4096;
 
 /// Where a node is, as long as it is there; counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place(NonZeroU32);
+pub(in super::super) struct Place(NonZeroU32);
 
 impl Place {
     fn index(self) -> usize {
@@ -32,6 +32,8 @@ pub(super) struct Node {
     older: Option<Place>,
     younger: Option<Place>,
     pub(super) image: Option<Rc<Image>>,
+    /// Until it ends.
+    pub(super) member: Option<Member>,
     /// How many children give it which rank.
     pub(super) given: Given,
     /// Who began the bomb that was reported here, and when that was.
@@ -56,6 +58,7 @@ impl Node {
             older: None,
             younger: None,
             image,
+            member: None,
             given: Given::default(),
             reported: None,
             chain: Chain::default(),

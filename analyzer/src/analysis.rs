@@ -295,7 +295,9 @@ impl Analysis {
         if let Some(correlation) = &mut self.correlation {
             correlation.observe(event, &seen, secrets, processes, &self.lineage, &mut verdicts);
         }
-        self.conclude(verdicts, event.timestamp, alerts);
+        if !verdicts.is_empty() {
+            self.conclude(verdicts, event.timestamp, alerts);
+        }
         if matches!(event.action, Action::Exit) {
             self.processes.forget(event.process);
         }

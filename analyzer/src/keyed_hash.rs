@@ -8,7 +8,7 @@
 
 use std::{
     collections,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, RandomState},
     sync::LazyLock,
 };
 
@@ -21,6 +21,13 @@ use foldhash::{
 pub(crate) type HashMap<K, V> = collections::HashMap<K, V, Keyed>;
 /// A set by such a hash.
 pub(crate) type HashSet<K> = collections::HashSet<K, Keyed>;
+
+/// Takes `key` out of a map in which there mostly is nothing: then nothing is hashed.
+pub(crate) fn forget<K: Hash + Eq, V>(map: &mut HashMap<K, V>, key: &K) {
+    if !map.is_empty() {
+        map.remove(key);
+    }
+}
 
 /// The key of a table.
 #[derive(Debug, Clone)]

@@ -41,29 +41,28 @@ const MULTI_CALL: [&[u8]; 2] = [b"busybox", b"toybox"];
 
 /// An interpreter's options, as its manual page has them.
 struct Options {
-    /// Name of the program, without version suffix.
-    name: &'static str,
     /// Letters of options that give code or name a module to run.
     code: &'static [u8],
     /// Letters of options that take a value.
     value: &'static [u8],
 }
 
-const INTERPRETERS: &[Options] = &[
-    Options { name: "expect", code: b"c", value: b"" },
-    Options { name: "guile", code: b"ce", value: b"Llx" },
-    Options { name: "lua", code: b"e", value: b"l" },
-    Options { name: "luajit", code: b"e", value: b"l" },
-    Options { name: "node", code: b"ep", value: b"r" },
-    Options { name: "nodejs", code: b"ep", value: b"r" },
-    Options { name: "perl", code: b"eE", value: b"I" },
-    Options { name: "php", code: b"rfBRFE", value: b"cdz" },
-    Options { name: "pypy", code: b"cm", value: b"WX" },
-    Options { name: "python", code: b"cm", value: b"WX" },
-    Options { name: "ruby", code: b"e", value: b"IrCE" },
-    Options { name: "tclsh", code: b"", value: b"" },
-    Options { name: "wish", code: b"", value: b"" },
-];
+/// Those of the interpreter of this name, without version suffix.
+fn options(name: &[u8]) -> Option<Options> {
+    let (code, value): (&[u8], &[u8]) = match name {
+        b"expect" => (b"c", b""),
+        b"guile" => (b"ce", b"Llx"),
+        b"lua" | b"luajit" => (b"e", b"l"),
+        b"node" | b"nodejs" => (b"ep", b"r"),
+        b"perl" => (b"eE", b"I"),
+        b"php" => (b"rfBRFE", b"cdz"),
+        b"pypy" | b"python" => (b"cm", b"WX"),
+        b"ruby" => (b"e", b"IrCE"),
+        b"tclsh" | b"wish" => (b"", b""),
+        _ => return None,
+    };
+    Some(Options { code, value })
+}
 
 impl Program {
     /// Judges by the executable's kernel-resolved path and its arguments; `arguments` includes
@@ -71,7 +70,7 @@ impl Program {
     pub fn of(path: &[u8], arguments: &Arguments) -> Self {
         let mut name = base_name(path);
         let mut arguments = arguments.iter();
-        let mut called = arguments.next().map(base_name).unwrap_or_default();
+        let mut called = arguments.next().unwrap_or_default();
         if name.starts_with(b"ld-linux") || name.starts_with(b"ld-musl") {
             // The dynamic linker, run as a program, runs the program that is its first argument.
             let program = arguments.find(|argument| !argument.starts_with(b"-"));
@@ -79,6 +78,7 @@ impl Program {
             called = name;
         }
         if MULTI_CALL.contains(&name) {
+            let called = base_name(called);
             let called = called.strip_prefix(b"-").unwrap_or(called);
             name = if MULTI_CALL.contains(&called) {
                 arguments.next().unwrap_or_default()
@@ -90,8 +90,8 @@ impl Program {
             return Self::Shell { reads: shell_reads(arguments) };
         }
         let family = without_version(name);
-        match INTERPRETERS.iter().find(|options| options.name.as_bytes() == family) {
-            Some(options) => Self::Interpreter { reads: interpreter_reads(arguments, options) },
+        match options(family) {
+            Some(options) => Self::Interpreter { reads: interpreter_reads(arguments, &options) },
             None => Self::Other,
         }
     }
@@ -130,10 +130,7 @@ impl Program {
 /// Whether a program of this name is a shell, an interpreter, or many programs and these among them.
 pub(crate) fn is_name_of_one(name: &[u8]) -> bool {
     let family = without_version(name);
-    is_shell(name)
-        || is_shell(family)
-        || MULTI_CALL.contains(&name)
-        || INTERPRETERS.iter().any(|options| options.name.as_bytes() == family)
+    is_shell(name) || is_shell(family) || MULTI_CALL.contains(&name) || options(family).is_some()
 }
 
 fn base_name(path: &[u8]) -> &[u8] {

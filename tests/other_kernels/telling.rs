@@ -87,7 +87,12 @@ impl Telling {
         }
         let ids = processes.iter().map(|process| process.id).collect();
         let capabilities = exec.after.expect("its rights").bounding;
-        let mut words = Words::new(exec.arguments.iter().nth(1).expect("its argument").to_vec(), capabilities, ids, limits);
+        let mut words = Words::new(
+            exec.arguments.iter().nth(1).expect("its argument").to_vec(),
+            capabilities,
+            ids,
+            limits,
+        );
         let lines = |(number, process): (usize, &Process<'_>)| {
             let mut lines = vec![format!("process {number}")];
             lines.extend(process.events.iter().map(|event| words.event(event)));

@@ -7,16 +7,17 @@ use std::rc::Rc;
 pub struct Arguments {
     /// Each argument, and a NUL behind it.
     bytes: Rc<[u8]>,
+    count: usize,
 }
 
 impl Arguments {
     /// Of strings that are each ended by a NUL; the last one may have been cut before its own.
     pub(super) fn of(bytes: &[u8]) -> Self {
-        let bytes = match bytes {
+        let bytes: Rc<[u8]> = match bytes {
             [] | [.., 0] => bytes.into(),
             cut => [cut, &[0]].concat().into(),
         };
-        Self { bytes }
+        Self { count: bytes.iter().filter(|&&byte| byte == 0).count(), bytes }
     }
 
     /// One by one, without their NULs.
@@ -26,7 +27,7 @@ impl Arguments {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.bytes.iter().filter(|&&byte| byte == 0).count()
+        self.count
     }
 
     /// Whether there is none.
@@ -43,7 +44,7 @@ impl<T: AsRef<[u8]>> FromIterator<T> for Arguments {
             bytes.extend_from_slice(argument.as_ref());
             bytes.push(0);
         }
-        Self { bytes: bytes.into() }
+        Self::of(&bytes)
     }
 }
 

@@ -89,6 +89,11 @@ pub struct Verdicts {
 }
 
 impl Verdicts {
+    /// Whether nothing was said.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.findings.is_empty() && self.notes.as_ref().is_none_or(Vec::is_empty)
+    }
+
     fn note(&mut self, text: impl FnOnce() -> String) {
         if let Some(notes) = &mut self.notes {
             notes.push(text());

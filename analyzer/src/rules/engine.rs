@@ -20,7 +20,7 @@ use crate::{
     alert,
     cgroups::Cgroups,
     event::{Action, Event, ProcessId},
-    keyed_hash::HashMap,
+    keyed_hash::{self, HashMap},
     lineage::Lineage,
     patterns::{self, Finding, Verdicts},
     process_table::ProcessTable,
@@ -183,7 +183,7 @@ impl Engine {
 
     /// A process ended: what only it could go on with is over.
     fn forget(&mut self, process: ProcessId) {
-        self.reported.remove(&process);
+        keyed_hash::forget(&mut self.reported, &process);
         let rules = self.compiled.rules();
         self.sequences.remove(Place::Process(process), |one| {
             let step = rules.get(one.rule).and_then(|rule| rule.rule.steps.get(one.step));

@@ -47,8 +47,9 @@ impl Identity {
     /// Of the program that `exec` started; `runs_scripts`: what its first argument names, it runs.
     pub fn of(exec: &Exec, runs_scripts: bool) -> Self {
         let given = exec.given.as_ref().filter(|given| exec.script && !given.truncated);
-        let argument = exec.arguments.iter().nth(1).filter(|argument| argument.starts_with(b"/"));
-        let argument = argument.filter(|_| runs_scripts && !exec.script);
+        let argument =
+            if runs_scripts && !exec.script { exec.arguments.iter().nth(1) } else { None };
+        let argument = argument.filter(|argument| argument.starts_with(b"/"));
         let asked = given.map(|given| given.bytes.as_slice()).or(argument);
         Self {
             path: exec.path_bytes().into(),

@@ -10,7 +10,7 @@ use crate::{
     alert::Severity,
     descriptor_table::{DescriptorTable, Slot, StdioConnection},
     event::{ObjectId, ProcessId},
-    keyed_hash::HashMap,
+    keyed_hash::{self, HashMap},
     process_table::Process,
     step::{Deed, Step},
 };
@@ -121,7 +121,7 @@ impl Answers {
 
     /// The shell has ended or become another program.
     pub(super) fn forget(&mut self, shell: ProcessId) {
-        self.by_shell.remove(&shell);
+        keyed_hash::forget(&mut self.by_shell, &shell);
     }
 
     /// Forgets all shells but those that live.

@@ -12,7 +12,7 @@ use crate::{
     alert::Severity,
     descriptor_table::{DescriptorTable, OpenObject, Slot},
     event::{ObjectId, ProcessId},
-    keyed_hash::HashMap,
+    keyed_hash::{self, HashMap},
     process_table::Process,
 };
 
@@ -142,7 +142,7 @@ impl Dialogues {
 
     /// The shell has ended or become another program.
     pub(super) fn forget(&mut self, shell: ProcessId) {
-        self.by_shell.remove(&shell);
+        keyed_hash::forget(&mut self.by_shell, &shell);
     }
 
     /// Forgets all shells but those that live.

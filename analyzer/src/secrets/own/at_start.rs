@@ -1,6 +1,9 @@
 //! Keys that servers read when they start: to read one again later, when it was renewed, is the same use.
 
-use crate::{event::ProcessId, keyed_hash::HashMap};
+use crate::{
+    event::ProcessId,
+    keyed_hash::{self, HashMap},
+};
 
 /// Keys that are remembered of one process; the oldest is forgotten first.
 const MAX_KEYS: usize = 16;
@@ -36,7 +39,7 @@ impl KeysAtStart {
 
     /// The process ended, or runs another program.
     pub fn forget(&mut self, process: ProcessId) {
-        self.0.remove(&process);
+        keyed_hash::forget(&mut self.0, &process);
     }
 
     /// Forgets all but those of processes that live.

@@ -2,7 +2,7 @@
 
 use crate::{
     event::ProcessId,
-    keyed_hash::HashMap,
+    keyed_hash::{self, HashMap},
     secrets::{SecretFile, WINDOW_NS},
 };
 
@@ -49,7 +49,7 @@ impl OwnReadings {
 
     /// The process ended, or runs another program.
     pub fn forget(&mut self, process: ProcessId) {
-        self.0.remove(&process);
+        keyed_hash::forget(&mut self.0, &process);
     }
 
     /// Takes what `process` has read no longer than the window ago for a service that is not at `port`.

@@ -6,7 +6,7 @@
 mod command_line;
 mod living;
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
 
@@ -61,7 +61,7 @@ pub struct Image {
     /// Its arguments on one line.
     pub command_line: CommandLine,
     /// The name that the kernel shows; anyone can set it.
-    pub comm: Rc<str>,
+    pub comm: Arc<str>,
     /// What kind of program it is.
     pub program: Program,
     /// The file of the executable; `None` if it is not known.
@@ -85,7 +85,7 @@ impl Image {
         Rc::new(Self {
             path,
             command_line: CommandLine::new(exec.arguments.clone()),
-            comm: Rc::clone(&exec.comm),
+            comm: Arc::clone(&exec.comm),
             program,
             object: exec.object.map(|object| object.id),
             identity: Identity::of(exec, program != Program::Other),

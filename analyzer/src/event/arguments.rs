@@ -1,19 +1,19 @@
 //! The arguments of a program, as the kernel holds them.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// An argument vector in one piece, raw; copies share it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Arguments {
     /// Each argument, and a NUL behind it.
-    bytes: Rc<[u8]>,
+    bytes: Arc<[u8]>,
     count: usize,
 }
 
 impl Arguments {
     /// Of strings that are each ended by a NUL; the last one may have been cut before its own.
     pub(super) fn of(bytes: &[u8]) -> Self {
-        let bytes: Rc<[u8]> = match bytes {
+        let bytes: Arc<[u8]> = match bytes {
             [] | [.., 0] => bytes.into(),
             cut => [cut, &[0]].concat().into(),
         };

@@ -1,6 +1,6 @@
 //! Programs that are started.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use sentinel_ipc::kernel_abi::{ExecRecord, flag};
 
@@ -41,7 +41,7 @@ pub struct Exec {
     /// Whether path, arguments or variables are incomplete.
     pub truncated: bool,
     /// Escaped, for display only.
-    pub comm: Rc<str>,
+    pub comm: Arc<str>,
     /// Descriptors 0, 1 and 2 as the program finds them.
     pub stdio: [Option<Descriptor>; 3],
     /// The thread that called exec, which has its process's id from now on; 0 if that is not known.

@@ -107,6 +107,10 @@ impl ForkBomb {
         processes: &ProcessTable,
         verdicts: &mut Verdicts,
     ) {
+        // In a capture that somebody has made.
+        if child == event.process {
+            return;
+        }
         let image = processes.get(event.process).and_then(|process| process.image.as_ref());
         let Some((place, Member { clan, generation, .. })) = self.member(event.process, image)
         else {

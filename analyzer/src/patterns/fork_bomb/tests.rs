@@ -400,7 +400,12 @@ fn many_that_have_ended_take_no_room_and_who_is_left_stays_in_his_place() {
     use super::tree::Tree;
     use crate::patterns::story::id;
     let mut tree = Tree::default();
-    let mut forks = |parent, child| tree.fork(id(parent), id(child), None);
+    let clan = super::Clans::default().found(id(10)).unwrap();
+    let member = super::Member { clan, generation: 0, left: None };
+    let mut forks = |parent, child| {
+        let parent = tree.known_or_new(id(parent), None).unwrap();
+        tree.fork(parent, id(child), member)
+    };
     for child in 11..20_000 {
         forks(10, child);
     }
@@ -408,8 +413,13 @@ fn many_that_have_ended_take_no_room_and_who_is_left_stays_in_his_place() {
     for (parent, child) in line.iter().zip(&line[1..]).skip(1) {
         forks(*parent, *child);
     }
+    let ends = |tree: &mut Tree, pid| {
+        let place = tree.place(id(pid)).unwrap();
+        tree.take_member(place);
+        tree.exit(place, 1);
+    };
     for pid in (11..20_000).filter(|pid| !line.contains(pid)) {
-        tree.exit(id(pid), 1);
+        ends(&mut tree, pid);
     }
     assert!(tree.size().1 > 10_000);
     tree.time(2);
@@ -418,16 +428,27 @@ fn many_that_have_ended_take_no_room_and_who_is_left_stays_in_his_place() {
     let left: Vec<_> = (0..).zip(line).map(|(generation, pid)| (id(pid), generation)).collect();
     assert_eq!(tree.below(id(10)), left);
     for pid in line.into_iter().rev() {
-        tree.exit(id(pid), 3);
+        ends(&mut tree, pid);
     }
     assert_eq!(tree.size().0, 0);
 }
 
 #[test]
 fn who_says_that_he_is_his_own_child_is_nobodys() {
-    use super::tree::Tree;
-    use crate::patterns::story::id;
-    let mut tree = Tree::default();
-    assert_eq!(tree.fork(id(10), id(10), None), None);
-    assert_eq!(tree.size(), (0, 0));
+    use super::ForkBomb;
+    use crate::{
+        event::{Action, Event},
+        patterns::{Verdicts, story::id},
+        process_table::ProcessTable,
+    };
+    let mut bomb = ForkBomb::default();
+    let action = Action::Fork {
+        child: id(10),
+        child_cgroup_id: 1,
+        parent: id(10),
+        shares_descriptors: false,
+    };
+    let event = Event::of(1, id(10), action);
+    bomb.observe(&event, &ProcessTable::default(), &mut Verdicts::default());
+    assert_eq!((bomb.clans.len(), bomb.tree.size().0), (0, 0));
 }

@@ -159,7 +159,7 @@ impl Tree {
         child: ProcessId,
         member: Member,
     ) -> Option<ProcessId> {
-        // Nobody is born twice, or of himself, but in a capture that somebody has made.
+        // Nobody is born twice, but in a capture that somebody has made.
         if let Some(known) = self.nodes.place(child) {
             self.set_member(known, member);
             return None;

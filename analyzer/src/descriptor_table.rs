@@ -192,10 +192,12 @@ impl DescriptorTable {
             Action::Close { first, last, .. } => {
                 self.close(|slot| (*first..=*last).contains(&slot.number));
             }
-            Action::MarkCloseOnExec { first, last, .. } if first <= last => {
-                let slots = self.change().slots.iter_mut();
-                for slot in slots.filter(|slot| (first..=last).contains(&&slot.number)) {
-                    slot.close_on_exec = true;
+            Action::MarkCloseOnExec { first, last, .. } => {
+                let is_meant =
+                    |slot: &Slot| (*first..=*last).contains(&slot.number) && !slot.close_on_exec;
+                if self.slots.slots.iter().any(is_meant) {
+                    let slots = self.change().slots.iter_mut();
+                    slots.filter(|slot| is_meant(slot)).for_each(|slot| slot.close_on_exec = true);
                 }
             }
             _ => {}

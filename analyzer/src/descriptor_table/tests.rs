@@ -190,6 +190,34 @@ fn what_exec_and_close_leave_takes_no_more_room_than_it_needs() {
     }
 }
 
+#[test]
+fn what_a_snapshot_does_not_find_is_closed_unless_it_was_told_meanwhile() {
+    let at = |timestamp: u64, event: Event| Event { timestamp, ..event };
+    let pipe = |number, inode| made(DescriptorCall::Pipe, number, None, (inode, false));
+    let mut table = empty();
+    for number in 0..4 {
+        table.apply(&at(1, pipe(number, u64::from(number))));
+    }
+    let stdio = [0, 1, 2].map(|inode| Some(descriptor(inode)));
+    let told = Exec { stdio, ..Exec::default() };
+    let mut started = table.clone();
+    started.apply_exec(5, ProcessId { tgid: 1, start_time: 1 }, &told);
+    let settled = |table: &DescriptorTable, begun| {
+        let mut table = table.clone();
+        table.settle(begun);
+        table.iter().map(|(number, _)| number).collect::<Vec<u32>>()
+    };
+    assert_eq!(
+        settled(&started, 3),
+        [0, 1, 2],
+        "3 was told at 1, and what exec tells is no word on it"
+    );
+    assert_eq!(settled(&table, 3), [0; 0], "the copy was not told of");
+    assert_eq!(settled(&started, 10), [0; 0]);
+    started.apply(&at(12, made(DescriptorCall::Dup, 0, Some(1), (1, false))));
+    assert_eq!(settled(&started, 10), [0]);
+}
+
 fn connection(inode: u64) -> Descriptor {
     let remote = Some("192.0.2.1:4444".parse().unwrap());
     let ends = SocketEnds { family: 2, remote, has_peer: true, ..SocketEnds::default() };

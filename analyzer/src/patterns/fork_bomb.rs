@@ -43,7 +43,7 @@ pub static RULE: Rule = Rule::of("fork_bomb", "T1499.001", Engine::Patterns);
 /// State of a listening socket (`TCP_LISTEN`).
 const LISTENS: u16 = 10;
 
-/// A living process's place.
+/// What a living process is a member of.
 #[derive(Debug, Clone, Copy)]
 struct Member {
     clan: ClanId,
@@ -82,6 +82,7 @@ impl ForkBomb {
     pub fn time(&mut self, now: u64, processes: &ProcessTable) {
         self.forget_ended(now, processes);
         self.tree.time(now);
+        self.clans.give_back();
     }
 
     /// Who began the bomb that `member` is of, and that was reported; it may have ended.

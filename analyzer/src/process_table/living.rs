@@ -91,3 +91,34 @@ impl Living {
         self.recent.get(usize::try_from(tgid % RECENT).ok()?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::{descriptor_table::DescriptorTable, event::ProcessId};
+
+    #[test]
+    fn a_place_that_passes_on_is_nobodys_any_more() {
+        let mut living = Living::default();
+        let process = |tgid, start_time| {
+            let descriptors = DescriptorTable::new(Rc::default());
+            Box::new(Process::new(ProcessId { tgid, start_time }, descriptors))
+        };
+        let start = |living: &Living, tgid| living.get(tgid).map(|it| it.id.start_time);
+        living.insert(process(5, 1));
+        assert_eq!(start(&living, 5), Some(1));
+        living.remove(5);
+        assert_eq!(start(&living, 5), None);
+        // The same place, by a number that is remembered where the other was.
+        living.insert(process(5 + RECENT, 2));
+        assert_eq!((start(&living, 5), start(&living, 5 + RECENT)), (None, Some(2)));
+        living.insert(process(5, 3));
+        living.insert(process(5, 4));
+        assert_eq!(
+            (start(&living, 5), start(&living, 5 + RECENT), living.len()),
+            (Some(4), Some(2), 2)
+        );
+    }
+}

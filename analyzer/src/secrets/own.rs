@@ -73,10 +73,10 @@ impl Clients {
         let path = trusted_path(process)?;
         let image = process.image.as_ref()?;
         let script = image.identity.sound_script();
-        let line = image.identity.has_all_arguments().then_some(image.command_line.as_str());
+        let line = || image.identity.has_all_arguments().then(|| image.command_line.as_str());
         let mut ports = Vec::new();
         for client in self.0.iter().filter(|client| client.has(file)) {
-            if !client.is_run(path, script) || client.may_send(line, &file.path) {
+            if !client.is_run(path, script) || client.may_send(line(), &file.path) {
                 continue;
             }
             if client.port.is_empty() {

@@ -56,9 +56,9 @@ pub(super) struct Clan {
     has_founder: bool,
     /// The member that joined last: most are gone before the next one comes.
     latest: Option<(u64, u32)>,
-    /// The other members by start, so that the oldest is the first.
+    /// Those before it, by start.
     others: BTreeSet<(u64, u32)>,
-    /// Of these, in generation [`FAR`] or further down.
+    /// Of the latest and the others, in generation [`FAR`] or further down.
     far_down: usize,
     /// Former members that run other programs and live.
     outside: usize,

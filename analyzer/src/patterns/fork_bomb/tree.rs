@@ -233,7 +233,8 @@ impl Tree {
         self.nodes.get_mut(place)?.lives = false;
         let mut of_chain = None;
         let mut next = Some(place);
-        // Whoever has ended and branches no more is left out; that may be so of its parent then.
+        // Whoever has ended and branches no more is left out; that may be so of its parent then. Not who came back after
+        // its end was told, and is in a clan again.
         while let Some(place) = next
             && self.nodes.get(place).is_some_and(|node| !node.lives && node.member.is_none())
             && self.nodes.children(place).nth(1).is_none()

@@ -197,6 +197,11 @@ impl Words<'_> {
 
     fn exec(&self) -> Result<Exec, Wrong> {
         let arguments = self.texts("argv")?;
+        if let Some(item) = self.table.get("argv")
+            && arguments.iter().any(|argument| argument.contains(&0))
+        {
+            return Err(unlike(item, "texts without NUL"));
+        }
         let (before, after) = self.credentials()?;
         Ok(Exec {
             object: Some(self.object(S_IFREG | 0o755)?),

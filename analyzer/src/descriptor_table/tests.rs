@@ -193,12 +193,16 @@ fn what_exec_and_close_leave_takes_no_more_room_than_it_needs() {
 #[test]
 fn what_a_snapshot_does_not_find_is_closed_unless_it_was_told_meanwhile() {
     let at = |timestamp: u64, event: Event| Event { timestamp, ..event };
-    let pipe = |number, inode| made(DescriptorCall::Pipe, number, None, (inode, false));
+    let socket = |call, number, from, inode| {
+        let descriptor = Some(connection(inode));
+        let number = Some(number);
+        event(Action::Descriptor { call, number, from, descriptor, close_on_exec: false })
+    };
     let mut table = empty();
     for number in 0..4 {
-        table.apply(&at(1, pipe(number, u64::from(number))));
+        table.apply(&at(1, socket(DescriptorCall::Socket, number, None, u64::from(number))));
     }
-    let stdio = [0, 1, 2].map(|inode| Some(descriptor(inode)));
+    let stdio = [0, 1, 2].map(|inode| Some(connection(inode)));
     let told = Exec { stdio, ..Exec::default() };
     let mut started = table.clone();
     started.apply_exec(5, ProcessId { tgid: 1, start_time: 1 }, &told);
@@ -214,7 +218,7 @@ fn what_a_snapshot_does_not_find_is_closed_unless_it_was_told_meanwhile() {
     );
     assert_eq!(settled(&table, 3), [0; 0], "the copy was not told of");
     assert_eq!(settled(&started, 10), [0; 0]);
-    started.apply(&at(12, made(DescriptorCall::Dup, 0, Some(1), (1, false))));
+    started.apply(&at(12, socket(DescriptorCall::Dup, 0, Some(1), 1)));
     assert_eq!(settled(&started, 10), [0]);
 }
 

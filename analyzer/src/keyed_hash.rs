@@ -4,7 +4,8 @@
 //! It is not the standard library's, which is made for those who see what collides: nobody sees a hash of these
 //! tables, an order of theirs, or how long a look took among all that happens beside it, and the key is of the
 //! kernel's random numbers, anew for each start and each table. So no set of keys that collide can be made before, nor
-//! found by trying, as long as nobody can time a single look: what he sees comes by rounds of many events. Nothing may depend on the order of such a table, or the same events would not give the same alerts.
+//! found by trying, as long as nobody can time a single look: what he sees comes by rounds of many events. Nothing may
+//! depend on the order of such a table, or the same events would not give the same alerts.
 
 use std::{
     collections,

@@ -32,19 +32,16 @@ impl ProcessClasses {
         take(ebpf, NAME).map(Self)
     }
 
-    /// What `look` says of the byte of `tgid`; `None` if no process can have that number.
-    fn byte<T>(
-        &self,
-        tgid: u32,
-        look: impl FnOnce(&AtomicU8) -> T,
-    ) -> Result<Option<T>, SensorError> {
+    /// Has `change` the byte of `tgid`, if a process can have that number.
+    fn change(&self, tgid: u32, change: impl FnOnce(&AtomicU8) -> u8) -> Result<(), SensorError> {
         let at = tgid as usize;
         if at >= BYTES {
-            return Ok(None);
+            return Ok(());
         }
         let page = page_bytes()?;
         let bytes = self.mapped(at - at % page, page)?;
-        Ok(bytes.values().get(at % page).map(look))
+        bytes.values().get(at % page).map(change);
+        Ok(())
     }
 
     /// So many of the bytes, from that of the number `from` on, which begins a page.
@@ -73,7 +70,7 @@ impl ProcessClasses {
     /// # Errors
     /// When it cannot be changed.
     pub fn add(&self, tgid: u32, bits: u8) -> Result<(), SensorError> {
-        self.byte(tgid, |byte| byte.fetch_or(bits, Ordering::Relaxed)).map(|_| ())
+        self.change(tgid, |byte| byte.fetch_or(bits, Ordering::Relaxed))
     }
 
     /// Takes bits from the class of `tgid`.
@@ -81,7 +78,7 @@ impl ProcessClasses {
     /// # Errors
     /// When it cannot be changed.
     pub fn take(&self, tgid: u32, bits: u8) -> Result<(), SensorError> {
-        self.byte(tgid, |byte| byte.fetch_and(!bits, Ordering::Relaxed)).map(|_| ())
+        self.change(tgid, |byte| byte.fetch_and(!bits, Ordering::Relaxed))
     }
 
     /// Takes bits from the classes of all processes. Takes milliseconds.

@@ -6,6 +6,7 @@ use aya::{
     maps::{MapData, ProgramArray},
 };
 use sentinel_ipc::{
+    diagnostics::tell,
     file_class::{self, Rule},
     frame::{KindSet, Selection},
     kernel_abi::{self, control, kind, pass, profile},
@@ -46,9 +47,14 @@ impl Sensor {
         let kernel = offsets::btf_of_this_kernel().map_err(SensorError::Offsets)?;
         let cpus = counting.cpus()?;
         let cast = Cast::of(&kernel);
-        let loaded = into_kernel(&kernel, cast, cpus, pid_namespace);
-        let mut ebpf = match loaded {
-            Err(_) if cast.is_some() => into_kernel(&kernel, None, cpus, pid_namespace)?,
+        let mut ebpf = match into_kernel(&kernel, cast, cpus, pid_namespace) {
+            Err(_) if cast.is_some() => {
+                let ebpf = into_kernel(&kernel, None, cpus, pid_namespace)?;
+                tell(
+                    "sentinel-loader: this kernel refuses to cast addresses: looking at files costs more",
+                );
+                ebpf
+            }
             loaded => loaded?,
         };
         let reporting = hooks::reporting(&kernel);

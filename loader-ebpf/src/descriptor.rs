@@ -129,21 +129,31 @@ pub fn object_of(file: Address) -> Object {
 /// What a non-null `struct inode` is.
 #[inline(always)]
 pub fn object_of_inode(inode: Address) -> Object {
-    object_of_copied(&Piece::nothing(inode))
+    let inode = Piece::nothing(inode);
+    completed(identity_of(&inode), &inode)
 }
 
-/// The same of one that was copied in part.
+/// Which file and of what type an inode is; the rest as in [`NO_OBJECT`].
 #[inline(always)]
-pub fn object_of_copied(inode: &Piece) -> Object {
+pub fn identity_of(inode: &Piece) -> Object {
     Object {
         inode: inode.read(Field::InodeNumber),
-        size: inode.read(Field::InodeSize),
         device: inode.follow(Field::InodeSuperBlock).read(Field::SuperBlockDevice),
         generation: inode.read(Field::InodeGeneration),
         mode: inode.read::<u16>(Field::InodeMode) as u32,
         rdev: inode.read(Field::InodeRdev),
+        ..NO_OBJECT
+    }
+}
+
+/// All that is told of an inode, of which [`identity_of`] has told the first part.
+#[inline(always)]
+pub fn completed(object: Object, inode: &Piece) -> Object {
+    Object {
+        size: inode.read(Field::InodeSize),
         links: inode.read(Field::InodeLinks),
         owner: inode.read(Field::InodeOwner),
+        ..object
     }
 }
 

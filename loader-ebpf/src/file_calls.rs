@@ -46,9 +46,7 @@ pub fn file_calls(context: BtfTracePointContext) -> i32 {
         _ => return 0,
     };
     let number = number as u32;
-    let table = Table::current();
-    let (file, flags) = (table.file(number), table.flags(number));
-    note(Facts { flags, argument, ..call.facts }, file);
+    note(Facts { argument, ..call.facts }, Table::current().file(number), number);
     // SAFETY: as in `syscall`. Does not come back.
     unsafe { FAMILIES.tail_call(&context, stage::FILE) };
     0

@@ -12,7 +12,7 @@ use sentinel_ipc::{
 };
 
 use crate::{
-    descriptor::{NO_OBJECT, object_of_copied},
+    descriptor::{NO_OBJECT, Table, completed, identity_of},
     emit::{Facts, header, is_urgent, scratch, send},
     exchange, file_class,
     kernel::{Address, Piece, forget, is_equal},
@@ -32,10 +32,15 @@ const CREATED: u32 = 1 << 20;
 pub struct Noted {
     pub facts: Facts,
     pub file: Address,
+    /// The file's descriptor, whose flags are not among the facts yet; or [`NO_NUMBER`].
+    number: u32,
     seen: Seen,
     /// Of `file`, and of its inode.
     copied: ([u64; 10], [u64; 16]),
 }
+
+/// No descriptor: of a number that no table has, nothing is told.
+pub const NO_NUMBER: u32 = u32::MAX;
 
 /// What [`look`] has found.
 #[derive(Clone, Copy)]
@@ -61,14 +66,15 @@ pub fn noted() -> Option<*const Noted> {
     NOTED.get_ptr(0)
 }
 
-/// Notes an event about `file`, which may be null.
+/// Notes an event about `file`, which may be null, and which is descriptor `number`, or [`NO_NUMBER`].
 #[inline(always)]
-pub fn note(facts: Facts, file: Address) {
+pub fn note(facts: Facts, file: Address, number: u32) {
     if let Some(noted) = NOTED.get_ptr_mut(0) {
         // SAFETY: a live map value of this CPU.
         unsafe {
             (&raw mut (*noted).facts).write(facts);
             (&raw mut (*noted).file).write(file);
+            (&raw mut (*noted).number).write(number);
         }
     }
 }
@@ -82,7 +88,8 @@ pub fn look() -> bool {
     let (facts, file) = (noted.facts, noted.file);
     let opened = Piece::copied(file, 0, &mut noted.copied.0);
     let inode = opened.follow(Field::FileInode);
-    let object = object_of_copied(&Piece::copied(inode, 0, &mut noted.copied.1));
+    let copied = Piece::copied(inode, 0, &mut noted.copied.1);
+    let object = identity_of(&copied);
     let location = Location::of(opened.follow(Field::FileDentry), opened.follow(Field::FileMount));
     let open_flags: u32 = opened.read(Field::FileFlags);
     // By arithmetic, so that what comes next is not verified for each kind.
@@ -105,6 +112,7 @@ pub fn look() -> bool {
         pass_over(&facts, file, inode, &object, tgid);
         return false;
     }
+    let object = completed(object, &copied);
     noted.seen = Seen { object, inode, location, open_flags, writes, exchanges, is_told_anyway };
     true
 }
@@ -134,7 +142,8 @@ fn writes(facts: &Facts, open_flags: u32) -> bool {
 pub fn report() {
     let Some(noted) = NOTED.get_ptr(0) else { return };
     // SAFETY: a live map value of this CPU.
-    let (facts, file, seen) = unsafe { ((*noted).facts, (*noted).file, &(*noted).seen) };
+    let (facts, file, number, seen) =
+        unsafe { ((*noted).facts, (*noted).file, (*noted).number, &(*noted).seen) };
     let (location, open_flags) = (seen.location, seen.open_flags);
     let (tgid, _) = current_ids();
     let Some(found) = file_class::find(&seen.object, location) else { return };
@@ -191,7 +200,8 @@ pub fn report() {
         return;
     }
     count(|counters| counters.passed += 1);
-    let flags = facts.flags | (written.flags & flag::TRUNCATED);
+    let flags = if number == NO_NUMBER { 0 } else { Table::current().flags(number) };
+    let flags = facts.flags | flags | (written.flags & flag::TRUNCATED);
     // SAFETY: the addresses of the record's own fields, taken above.
     unsafe {
         header_at.write(header(Facts { flags, ..facts }));

@@ -160,7 +160,7 @@ pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
             let asked: u64 =
                 if has(Field::RingOpenFlags) { done.request.read(Field::RingOpenFlags) } else { 0 };
             let argument = [asked & file_class::TRUNCATES as u64, 0, 0];
-            file_event::note(Facts { kind, flags, argument, ..facts }, file);
+            file_event::note(Facts { kind, flags, argument, ..facts }, file, file_event::NO_NUMBER);
             // SAFETY: the map holds programs of this very hook only. Does not come back.
             unsafe { RING_FAMILIES.tail_call(&context, RING_OPEN) };
             return 0;

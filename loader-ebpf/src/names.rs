@@ -4,7 +4,7 @@
 
 use sentinel_ipc::{
     kernel_abi::{
-        MIN_SUFFIX_BYTES, NAME_BYTES, SUFFIX_BYTES,
+        MAX_SUFFIX_BYTES, MIN_SUFFIX_BYTES, NAME_BYTES, SUFFIX_BYTES,
         filter::{self, Marked, READ, THERE},
     },
     kernel_fields::Field,
@@ -140,7 +140,7 @@ fn suffixes_of(location: Location) -> (u64, u64, u64) {
     let at = location.name.0.wrapping_add(length).wrapping_sub(SUFFIX_BYTES as u64);
     let end = Address(at).read_at(0);
     let (mut suffixes, mut read) = (0, 0);
-    let mut bytes = SUFFIX_BYTES;
+    let mut bytes = MAX_SUFFIX_BYTES;
     while bytes >= MIN_SUFFIX_BYTES {
         // 0 where the name is shorter.
         let long_enough = length.wrapping_sub(bytes as u64) >> 63 ^ 1;

@@ -103,7 +103,8 @@ pub fn has(tgid: u32, number: u32) -> bool {
 pub fn begin(tgid: u32, number: u32, file: Address, inode: Address, object: &Object) {
     let Some(place) = Place::of(tgid, number) else { return };
     let is_file = matches!(object.mode & S_IFMT, S_IFREG | S_IFDIR | S_IFCHR | S_IFBLK);
-    if !is_file || Table::current().users() != threads() {
+    let users = Table::current().users();
+    if !is_file || users != threads() {
         place.clear();
         return;
     }
@@ -113,8 +114,10 @@ pub fn begin(tgid: u32, number: u32, file: Address, inode: Address, object: &Obj
     // Looked at last: who begins to share marks that first, and clears all bits then; and a thread that puts
     // something else in this place, of a table that may have grown meanwhile, has done so before it clears the bit.
     let is_shared = class_of(tgid) & class::SHARES_FILES != 0;
-    let is_there = Table::current().file(number) == file;
-    if is_shared || !is_there || file.follow(Field::FileInode) != inode {
+    // A thread that has the table for itself is here.
+    let is_there = users == 1
+        || Table::current().file(number) == file && file.follow(Field::FileInode) == inode;
+    if is_shared || !is_there {
         place.clear();
     }
 }

@@ -63,11 +63,12 @@ pub fn count_call(tgid: u32, registers: Registers, result: i64) {
             set_profile(tgid, number);
         }
     }
-    count(number, place_of(registers), 1);
+    let Some(row) = row_of(number) else { return };
+    count(row, place_of(registers), 1);
     if result > 0
         && let Some(place) = place_of_bytes(registers)
     {
-        count(number, place, result as u32);
+        count(row, place, result as u32);
     }
 }
 
@@ -109,17 +110,21 @@ fn place_of(registers: Registers) -> usize {
     }
 }
 
+/// This CPU's counts of a profile.
 #[inline(always)]
-fn count(number: u32, place: usize, amount: u32) {
+fn row_of(number: u32) -> Option<*mut profile::Row> {
     // SAFETY: no arguments, no effect.
     let cpu = unsafe { helpers::bpf_get_smp_processor_id() };
-    if let Some(row) = CALL_COUNTS.get_ptr_mut(cpu * profile::COUNT + number) {
-        // LLVM would leave the mask out where it knows better than the verifier.
-        let place = opaque(place) & (profile::CALLS - 1);
-        // SAFETY: below `CALLS`. Not atomic: it is this CPU's own, and programs at tracepoints run with
-        // preemption off.
-        unsafe { *row.cast::<u32>().add(place) += amount };
-    }
+    CALL_COUNTS.get_ptr_mut(cpu * profile::COUNT + number)
+}
+
+#[inline(always)]
+fn count(row: *mut profile::Row, place: usize, amount: u32) {
+    // LLVM would leave the mask out where it knows better than the verifier.
+    let place = opaque(place) & (profile::CALLS - 1);
+    // SAFETY: a live map value, and below its length. Not atomic: it is this CPU's own, and programs at
+    // tracepoints run with preemption off.
+    unsafe { *row.cast::<u32>().add(place) += amount };
 }
 
 #[inline(always)]
@@ -189,8 +194,10 @@ pub fn inherit(parent: u32, child: u32) {
 #[inline(always)]
 pub fn executed(tgid: u32) {
     let number = profile_of(tgid);
-    if number != profile::NONE {
-        count(number, EXECVE, 1);
+    if number != profile::NONE
+        && let Some(row) = row_of(number)
+    {
+        count(row, EXECVE, 1);
     }
     set_profile(tgid, profile::NONE);
 }

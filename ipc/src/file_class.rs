@@ -3,7 +3,7 @@
 //! A rule is about the path that the kernel resolved, whatever the caller wrote. A file that was
 //! told once is known by its inode from then on, under whatever name.
 
-use crate::kernel_abi::{MAX_SUFFIX_BYTES, MIN_SUFFIX_BYTES, NAME_BYTES, PREFIX_BYTES};
+use crate::kernel_abi::{NAME_BYTES, PREFIX_BYTES, SUFFIX_BYTES};
 
 /// Bit of a class that makes its files secrets: who opens one is tainted.
 pub const SECRET: u32 = 1 << 16;
@@ -118,7 +118,7 @@ pub enum Pattern {
     Within(&'static [u8], &'static [u8]),
     /// The last two components.
     NameWithin(&'static [u8], &'static [u8]),
-    /// The end of the last component, from [`MIN_SUFFIX_BYTES`] to [`MAX_SUFFIX_BYTES`].
+    /// The end of the last component, [`crate::kernel_abi::MIN_SUFFIX_BYTES`] or more.
     Suffix(&'static [u8]),
 }
 
@@ -164,7 +164,7 @@ pub const fn fits(pattern: Pattern) -> bool {
             outer.len() < NAME_BYTES && inner.len() < NAME_BYTES
         }
         Pattern::Suffix(suffix) => {
-            suffix.len() >= MIN_SUFFIX_BYTES && suffix.len() <= MAX_SUFFIX_BYTES
+            suffix.len() >= crate::kernel_abi::MIN_SUFFIX_BYTES && suffix.len() <= SUFFIX_BYTES
         }
     }
 }

@@ -6,13 +6,13 @@ use aya_ebpf::{
     maps::{HashMap, LpmTrie, lpm_trie::Key},
 };
 use sentinel_ipc::kernel_abi::{
-    CLASS_RULES, ClassRule, MAX_SUFFIX_BYTES, MIN_SUFFIX_BYTES, NAME_BYTES, Names, PATH_BYTES,
-    PREFIX_BYTES, Prefix, Span, Suffix, rule,
+    CLASS_RULES, ClassRule, MIN_SUFFIX_BYTES, NAME_BYTES, Names, PATH_BYTES, PREFIX_BYTES, Prefix,
+    SUFFIX_BYTES, Span, Suffix, rule,
 };
 
 use crate::{
     kernel::{Address, copy_kernel, forget, is_equal, opaque},
-    names::{self, Marks, suffix},
+    names::{self, Marks, is_suffix_length, suffix},
 };
 
 /// Rules by a path's front.
@@ -156,9 +156,9 @@ impl Said {
     /// Lets the rules speak that are about the end of the last name.
     #[inline(always)]
     pub fn ask_suffixes(&mut self, marks: &Marks, unknown: u64) {
-        let mut bytes = MAX_SUFFIX_BYTES;
+        let mut bytes = SUFFIX_BYTES;
         while bytes >= MIN_SUFFIX_BYTES {
-            if marks.suffixes >> bytes & 1 != 0 {
+            if is_suffix_length(bytes) && marks.suffixes >> bytes & 1 != 0 {
                 let key: Suffix = suffix(marks.end, bytes).to_ne_bytes();
                 // SAFETY: a copy is taken at once.
                 let rule = word(unsafe { SUFFIXES.get(&key) }, unknown);

@@ -4,7 +4,7 @@
 
 use sentinel_ipc::{
     kernel_abi::{
-        MAX_SUFFIX_BYTES, MIN_SUFFIX_BYTES, NAME_BYTES, SUFFIX_BYTES,
+        MIN_SUFFIX_BYTES, NAME_BYTES, SUFFIX_BYTES,
         filter::{self, Marked, READ, THERE},
     },
     kernel_fields::Field,
@@ -15,6 +15,19 @@ use crate::{
     kernel::{Address, Choice, is_equal, offset, opaque},
     path::{Location, outer_mount},
 };
+
+/// Lengths of suffixes that rules are about, as bits; the loader overwrites them before the load, and the verifier
+/// leaves the others out.
+#[unsafe(no_mangle)]
+static SUFFIX_LENGTHS: u32 = 0;
+
+/// Whether a rule is about suffixes of so many bytes.
+#[inline(always)]
+pub fn is_suffix_length(bytes: usize) -> bool {
+    // SAFETY: a constant. Volatile, because the compiler would otherwise fold in the initial value.
+    let lengths = unsafe { (&raw const SUFFIX_LENGTHS).read_volatile() };
+    lengths >> bytes & 1 != 0
+}
 
 /// Names and mounts that are looked at.
 pub const MOST: usize = 32;
@@ -140,13 +153,15 @@ fn suffixes_of(location: Location) -> (u64, u64, u64) {
     let at = location.name.0.wrapping_add(length).wrapping_sub(SUFFIX_BYTES as u64);
     let end = Address(at).read_at(0);
     let (mut suffixes, mut read) = (0, 0);
-    let mut bytes = MAX_SUFFIX_BYTES;
+    let mut bytes = SUFFIX_BYTES;
     while bytes >= MIN_SUFFIX_BYTES {
-        // 0 where the name is shorter.
-        let long_enough = length.wrapping_sub(bytes as u64) >> 63 ^ 1;
-        let rules = may_have(filter::SUFFIXES, [suffix(end, bytes), 0, 0, 0]) * long_enough;
-        suffixes |= (rules & THERE) << bytes;
-        read |= rules & READ;
+        if is_suffix_length(bytes) {
+            // 0 where the name is shorter.
+            let long_enough = length.wrapping_sub(bytes as u64) >> 63 ^ 1;
+            let rules = may_have(filter::SUFFIXES, [suffix(end, bytes), 0, 0, 0]) * long_enough;
+            suffixes |= (rules & THERE) << bytes;
+            read |= rules & READ;
+        }
         bytes -= 1;
     }
     (end, suffixes, read)

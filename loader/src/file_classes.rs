@@ -33,6 +33,15 @@ struct Value(ClassRule);
 // SAFETY: repr(C) integers without padding (asserted in kernel_abi), so every bit pattern is valid.
 unsafe impl aya::Pod for Value {}
 
+/// Lengths of the suffixes that rules tell, as bits: the object's constant `SUFFIX_LENGTHS`.
+pub fn suffix_lengths(rules: &[Rule]) -> u32 {
+    let bit = |rule: &Rule| match rule.pattern {
+        Pattern::Suffix(suffix) => 1 << suffix.len(),
+        _ => 0,
+    };
+    rules.iter().map(bit).fold(0, |lengths, bit| lengths | bit)
+}
+
 /// Writes `rules` into the kernel's tables.
 ///
 /// # Errors
@@ -274,6 +283,19 @@ mod tests {
     use sentinel_ipc::file_class::{BUILT_IN, class};
 
     use super::*;
+
+    #[test]
+    fn suffixes_of_other_lengths_are_not_looked_for() {
+        let own = Rule {
+            pattern: Pattern::Suffix(b".secret"),
+            class: class::SENSITIVE,
+            private: false,
+            proc: false,
+        };
+        assert_eq!(suffix_lengths(&[own]), 1 << 7);
+        assert_eq!(suffix_lengths(BUILT_IN), 1 << 4 | 1 << 5);
+        assert_eq!(suffix_lengths(&[]), 0);
+    }
 
     #[test]
     fn a_pair_marks_its_outer_component() {

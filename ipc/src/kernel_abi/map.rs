@@ -32,10 +32,8 @@ pub const PREFIX_BYTES: usize = 64;
 pub const NAME_BYTES: usize = 32;
 /// Bytes of a name's end that a suffix rule can tell.
 pub const SUFFIX_BYTES: usize = 8;
-/// Shortest and longest suffix that a rule can tell, bytes; each more is looked for at every open.
+/// Shortest suffix that a rule can tell, bytes.
 pub const MIN_SUFFIX_BYTES: usize = 4;
-/// As [`MIN_SUFFIX_BYTES`].
-pub const MAX_SUFFIX_BYTES: usize = 5;
 /// Key of the trie `PREFIXES`: the front of a path, and a NUL where the path ends.
 pub type Prefix = [u8; PREFIX_BYTES];
 /// Key of the map `NAMES`: a component, and the one below it or zeros; zeros behind each.

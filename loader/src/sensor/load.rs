@@ -10,6 +10,7 @@ use sentinel_ipc::{
     file_class::{self, Rule},
     frame::{KindSet, Selection},
     kernel_abi::{self, control, kind, pass, profile},
+    kernel_fields::Offsets,
 };
 
 use super::{Sensor, SensorError, program, take, typed};
@@ -47,9 +48,14 @@ impl Sensor {
         let kernel = offsets::btf_of_this_kernel().map_err(SensorError::Offsets)?;
         let cpus = counting.cpus()?;
         let cast = Cast::of(&kernel);
-        let mut ebpf = match into_kernel(&kernel, cast, cpus, pid_namespace) {
+        let constants = Constants {
+            offsets: offsets::of(&kernel).map_err(SensorError::Offsets)?,
+            suffix_lengths: file_classes::suffix_lengths(rules),
+            pid_namespace,
+        };
+        let mut ebpf = match into_kernel(&kernel, cast, cpus, &constants) {
             Err(_) if cast.is_some() => {
-                let ebpf = into_kernel(&kernel, None, cpus, pid_namespace)?;
+                let ebpf = into_kernel(&kernel, None, cpus, &constants)?;
                 tell(
                     "sentinel-loader: this kernel refuses to cast addresses: looking at files costs more",
                 );
@@ -142,14 +148,20 @@ impl Sensor {
     }
 }
 
+/// Constants of the object, by which the verifier leaves out what is not for this kernel or this start.
+struct Constants {
+    offsets: Offsets,
+    suffix_lengths: u32,
+    pid_namespace: u32,
+}
+
 /// Has the kernel take the object's maps and programs, for counting on so many CPUs.
 fn into_kernel(
     kernel: &KernelBtf,
     cast: Option<Cast>,
     cpus: u32,
-    pid_namespace: u32,
+    constants: &Constants,
 ) -> Result<Ebpf, SensorError> {
-    let offsets = offsets::of(kernel).map_err(SensorError::Offsets)?;
     let ring_completion = hooks::ring_completion(kernel);
     let exit_tells_last = hooks::exit_tells_last(kernel);
     let mut loader = EbpfLoader::new();
@@ -157,8 +169,9 @@ fn into_kernel(
     if cpus == 0 {
         loader.map_max_entries("PROFILES", 1);
     }
-    loader.override_global("OFFSETS", &offsets, true);
-    loader.override_global("PID_NAMESPACE", &pid_namespace, true);
+    loader.override_global("OFFSETS", &constants.offsets, true);
+    loader.override_global("SUFFIX_LENGTHS", &constants.suffix_lengths, true);
+    loader.override_global("PID_NAMESPACE", &constants.pid_namespace, true);
     loader.override_global("RING_COMPLETION", &ring_completion, true);
     loader.override_global("EXIT_TELLS_LAST", &exit_tells_last, true);
     let object = Cast::put_into(cast, OBJECT);

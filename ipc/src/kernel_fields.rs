@@ -1,12 +1,12 @@
-//! Which fields of kernel structures the eBPF object reads, and in which slot of its constant
-//! `OFFSETS` the loader puts each one's offset.
+//! Which fields of kernel structures the eBPF object reads; the loader puts the offset of each into the object's
+//! instructions.
 
-/// The offset of a field that this kernel does not have.
-pub const NO_SUCH_FIELD: u32 = u32::MAX;
+/// The offset of a field that this kernel does not have. Positive, because instructions extend its sign.
+pub const NO_SUCH_FIELD: u32 = i32::MAX as u32;
 
 macro_rules! kernel_fields {
-    ($($slot:ident = $structure:literal . $path:literal $(| $older:literal)?,)*) => {
-        /// A field of a kernel structure; its offset is `OFFSETS[field as usize]` in the object.
+    ($dollar:tt: $($slot:ident = $structure:literal . $path:literal $(| $older:literal)?,)*) => {
+        /// A field of a kernel structure.
         #[derive(Clone, Copy)]
         #[repr(usize)]
         #[expect(missing_docs, reason = "the kernel's own names say it")]
@@ -15,10 +15,17 @@ macro_rules! kernel_fields {
         /// older kernels know it by.
         pub const KERNEL_FIELDS: &[(&str, &[&str])] =
             &[$(($structure, &[$path $(, $older)?]),)*];
+        /// Gives the names of all [`Field`]s to a macro.
+        #[macro_export]
+        macro_rules! with_fields {
+            ($dollar then:ident) => {
+                $dollar then! { $($slot)* }
+            };
+        }
     };
 }
 
-kernel_fields! {
+kernel_fields! { $:
     TaskPid = "task_struct"."pid",
     TaskTgid = "task_struct"."tgid",
     TaskGroupLeader = "task_struct"."group_leader",
@@ -159,5 +166,5 @@ kernel_fields! {
 
 /// How many [`Field`]s there are.
 pub const FIELD_COUNT: usize = KERNEL_FIELDS.len();
-/// Value of the object's constant `OFFSETS`, bytes.
+/// By [`Field`], bytes.
 pub type Offsets = [u32; FIELD_COUNT];

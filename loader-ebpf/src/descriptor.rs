@@ -7,8 +7,9 @@ use sentinel_ipc::{
 
 use crate::{
     emit::{Facts, header, is_urgent, scratch, send},
+    fields::has,
     held::{note_connected, peer_of},
-    kernel::{Address, Piece, Task, forget, has},
+    kernel::{Address, Piece, Task, forget},
 };
 
 /// The bits of a mode that tell the type (include/uapi/linux/stat.h), and types.

@@ -12,9 +12,10 @@ use sentinel_ipc::{
 
 use crate::{
     descriptor::{S_IFBLK, S_IFCHR, S_IFMT, S_IFREG},
+    fields::{has, offset},
     file_rules::{Keys, Said},
     filter::{mark, may_have},
-    kernel::{Address, Task, forget, has, offset, opaque},
+    kernel::{Address, Task, forget, opaque},
     names::Marks,
     path::Location,
     scope::is_wanted_class,

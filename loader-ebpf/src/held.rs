@@ -9,8 +9,9 @@ use sentinel_ipc::{
 
 use crate::{
     descriptor::{S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK, Table, access_of, describe, object_of},
+    fields::{has, offset},
     file_class::{self, Found},
-    kernel::{Address, Task, has, offset},
+    kernel::{Address, Task},
     path::{Location, walk},
     plain_files,
     scope::{class_of, is_reported, taint},

@@ -19,9 +19,8 @@ use crate::{
     call::kind_of,
     descriptor::{S_IFDIR, S_IFLNK, S_IFMT, object_of_inode},
     emit::scratch,
-    kernel::{
-        Address, Task, copy_kernel, current_registers, forget, has, number_of, offset, opaque,
-    },
+    fields::{has, offset},
+    kernel::{Address, Task, copy_kernel, current_registers, forget, number_of, opaque},
     path::{Location, NAME_MAX, outer_mount},
     pid::current_ids,
     registers::Registers,
@@ -248,9 +247,9 @@ fn mount_in_namespace(super_block: Address, namespace: Address) -> Address {
     let whole = super_block.follow(Field::SuperBlockRoot);
     let is_list = !has(Field::MountNextOfSuperBlock);
     let (link, back) = if is_list {
-        (Field::MountInstance, offset(Field::MountInstance) as u64)
+        (offset(Field::MountInstance), offset(Field::MountInstance) as u64)
     } else {
-        (Field::MountNextOfSuperBlock, 0)
+        (offset(Field::MountNextOfSuperBlock), 0)
     };
     let mut at = super_block.follow(Field::SuperBlockMounts);
     let mut found = 0_u64;
@@ -265,7 +264,7 @@ fn mount_in_namespace(super_block: Address, namespace: Address) -> Address {
         let take = 0_u64.wrapping_sub(is_better & 1);
         found = (mount.0 & take) | (found & !take);
         found = forget(found, super_block.0);
-        at = outer.follow(link);
+        at = Address(outer.read_at(link));
         index += 1;
     }
     Address(found)

@@ -15,8 +15,9 @@ use sentinel_ipc::{
 use crate::{
     descriptor::{self, Table},
     emit::{Facts, plain},
+    fields::has,
     file_class, file_event,
-    kernel::{Address, has},
+    kernel::Address,
     pid::current_ids,
     plain_files,
     scope::{class_of, count, is_reported, is_reporting, is_wanted},
@@ -105,11 +106,17 @@ impl Completion {
         self.request.follow(Field::RingRequestFile)
     }
 
+    /// Whether `slot` names a place in the ring's own table.
+    #[inline(always)]
+    fn fills(&self, slot: Field) -> bool {
+        has(slot) && self.request.read::<u32>(slot) != 0
+    }
+
     /// The file behind a new descriptor, and the bits in [`flag`] for it; null if it went into the
     /// ring's own table.
     #[inline(always)]
-    fn new_file(&self, slot: Field) -> (Address, u16) {
-        if has(slot) && self.request.read::<u32>(slot) != 0 {
+    fn new_file(&self, is_slot: bool) -> (Address, u16) {
+        if is_slot {
             return (Address(0), 0);
         }
         let table = Table::current();
@@ -152,9 +159,9 @@ pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
         return 0;
     }
     let kind = kind_of(done.opcode);
-    let slot = match kind {
+    let is_slot = match kind {
         kind::OPEN if succeeded => {
-            let (file, flags) = done.new_file(Field::RingOpenSlot);
+            let (file, flags) = done.new_file(done.fills(Field::RingOpenSlot));
             let facts = done.facts();
             let flags = facts.flags | flags;
             let asked: u64 =
@@ -165,8 +172,8 @@ pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
             unsafe { RING_FAMILIES.tail_call(&context, RING_OPEN) };
             return 0;
         }
-        kind::SOCKET if succeeded => Some(Field::RingSocketSlot),
-        kind::ACCEPT if succeeded => Some(Field::RingAcceptSlot),
+        kind::SOCKET if succeeded => Some(done.fills(Field::RingSocketSlot)),
+        kind::ACCEPT if succeeded => Some(done.fills(Field::RingAcceptSlot)),
         kind::CONNECT | kind::BIND | kind::LISTEN => None,
         kind::TRAFFIC | kind::SENT if done.result > 0 => {
             // SAFETY: as above.
@@ -175,8 +182,8 @@ pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
         }
         _ => return 0,
     };
-    let (file, flags) = match slot {
-        Some(slot) => done.new_file(slot),
+    let (file, flags) = match is_slot {
+        Some(is_slot) => done.new_file(is_slot),
         None => (done.file(), 0),
     };
     if !is_wanted(kind) {

@@ -4,108 +4,9 @@
 use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::helpers::generated as helpers;
-use sentinel_ipc::{
-    kernel_abi::cast,
-    kernel_fields::{FIELD_COUNT, Field, NO_SUCH_FIELD, Offsets},
-};
+use sentinel_ipc::kernel_fields::Field;
 
-/// Offsets from this kernel's BTF; the loader overwrites them before the load, and the verifier then
-/// treats them as constants.
-#[unsafe(no_mangle)]
-static OFFSETS: Offsets = [NO_SUCH_FIELD; FIELD_COUNT];
-
-/// Offset of `field` in bytes.
-#[inline(always)]
-pub fn offset(field: Field) -> usize {
-    // SAFETY: `field as usize` < FIELD_COUNT by construction. Volatile, because the compiler would
-    // otherwise fold in the initial value.
-    unsafe { (&raw const OFFSETS).cast::<u32>().add(field as usize).read_volatile() as usize }
-}
-
-/// Whether this kernel has `field`. Where it does not, the verifier prunes the guarded branch.
-#[inline(always)]
-pub fn has(field: Field) -> bool {
-    offset(field) != NO_SUCH_FIELD as usize
-}
-
-/// A structure of this kernel that begins with a word, by its number in BTF; 0 where the kernel has no cast. The loader
-/// puts it into the instruction, and the verifier walks the way for this kernel only.
-#[inline(always)]
-fn word_type() -> u64 {
-    let word;
-    // SAFETY: sets a register.
-    unsafe {
-        asm!("{word} = {place}", word = out(reg) word, place = const cast::WORD, options(pure, nomem, nostack));
-    }
-    word
-}
-
-/// What can be read of kernel memory.
-pub trait Value: Copy + Default {
-    /// Loads it from an address that is cast to the structure of this number.
-    fn load(from: Address, word: u64) -> Self;
-}
-
-macro_rules! values {
-    ($($value:ty, $register:literal;)*) => {
-        $(impl Value for $value {
-            #[inline(always)]
-            fn load(from: Address, word: u64) -> Self {
-                let loaded: u64;
-                // SAFETY: the loader makes of this call `bpf_rdonly_cast`, of which the kernel makes nothing but a copy
-                // of the register. The load gives zeros where there is no kernel memory. By hand, because LLVM would
-                // share it with loads by other types of pointers, which the verifier refuses.
-                unsafe {
-                    asm!(
-                        "call {cast}",
-                        concat!("r0 = *(", $register, " *)(r0 + 0)"),
-                        cast = const cast::FUNCTION,
-                        inout("r1") from.0 => _,
-                        inout("r2") word => _,
-                        out("r0") loaded,
-                        out("r3") _,
-                        out("r4") _,
-                        out("r5") _,
-                        options(pure, nostack, readonly),
-                    );
-                }
-                loaded as Self
-            }
-        })*
-    };
-}
-
-values! {
-    u8, "u8";
-    u16, "u16";
-    u32, "u32";
-    i32, "u32";
-    u64, "u64";
-}
-
-impl Value for [u64; 4] {
-    #[inline(always)]
-    fn load(from: Address, word: u64) -> Self {
-        let at = |index: usize| u64::load(from.behind(8 * index), word);
-        [at(0), at(1), at(2), at(3)]
-    }
-}
-
-impl Value for [u8; 4] {
-    #[inline(always)]
-    fn load(from: Address, word: u64) -> Self {
-        u32::load(from, word).to_ne_bytes()
-    }
-}
-
-impl Value for [u8; 16] {
-    #[inline(always)]
-    fn load(from: Address, word: u64) -> Self {
-        const { assert!(cfg!(target_endian = "little"), "which half comes first") };
-        let (front, back) = (u64::load(from, word), u64::load(from.behind(8), word));
-        (front as u128 | (back as u128) << 64).to_ne_bytes()
-    }
-}
+use crate::fields::{Value, has_cast, load, offset};
 
 /// A kernel address: what is read of a bad one is zeros.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -115,7 +16,7 @@ impl Address {
     /// The value of `field` in the structure at this address; zero if it cannot be read.
     #[inline(always)]
     pub fn read<T: Value>(self, field: Field) -> T {
-        self.read_at(offset(field))
+        if has_cast() { load(self, field) } else { self.copied_at(offset(field)) }
     }
 
     /// The address that the pointer `field` holds.
@@ -127,10 +28,13 @@ impl Address {
     /// The value `bytes` behind this address; zero if it cannot be read.
     #[inline(always)]
     pub fn read_at<T: Value>(self, bytes: usize) -> T {
-        let word = word_type();
-        if word != 0 {
-            return T::load(self.behind(bytes), word);
-        }
+        let at = self.behind(bytes);
+        if has_cast() { T::load::<0>(at) } else { at.copied_at(0) }
+    }
+
+    /// The value `bytes` behind this address through the helper; zero if it cannot be read.
+    #[inline(always)]
+    fn copied_at<T: Value>(self, bytes: usize) -> T {
         let mut value = T::default();
         // No branch on the result: the helper zeroes the destination on a fault, and branches in
         // loops multiply what the verifier has to walk.
@@ -179,7 +83,7 @@ impl Piece {
         room: &mut [u64; WORDS],
     ) -> Self {
         let bytes = WORDS * 8;
-        if word_type() != 0 {
+        if has_cast() {
             return Self { address, copied: room.as_ptr().cast(), begins, bytes };
         }
         // No branch on the result, as in `read_at`.
@@ -196,9 +100,8 @@ impl Piece {
     /// As [`Address::read`]. Offsets are constants to the verifier, which walks one of the two ways only.
     #[inline(always)]
     pub fn read<T: Value>(&self, field: Field) -> T {
-        let word = word_type();
-        if word != 0 {
-            return T::load(self.address.behind(offset(field)), word);
+        if has_cast() {
+            return load(self.address, field);
         }
         let at = offset(field).wrapping_sub(self.begins);
         if at >= self.bytes || at + size_of::<T>() > self.bytes {

@@ -34,6 +34,8 @@ mod exchange;
 #[cfg(target_arch = "bpf")]
 mod facts;
 #[cfg(target_arch = "bpf")]
+mod fields;
+#[cfg(target_arch = "bpf")]
 mod file_calls;
 #[cfg(target_arch = "bpf")]
 mod file_class;

@@ -11,8 +11,9 @@ use sentinel_ipc::{
 };
 
 use crate::{
+    fields::offset,
     filter::may_have,
-    kernel::{Address, Choice, is_equal, offset, opaque},
+    kernel::{Address, Choice, is_equal, opaque},
     path::{Location, outer_mount},
 };
 

@@ -5,8 +5,9 @@ use sentinel_ipc::{
     kernel_fields::Field,
 };
 
-use crate::kernel::{
-    Address, Piece, Task, copy_kernel, copy_kernel_string, forget, offset, opaque,
+use crate::{
+    fields::offset,
+    kernel::{Address, Piece, Task, copy_kernel, copy_kernel_string, forget, opaque},
 };
 
 /// Steps (components and mounts) that a walk takes at the most.

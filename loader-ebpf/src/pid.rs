@@ -7,7 +7,8 @@
 use sentinel_ipc::{kernel_abi::control, kernel_fields::Field};
 
 use crate::{
-    kernel::{Address, Task, forget, offset},
+    fields::offset,
+    kernel::{Address, Task, forget},
     scope::control_value,
 };
 

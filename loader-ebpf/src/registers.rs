@@ -5,7 +5,7 @@
 
 use sentinel_ipc::{kernel_abi::abi, kernel_fields::Field};
 
-use crate::kernel::{Task, has};
+use crate::{fields::has, kernel::Task};
 
 /// Where the arguments of a native call stand: di, si, dx, r10, r8, r9.
 const NATIVE_ARGUMENTS: [usize; 6] = [14, 13, 12, 7, 9, 8];

@@ -14,7 +14,8 @@ use sentinel_ipc::{
 
 use crate::{
     atomic, exchange,
-    kernel::{Address, Task, forget, has, is_equal, offset, opaque},
+    fields::{has, offset},
+    kernel::{Address, Task, forget, is_equal, opaque},
 };
 
 /// Eight class bytes an entry: a byte for every possible tgid, in 4 MiB.

@@ -4,7 +4,6 @@
 pub mod arguments;
 pub mod btf;
 pub mod call_counts;
-pub mod cast;
 pub mod doors;
 pub mod file_classes;
 pub mod forward;
@@ -16,6 +15,7 @@ pub mod memory;
 pub mod offsets;
 pub mod pace;
 pub mod pid_namespace;
+pub mod places;
 pub mod privileges;
 pub mod process_class;
 pub mod programs;

@@ -60,10 +60,12 @@ pub mod pass {
 /// Value of the object's variable `CONTROL`, alone in its section `.bss`.
 pub type Control = [u64; control::COUNT as usize];
 
-/// What stands in the object where the loader puts numbers of this kernel's BTF; see its `cast`.
-pub mod cast {
-    /// In calls: the number of `bpf_rdonly_cast`. No helper has this one.
-    pub const FUNCTION: u32 = 0x7357_4341;
+/// What stands in the object's instructions where the loader puts numbers of this kernel; see its `places`.
+pub mod place {
+    /// In calls: the number of `bpf_rdonly_cast` in BTF. No helper has this one.
+    pub const CAST: u32 = 0x7357_4341;
     /// What is put into a register: the number of the structure to which it casts.
     pub const WORD: u32 = 0x7357_5744;
+    /// What is put into a register, or added to one: with a [`crate::kernel_fields::Field`] added, its offset.
+    pub const OFFSET: u32 = 0x7358_0000;
 }

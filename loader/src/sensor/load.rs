@@ -18,10 +18,10 @@ use crate::{
     arguments::Scope,
     btf::Btf as KernelBtf,
     call_counts::{CallCounts, Counting},
-    cast::Cast,
     file_classes, hooks,
     mapping::page_bytes,
     memory, offsets, pid_namespace,
+    places::{self, Cast},
     process_class::ProcessClasses,
     programs,
     ring::Ring,
@@ -169,12 +169,11 @@ fn into_kernel(
     if cpus == 0 {
         loader.map_max_entries("PROFILES", 1);
     }
-    loader.override_global("OFFSETS", &constants.offsets, true);
     loader.override_global("SUFFIX_LENGTHS", &constants.suffix_lengths, true);
     loader.override_global("PID_NAMESPACE", &constants.pid_namespace, true);
     loader.override_global("RING_COMPLETION", &ring_completion, true);
     loader.override_global("EXIT_TELLS_LAST", &exit_tells_last, true);
-    let object = Cast::put_into(cast, OBJECT);
+    let object = places::filled(OBJECT, &constants.offsets, cast);
     // SAFETY: a static's bytes, which nobody can write.
     unsafe { memory::drop_constant(OBJECT, page_bytes()?) };
     let mut ebpf = loader.load(&object).map_err(SensorError::Object)?;

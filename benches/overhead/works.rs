@@ -1,7 +1,8 @@
 //! What is done while somebody watches, and what it took.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
     time::Instant,
@@ -45,11 +46,12 @@ const fn script(name: &'static str, needs: &'static [&'static str], code: &'stat
 }
 
 /// All of them. `@PORT` is a free port.
-pub const WORKS: [Work; 10] = [
+pub const WORKS: [Work; 11] = [
     costs("getppid", 4_000_000, Goal::Added(1.1, 1.6)),
     costs("read-write", 1_000_000, Goal::Added(1.25, 1.25)),
     costs("open-read-close", 200_000, Goal::Beyond(250.0)),
     costs("secret", 50_000, Goal::Beyond(700.0)),
+    costs("read-write later", 1_000_000, Goal::Added(1.25, 1.25)),
     costs("connect-send-close", 8_000, Goal::Whole(1.03)),
     costs("fork-exec", 1_000, Goal::Whole(1.03)),
     script(
@@ -79,8 +81,11 @@ pub const WORKS: [Work; 10] = [
 
 /// Makes what the works need in the bed's directory.
 pub fn prepare(bed: &Bed) {
-    for name in ["ordinary", "id_ed25519"] {
+    fs::create_dir(bed.path(".ssh")).expect("a directory");
+    for name in ["ordinary", ".ssh/id_ed25519"] {
         fs::write(bed.path(name), "a line of some text\n").expect("written");
+        // A key that everybody may read is no secret.
+        fs::set_permissions(bed.path(name), Permissions::from_mode(0o600)).expect("its mode");
     }
     let sources = bed.path("sources");
     fs::create_dir(&sources).expect("a directory");

@@ -2,7 +2,7 @@
 
 use nix::{
     errno::Errno,
-    time::{ClockId, clock_gettime},
+    time::{ClockId, clock_getres, clock_gettime},
 };
 
 use crate::frame::Clock;
@@ -20,6 +20,16 @@ pub fn boot_ns() -> Result<u64, Errno> {
     Ok(read(ClockId::CLOCK_BOOTTIME)?.unsigned_abs())
 }
 
+/// The kernel's ticks in so many ns, rounded up.
+///
+/// # Errors
+/// What clock_getres(2) says, which on Linux is nothing.
+pub fn ticks_of(ns: u64) -> Result<u64, Errno> {
+    // This clock's resolution is the tick (time(7)).
+    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)?;
+    Ok(ns.div_ceil(tick.tv_nsec().unsigned_abs().max(1)))
+}
+
 /// Both clocks.
 ///
 /// # Errors
@@ -28,4 +38,16 @@ pub fn now() -> Result<Clock, Errno> {
     let boot = read(ClockId::CLOCK_BOOTTIME)?;
     let wall = read(ClockId::CLOCK_REALTIME)?;
     Ok(Clock { boot_ns: boot.unsigned_abs(), wall_offset_ns: wall - boot })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_has_as_many_ticks_as_kernels_are_built_with() {
+        // CONFIG_HZ (kernel/Kconfig.hz); 300 of them are ten millionths short.
+        assert!([100, 250, 301, 1000].contains(&ticks_of(1_000_000_000).unwrap()));
+        assert_eq!(ticks_of(1), Ok(1));
+    }
 }

@@ -4,14 +4,14 @@
 use aya_ebpf::{macros::map, maps::LruHashMap};
 use sentinel_ipc::{
     file_class::class,
-    kernel_abi::{Object, ObjectKey, SECRET_WINDOW_NS, WRITTEN_ENTRIES, kind},
+    kernel_abi::{Object, ObjectKey, WRITTEN_ENTRIES, kind},
 };
 
 use crate::{
     descriptor::{S_IFIFO, S_IFMT, S_IFREG},
     emit::Facts,
     file_class::{key_of, may_read, may_write},
-    kernel::now,
+    kernel::{now, ticks},
     scope::{is_tainted, is_wanted_class},
 };
 
@@ -22,24 +22,37 @@ const PROT_WRITE: u64 = 2;
 #[map]
 static WRITTEN: LruHashMap<ObjectKey, u64> = LruHashMap::with_max_entries(WRITTEN_ENTRIES, 0);
 
-/// When a secret was read last; CLOCK_BOOTTIME, ns. A variable, as `CONTROL`.
+/// How long after it was read a secret is looked for, ticks; the loader overwrites it before the load.
+#[unsafe(no_mangle)]
+static SECRET_WINDOW_TICKS: u64 = 0;
+
+/// When a secret was read last: by CLOCK_BOOTTIME, ns, and in ticks, since to look at a clock at each read and write
+/// of everybody costs more than all else of it. A variable, as `CONTROL`.
 #[unsafe(link_section = ".bss.secret_read")]
 #[unsafe(no_mangle)]
-static mut SECRET_READ: u64 = 0;
+static mut SECRET_READ: [u64; 2] = [0; 2];
 
 /// A secret was read.
 #[inline(always)]
 pub fn secret_was_read() {
-    // SAFETY: an aligned u64, which all CPUs write whole.
-    unsafe { (&raw mut SECRET_READ).write_volatile(now()) };
+    let at = (&raw mut SECRET_READ).cast::<u64>();
+    // SAFETY: two aligned words, which all CPUs write whole; who sees the first sees the second.
+    unsafe {
+        at.add(1).write_volatile(ticks());
+        at.write_volatile(now());
+    }
 }
 
 /// Whether one was read after `time` (CLOCK_BOOTTIME, ns), and so lately that somebody may have its data.
 #[inline(always)]
 pub fn is_secret_about(time: u64) -> bool {
+    let at = (&raw const SECRET_READ).cast::<u64>();
     // SAFETY: as above.
-    let at = unsafe { (&raw const SECRET_READ).read_volatile() };
-    at > time && now().wrapping_sub(at) <= SECRET_WINDOW_NS
+    let (read, tick) = unsafe { (at.read_volatile(), at.add(1).read_volatile()) };
+    // SAFETY: a constant. Volatile, because the compiler would otherwise fold in the initial value.
+    let window = unsafe { (&raw const SECRET_WINDOW_TICKS).read_volatile() };
+    // Another CPU may be a tick ahead.
+    read > time && ticks().saturating_sub(tick) <= window
 }
 
 /// Whether an open or a mapping by `tgid` is told because data may go through the file: of a fifo, of memory

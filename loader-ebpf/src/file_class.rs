@@ -234,6 +234,12 @@ impl Found {
         Self { known: forget(known(object).0, unknown), said }
     }
 
+    /// Whether the file was known to be of these classes.
+    #[inline(always)]
+    pub fn knows(&self, classes: Classes) -> bool {
+        self.known == classes.0
+    }
+
     /// Whether the path could say anything of a file that has no class so far, or is needed to tell of it.
     #[inline(always)]
     pub fn needs_path(&self, writes: bool) -> bool {

@@ -173,7 +173,9 @@ pub fn report() {
     let is_secret = file_class::is_secret(classes.always());
     let reads = file_class::may_read(open_flags);
     if is_secret && reads && file_class::has_content(&seen.object) {
-        file_class::learn(&seen.object, classes);
+        if !found.knows(classes) {
+            file_class::learn(&seen.object, classes);
+        }
         taint(tgid);
     }
     let class = classes.told(seen.writes);

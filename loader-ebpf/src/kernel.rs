@@ -349,6 +349,13 @@ pub fn now() -> u64 {
     unsafe { helpers::bpf_ktime_get_boot_ns() }
 }
 
+/// The kernel's ticks, of one to ten milliseconds: a load, where [`now`] looks at a clock.
+#[inline(always)]
+pub fn ticks() -> u64 {
+    // SAFETY: no arguments, no effect.
+    unsafe { helpers::bpf_jiffies64() }
+}
+
 /// Cgroup v2 id of the current task.
 #[inline(always)]
 pub fn current_cgroup_id() -> u64 {

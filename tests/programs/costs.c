@@ -38,7 +38,22 @@ static void ordinary_file(void) {
 }
 
 static void secret(void) {
-    open_and_read("id_ed25519");
+    open_and_read(".ssh/id_ed25519");
+}
+
+/* What it does once somebody else has read a secret. */
+static void read_and_write_later(void) {
+    static int is_read;
+    int status;
+    if (!is_read++) {
+        if (fork() == 0) {
+            secret();
+            _exit(0);
+        }
+        if (wait(&status) < 0 || status)
+            errx(1, "reading the secret");
+    }
+    read_and_write();
 }
 
 static void connection(void) {
@@ -87,7 +102,7 @@ static const struct {
     void (*once)(void);
 } WORKS[] = {
     {"getppid", get_parent},     {"read-write", read_and_write}, {"open-read-close", ordinary_file},
-    {"secret", secret},          {"connect-send-close", connection}, {"fork-exec", program},
+    {"secret", secret},          {"read-write later", read_and_write_later}, {"connect-send-close", connection}, {"fork-exec", program},
 };
 
 int main(int count, char **arguments) {

@@ -3,6 +3,7 @@
 use std::{fmt, io};
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
+use nix::errno::Errno;
 
 use crate::{offsets::OffsetsError, pid_namespace::PidNamespaceError, scope::ScopeError};
 
@@ -23,6 +24,8 @@ pub enum SensorError {
     Mapping(&'static str, io::Error),
     /// It is not known how many CPUs there are.
     Cpus(io::Error),
+    /// It is not known how long a tick is.
+    Clock(Errno),
     /// A program of this name is refused.
     Program(&'static str, ProgramError),
     /// An iterator cannot be read.
@@ -43,6 +46,7 @@ impl fmt::Display for SensorError {
             Self::Map(name, error) => write!(to, "eBPF map {name}: {}", first_line(error)),
             Self::Mapping(name, error) => write!(to, "eBPF map {name} cannot be mapped: {error}"),
             Self::Cpus(error) => write!(to, "how many CPUs there are cannot be read: {error}"),
+            Self::Clock(error) => write!(to, "how long a tick is cannot be read: {error}"),
             Self::Program(name, error) => {
                 write!(
                     to,

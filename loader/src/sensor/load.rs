@@ -6,10 +6,11 @@ use aya::{
     maps::{MapData, ProgramArray},
 };
 use sentinel_ipc::{
+    clock,
     diagnostics::tell,
     file_class::{self, Rule},
     frame::{KindSet, Selection},
-    kernel_abi::{self, control, kind, pass, profile},
+    kernel_abi::{self, SECRET_WINDOW_NS, control, kind, pass, profile},
     kernel_fields::Offsets,
 };
 
@@ -51,6 +52,7 @@ impl Sensor {
         let constants = Constants {
             offsets: offsets::of(&kernel).map_err(SensorError::Offsets)?,
             suffix_lengths: file_classes::suffix_lengths(rules),
+            secret_window: clock::ticks_of(SECRET_WINDOW_NS).map_err(SensorError::Clock)?,
             pid_namespace,
         };
         let mut ebpf = match into_kernel(&kernel, cast, cpus, &constants) {
@@ -152,6 +154,8 @@ impl Sensor {
 struct Constants {
     offsets: Offsets,
     suffix_lengths: u32,
+    /// [`SECRET_WINDOW_NS`], ticks.
+    secret_window: u64,
     pid_namespace: u32,
 }
 
@@ -170,6 +174,7 @@ fn into_kernel(
         loader.map_max_entries("PROFILES", 1);
     }
     loader.override_global("SUFFIX_LENGTHS", &constants.suffix_lengths, true);
+    loader.override_global("SECRET_WINDOW_TICKS", &constants.secret_window, true);
     loader.override_global("PID_NAMESPACE", &constants.pid_namespace, true);
     loader.override_global("RING_COMPLETION", &ring_completion, true);
     loader.override_global("EXIT_TELLS_LAST", &exit_tells_last, true);

@@ -22,7 +22,7 @@ fn what_the_operator_says_of_files_counts() {
     let outside = Outside::new();
     let said = bed.path("sensitive-paths");
     let directory = bed.path("keys");
-    let patterns = ["recipe.txt", "vault/one", "*.hush", "!id_public"];
+    let patterns = ["recipe.txt", "vault/one", "*.hushed", "!id_public"];
     fs::write(&said, format!("# ours\n{}\n{}/\n", patterns.join("\n"), directory.display()))
         .unwrap();
     let option = format!("--sensitive-paths={}", said.display());
@@ -31,7 +31,7 @@ fn what_the_operator_says_of_files_counts() {
         ("recipe.txt", true),
         ("vault/one", true),
         ("vault/two", false),
-        ("plans.hush", true),
+        ("plans.hushed", true),
         ("keys/deep/down", true),
         (".ssh/id_public", false),
         (".ssh/id_other", true),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use sentinel_ipc::kernel_abi::{
-    kind,
+    flag, kind,
     trust::{HOST_MOUNTS, HOST_ROOT, HOST_USERS, PATH_OF_ROOT},
 };
 use sentinel_tests::{
@@ -89,6 +89,24 @@ fn a_script_is_told_with_what_speaks_for_its_path() {
     let through = stage.path("through");
     let inode = make(&through, "#!/usr/bin/env sh\n:");
     assert_eq!(stage.run(&[through.to_str().unwrap()]), [(through, inode, ALL)]);
+}
+
+#[test]
+fn a_script_is_told_with_the_flags_of_its_descriptor() {
+    let Some(mut stage) = Stage::new() else { return };
+    let script = stage.path("script");
+    make(&script, "1;");
+    // Perl opens scripts with O_CLOEXEC, and cat what it is given without.
+    for (program, is_marked) in [("perl", true), ("cat", false)] {
+        let mut command = stage.bed.command(program);
+        let mut child = command.arg(&script).stdout(Stdio::null()).spawn().unwrap();
+        assert!(child.wait().unwrap().success());
+        stage.tap.catch_up();
+        let records = stage.tap.of(child.id(), kind::SCRIPT);
+        let [record] = &records[..] else { panic!("{program}: {} records", records.len()) };
+        let flags = record.file().header.flags;
+        assert_eq!(flags & flag::CLOSE_ON_EXEC != 0, is_marked, "{program}");
+    }
 }
 
 #[test]

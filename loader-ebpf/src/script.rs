@@ -128,7 +128,7 @@ pub fn script_opened(_: BtfTracePointContext) -> i32 {
         let facts = (*noted).facts;
         let path = (&raw mut (*record).path).cast::<u8>();
         let (written, trust) = trust::walk(Task::current(), Location::of_file(file), path);
-        let flags = facts.flags | written.flags;
+        let flags = (*noted).flags() | written.flags;
         let number = facts.result as u64;
         let argument = [number, 0, 0];
         (&raw mut (*record).header).write(header(Facts {

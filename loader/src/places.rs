@@ -67,6 +67,7 @@ mod tests {
     use sentinel_ipc::kernel_fields::{FIELD_COUNT, Field, NO_SUCH_FIELD};
 
     use super::*;
+    use crate::sensor::OBJECT;
 
     fn instruction(operation: [u8; 4], number: u32) -> Vec<u8> {
         [operation, number.to_ne_bytes()].concat()
@@ -103,6 +104,24 @@ mod tests {
         let mut offsets = [NO_SUCH_FIELD; FIELD_COUNT];
         offsets[Field::TaskTgid as usize] = 1468;
         offsets
+    }
+
+    /// Words of the object that are at the place of an instruction's number, and look like a place.
+    fn places_in(object: &[u8]) -> usize {
+        let is_place = |number: u32| {
+            let offsets = place::OFFSET..place::OFFSET + u32::try_from(FIELD_COUNT).unwrap();
+            [place::CAST, place::WORD].contains(&number) || offsets.contains(&number)
+        };
+        let (slots, _) = object.as_chunks::<INSTRUCTION>();
+        let number = |&[.., a, b, c, d]: &[u8; INSTRUCTION]| u32::from_ne_bytes([a, b, c, d]);
+        slots.iter().filter(|slot| is_place(number(slot))).count()
+    }
+
+    #[test]
+    fn the_sensor_has_places_in_no_other_form() {
+        assert!(places_in(OBJECT) > 1000);
+        let cast = Some(Cast { function: 1, word: 1 });
+        assert_eq!(places_in(&filled(OBJECT, &offsets(), cast)), 0);
     }
 
     #[test]

@@ -29,7 +29,8 @@ use crate::{
     scope, snapshot,
 };
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sentinel-sensor"));
+pub(crate) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sentinel-sensor"));
 
 /// The tgid of who is outside of the loader's pid namespace.
 const OUTSIDE: u32 = 0;

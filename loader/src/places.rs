@@ -67,7 +67,8 @@ mod tests {
     use sentinel_ipc::kernel_fields::{FIELD_COUNT, Field, NO_SUCH_FIELD};
 
     use super::*;
-    use crate::sensor::OBJECT;
+
+    static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sentinel-sensor"));
 
     fn instruction(operation: [u8; 4], number: u32) -> Vec<u8> {
         [operation, number.to_ne_bytes()].concat()

@@ -21,8 +21,6 @@ mod load;
 mod processes;
 
 pub use error::SensorError;
-#[cfg(test)]
-pub(crate) use load::OBJECT;
 
 /// The loaded object. Dropping it detaches and unloads everything.
 pub struct Sensor {

@@ -29,8 +29,7 @@ use crate::{
     scope, snapshot,
 };
 
-pub(crate) static OBJECT: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sentinel-sensor"));
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sentinel-sensor"));
 
 /// The tgid of who is outside of the loader's pid namespace.
 const OUTSIDE: u32 = 0;

@@ -41,19 +41,14 @@ static void secret(void) {
     open_and_read(".ssh/id_ed25519");
 }
 
-/* What it does once somebody else has read a secret. */
-static void read_and_write_later(void) {
-    static int is_read;
+static void let_another_read_the_secret(void) {
     int status;
-    if (!is_read++) {
-        if (fork() == 0) {
-            secret();
-            _exit(0);
-        }
-        if (wait(&status) < 0 || status)
-            errx(1, "reading the secret");
+    if (fork() == 0) {
+        secret();
+        _exit(0);
     }
-    read_and_write();
+    if (wait(&status) < 0 || status)
+        errx(1, "reading the secret");
 }
 
 static void connection(void) {
@@ -100,9 +95,16 @@ static pid_t serve(void) {
 static const struct {
     const char *name;
     void (*once)(void);
+    /* Not timed; none for most. */
+    void (*before)(void);
 } WORKS[] = {
-    {"getppid", get_parent},     {"read-write", read_and_write}, {"open-read-close", ordinary_file},
-    {"secret", secret},          {"read-write later", read_and_write_later}, {"connect-send-close", connection}, {"fork-exec", program},
+    {"getppid", get_parent},
+    {"read-write", read_and_write},
+    {"open-read-close", ordinary_file},
+    {"secret", secret},
+    {"read-write later", read_and_write, let_another_read_the_secret},
+    {"connect-send-close", connection},
+    {"fork-exec", program},
 };
 
 int main(int count, char **arguments) {
@@ -115,6 +117,8 @@ int main(int count, char **arguments) {
         if (strcmp(WORKS[i].name, arguments[1]))
             continue;
         pid_t helper = WORKS[i].once == connection ? serve() : 0;
+        if (WORKS[i].before)
+            WORKS[i].before();
         struct timespec begin, end;
         clock_gettime(CLOCK_MONOTONIC, &begin);
         for (long time = 0; time < times; time++)

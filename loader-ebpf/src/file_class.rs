@@ -6,7 +6,11 @@ use aya_ebpf::{
 };
 use sentinel_ipc::{
     file_class::{SECRET, WRITES, class, number},
-    kernel_abi::{FILE_CLASSES_ENTRIES, Object, ObjectKey, Span, filter, origin},
+    kernel_abi::{
+        FILE_CLASSES_ENTRIES, Object, ObjectKey, Span,
+        filter::{self, READ, WRITTEN},
+        origin,
+    },
     kernel_fields::Field,
 };
 
@@ -14,7 +18,7 @@ use crate::{
     descriptor::{S_IFBLK, S_IFCHR, S_IFMT, S_IFREG},
     fields::{has, offset},
     file_rules::{Keys, Said},
-    filter::{mark, may_have},
+    filter::{is_there, mark, matters_to_readers, may_have, to_readers},
     kernel::{Address, Task, forget, opaque},
     names::Marks,
     path::Location,
@@ -75,6 +79,18 @@ impl Classes {
         if number == 0 { 0 } else { number | WRITES }
     }
 
+    /// To whom they matter: the bits of a filter's place.
+    #[inline(always)]
+    fn mattering(self) -> u64 {
+        if self.always() != 0 { READ } else { WRITTEN }
+    }
+
+    /// Whether they matter to who writes the file or, if not `writes`, to who does not.
+    #[inline(always)]
+    fn matter(self, writes: bool) -> bool {
+        if writes { self.0 != 0 } else { self.always() != 0 }
+    }
+
     /// The class that a record tells: that of a file that is written if `writes`, if there is one and somebody
     /// wants to hear of it; with the mark of a secret if it is that as well.
     #[inline(always)]
@@ -113,7 +129,7 @@ pub fn known(object: &Object) -> Classes {
 pub fn learn_first(object: &Object, classes: Classes) {
     if object.mode & S_IFMT == S_IFREG && classes.0 != 0 {
         let key = key_of(object);
-        mark(filter::FILES, marked(&key));
+        mark(filter::FILES, marked(&key), classes.mattering());
         let _full = FIRST_FILES.insert(&key, &classes.0, 0);
     }
 }
@@ -122,7 +138,7 @@ pub fn learn_first(object: &Object, classes: Classes) {
 #[inline(always)]
 pub fn learn(object: &Object, classes: Classes) {
     let key = key_of(object);
-    mark(filter::FILES, marked(&key));
+    mark(filter::FILES, marked(&key), classes.mattering());
     let _full = FILE_CLASSES.insert(&key, &classes.0, 0);
 }
 
@@ -182,7 +198,20 @@ pub fn may_matter(object: &Object, marks: &Marks, writes: bool) -> bool {
     if object.mode & S_IFMT != S_IFREG {
         return device_class(object) != 0;
     }
-    marks.matter(writes) || may_have(filter::FILES, marked(&key_of(object))) != 0
+    let is_private = is_private(object);
+    let known = may_have(filter::FILES, marked(&key_of(object)));
+    marks.matter(writes, is_private)
+        || if writes {
+            is_there(known) != 0
+        } else {
+            matters_to_readers(to_readers(known), is_private)
+        }
+}
+
+/// Whether not everybody may read the file.
+#[inline(always)]
+fn is_private(object: &Object) -> bool {
+    object.mode & READABLE_FOR_ALL == 0
 }
 
 /// What the names that [`read_names`] has taken down, and the inode, say of a file; of one that is not regular,
@@ -226,7 +255,7 @@ impl Found {
     #[inline(always)]
     pub fn of(keys: &mut Keys, object: &Object, location: Location) -> Self {
         let unknown = location.dentry.0;
-        let private = ((object.mode & READABLE_FOR_ALL) >> 2 ^ 1) as u64;
+        let private = is_private(object) as u64;
         let proc = forget(is_in_proc(object, location) as u64, unknown) & 1;
         let mut said = Said::nothing(private, proc);
         said.ask_names(keys, unknown);
@@ -243,7 +272,7 @@ impl Found {
     /// Whether the path could say anything of a file that has no class so far, or is needed to tell of it.
     #[inline(always)]
     pub fn needs_path(&self, writes: bool) -> bool {
-        self.known != 0 || self.said.needs_path(writes)
+        Classes(self.known).matter(writes) || self.said.needs_path(writes)
     }
 
     /// Lets the path speak, and decides.

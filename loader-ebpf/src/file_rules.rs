@@ -104,9 +104,9 @@ impl Said {
     /// Whether the path could say anything of a file that has no class so far, or is needed to tell of it.
     #[inline(always)]
     pub fn needs_path(&self, writes: bool) -> bool {
-        let fronts = if writes { rule::FRONT | rule::FRONT_WRITTEN } else { rule::FRONT };
-        let fronts = (fronts as u64) << FLAGS_AT | UNSEEN;
-        self.classes | self.top | self.flags & fronts != 0
+        let fronts = if writes { rule::FRONT | rule::FRONT_WRITTEN } else { rule::FRONT } as u64;
+        let fronts = fronts | self.private * rule::FRONT_PRIVATE as u64;
+        self.classes | self.top | self.flags & (fronts << FLAGS_AT | UNSEEN) != 0
     }
 
     /// Lets a rule speak about a component; `is_last` is 1 for the last one, `at_top` for what

@@ -5,14 +5,14 @@
 use sentinel_ipc::{
     kernel_abi::{
         MIN_SUFFIX_BYTES, NAME_BYTES, SUFFIX_BYTES,
-        filter::{self, Marked, READ, THERE},
+        filter::{self, Marked, READ},
     },
     kernel_fields::Field,
 };
 
 use crate::{
     fields::offset,
-    filter::may_have,
+    filter::{is_there, matters_to_readers, may_have, to_readers},
     kernel::{Address, Choice, is_equal, opaque},
     path::{Location, outer_mount},
 };
@@ -49,7 +49,7 @@ pub struct Marks {
     pub roots: u64,
     /// A rule may be about them.
     pub ruled: u64,
-    /// 0, or not if what a rule says may matter to who only reads the file.
+    /// To whom what a rule says may matter that only reads the file: see [`to_readers`].
     pub read: u64,
     /// 1 if there are more.
     pub unseen: u64,
@@ -63,11 +63,12 @@ impl Marks {
     /// Of no names.
     pub const NONE: Self = Self { roots: 0, ruled: 0, read: 0, unseen: 0, end: 0, suffixes: 0 };
 
-    /// Whether a rule may have something to say of the file, to who writes it or to who does not.
+    /// Whether a rule may have something to say of the file, to who writes it or to who does not; `private` if not
+    /// everybody may read it.
     #[inline(always)]
-    pub fn matter(&self, writes: bool) -> bool {
+    pub fn matter(&self, writes: bool, private: bool) -> bool {
         let written = if writes { self.ruled | self.suffixes } else { 0 };
-        self.read | self.unseen | written != 0
+        matters_to_readers(self.read, private) || self.unseen | written != 0
     }
 }
 
@@ -90,9 +91,9 @@ impl Names {
             *copied = Address(from).read_at(0);
             let (above, mount_point) = parent_and_mount_point(copied, outer);
             cut(copied, is_root.choose(0, at.length as u64));
-            let rules = may_have(filter::NAMES, *copied) & is_root.choose(0, READ | THERE);
-            ruled |= (rules & THERE) << index;
-            read |= rules & READ;
+            let rules = may_have(filter::NAMES, *copied) & is_root.choose(0, READ);
+            ruled |= is_there(rules) << index;
+            read |= to_readers(rules);
             let is_mounted = is_equal(at.mount.0, 0) ^ 1;
             let is_first = is_equal(above, outer.0) | is_mounted ^ 1;
             // Where the file system is the root itself, its paths are those that prefixes are about.
@@ -160,8 +161,8 @@ fn suffixes_of(location: Location) -> (u64, u64, u64) {
             // 0 where the name is shorter.
             let long_enough = length.wrapping_sub(bytes as u64) >> 63 ^ 1;
             let rules = may_have(filter::SUFFIXES, [suffix(end, bytes), 0, 0, 0]) * long_enough;
-            suffixes |= (rules & THERE) << bytes;
-            read |= rules & READ;
+            suffixes |= is_there(rules) << bytes;
+            read |= to_readers(rules);
         }
         bytes -= 1;
     }

@@ -69,10 +69,22 @@ pub fn write(ebpf: &mut Ebpf, rules: &[Rule]) -> Result<(), SensorError> {
     }
     let mut filters: filter::Filters = [[0; _]; _];
     let [in_names, in_suffixes, _files] = &mut filters;
-    all.iter().for_each(|(key, value)| put(in_names, key.split_at(NAME_BYTES).0, *value));
+    all.iter().for_each(|(key, value)| mark_names(in_names, key, *value));
     ends.iter().for_each(|(key, value)| put(in_suffixes, key, *value));
     let mut section: Array<_, filter::Filters> = table(ebpf, FILTERS)?;
     section.set(0, filters, 0).map_err(|error| SensorError::Map(FILTERS, error))
+}
+
+/// Sets the bits for a component, or for a pair: the outer one's have both looked up.
+fn mark_names(filter: &mut filter::Filter, names: &Names, value: Value) {
+    let (outer, inner) = names.split_at(NAME_BYTES);
+    let Value(rule) = value;
+    if rule.flags & rule::TOP == 0 {
+        return put(filter, outer, value);
+    }
+    // To whom it matters the inner one tells: most of what is in such a directory matters to nobody who reads it.
+    put(filter, outer, Value(ClassRule { flags: rule::WRITTEN, ..rule }));
+    put(filter, inner, value);
 }
 
 /// Sets the bits for a key that begins with `bytes`, which zeros follow.
@@ -81,11 +93,21 @@ fn put(filter: &mut filter::Filter, bytes: &[u8], Value(rule): Value) {
     for (word, bytes) in marked.iter_mut().zip(bytes.chunks_exact(8)) {
         *word = u64::from_ne_bytes(padded(bytes));
     }
-    let may_be_read = rule.flags & (rule::APPLIES | rule::FRONT) != 0;
-    let bits = if may_be_read { filter::THERE | filter::READ } else { filter::THERE };
+    let has = |flags| rule.flags & flags == flags;
+    let bits = if has(rule::FRONT) || has(rule::APPLIES) && !has(rule::PRIVATE) {
+        filter::READ
+    } else if has(rule::FRONT_PRIVATE) || has(rule::APPLIES) {
+        filter::PRIVATE
+    } else {
+        filter::WRITTEN
+    };
     let place = filter::place(marked);
+    let up = place % filter::PLACES_OF_WORD * 2;
     if let Some(word) = filter.get_mut(place / filter::PLACES_OF_WORD) {
-        *word |= bits << (place % filter::PLACES_OF_WORD * 2);
+        // The more the bits say as a number, the more it matters.
+        let more = bits.max(*word >> up & filter::READ);
+        *word |= filter::READ << up;
+        *word ^= (filter::READ ^ more) << up;
     }
 }
 
@@ -170,12 +192,17 @@ fn top_of(pattern: Pattern) -> Option<(&'static [u8], &'static [u8], bool)> {
         .then_some((outer, inner, is_file))
 }
 
-/// The first component of a rule about a path's front; nothing for one that is too long for the tables, as the
-/// kernel looks it up.
-fn first_of(pattern: Pattern) -> Option<&'static [u8]> {
-    let (Pattern::Path(path) | Pattern::Prefix(path)) = pattern else { return None };
-    let first = path.strip_prefix(b"/")?.split(|&byte| byte == b'/').next()?;
-    Some(if first.len() < NAME_BYTES { first } else { b"" })
+/// The last whole component of a rule about a path's front, which few paths have that do not begin so; nothing for one
+/// that is too long for the tables, as the kernel looks it up.
+fn last_of(pattern: Pattern) -> Option<&'static [u8]> {
+    let whole = match pattern {
+        Pattern::Path(path) => path,
+        // What stands behind the last slash is the front of a name.
+        Pattern::Prefix(prefix) => prefix.rsplitn(2, |&byte| byte == b'/').nth(1)?,
+        _ => return None,
+    };
+    let last = whole.rsplit(|&byte| byte == b'/').next()?;
+    Some(if last.len() < NAME_BYTES { last } else { b"" })
 }
 
 /// The key of a rule about a path's front, and how many of its bits count.
@@ -195,10 +222,13 @@ fn prefix_of(pattern: Pattern) -> Option<(Prefix, u32)> {
 fn names_of(rules: &[Rule]) -> std::collections::HashMap<Names, Value> {
     let mut names: std::collections::HashMap<Names, Value> = std::collections::HashMap::new();
     for rule in rules {
-        if let Some(first) = first_of(rule.pattern) {
-            let entry = names.entry(pair(first, b"")).or_insert(Value::NONE);
-            let writes = rule.class & WRITES != 0;
-            entry.0.flags |= if writes { rule::FRONT_WRITTEN } else { rule::FRONT };
+        if let Some(last) = last_of(rule.pattern) {
+            let entry = names.entry(pair(last, b"")).or_insert(Value::NONE);
+            entry.0.flags |= match *rule {
+                Rule { class, .. } if class & WRITES != 0 => rule::FRONT_WRITTEN,
+                Rule { private: true, .. } => rule::FRONT_PRIVATE,
+                _ => rule::FRONT,
+            };
         }
         let (outer, inner, flags) = match rule.pattern {
             Pattern::Component(name) => (name, &b""[..], 0),
@@ -307,6 +337,64 @@ mod tests {
         assert_eq!((hosts.class, hosts.flags), (class::ORDINARY, rule::APPLIES | rule::LAST));
         let Value(aws) = names[&pair(b".aws", b"")];
         assert_eq!((aws.class, aws.flags), (0, rule::PARENT));
+    }
+
+    #[test]
+    fn a_front_marks_its_last_whole_component() {
+        for (pattern, last) in [
+            (Pattern::Path(b"/etc/shadow"), &b"shadow"[..]),
+            (Pattern::Path(b"/vault"), b"vault"),
+            (Pattern::Prefix(b"/srv/keys/"), b"keys"),
+            (Pattern::Prefix(b"/etc/sudoers"), b"etc"),
+            (Pattern::Prefix(b"/a/name_of_thirty_two_bytes_in_a_path/"), b""),
+        ] {
+            assert_eq!(last_of(pattern), Some(last), "{pattern:?}");
+        }
+        assert_eq!(last_of(Pattern::Name(b".env")), None);
+        let names = names_of(BUILT_IN);
+        let fronts = |name: &[u8]| {
+            names[&pair(name, b"")].0.flags
+                & (rule::FRONT | rule::FRONT_PRIVATE | rule::FRONT_WRITTEN)
+        };
+        assert_eq!(fronts(b"shadow"), rule::FRONT);
+        // Of what lies there everybody may read nearly all, which is opened all the time.
+        assert_eq!(fronts(b"etc"), rule::FRONT_PRIVATE | rule::FRONT_WRITTEN);
+        assert_eq!(fronts(b"lib"), rule::FRONT_WRITTEN);
+    }
+
+    #[test]
+    fn a_filter_tells_to_whom_a_rule_may_matter() {
+        let bits = |flags| {
+            let mut filter: filter::Filter = [0; _];
+            put(&mut filter, b"a name ", Value(ClassRule { class: 0, written: 0, flags }));
+            filter.iter().find(|word| **word != 0).map(|word| word >> (word.trailing_zeros() & !1))
+        };
+        assert_eq!(bits(rule::APPLIES), Some(filter::READ));
+        assert_eq!(bits(rule::APPLIES | rule::PRIVATE), Some(filter::PRIVATE));
+        assert_eq!(bits(rule::APPLIES | rule::PRIVATE | rule::FRONT), Some(filter::READ));
+        assert_eq!(bits(rule::WRITTEN | rule::FRONT_PRIVATE), Some(filter::PRIVATE));
+        assert_eq!(bits(rule::WRITTEN | rule::PARENT), Some(filter::WRITTEN));
+    }
+
+    #[test]
+    fn of_two_components_at_the_top_the_inner_one_tells_to_whom_they_matter() {
+        let mut filter: filter::Filter = [0; _];
+        for (key, value) in names_of(BUILT_IN) {
+            mark_names(&mut filter, &key, value);
+        }
+        let bits = |name: &[u8]| {
+            let mut marked = filter::Marked::default();
+            let name: [u8; NAME_BYTES] = padded(name);
+            for (word, bytes) in marked.iter_mut().zip(name.chunks_exact(8)) {
+                *word = u64::from_ne_bytes(padded(bytes));
+            }
+            let place = filter::place(marked);
+            filter[place / filter::PLACES_OF_WORD] >> (place % filter::PLACES_OF_WORD * 2) & 3
+        };
+        assert_eq!(bits(b"shadow"), filter::READ);
+        assert_eq!(bits(b"etc"), filter::PRIVATE);
+        assert_eq!(bits(b"cron.d"), filter::WRITTEN);
+        assert_eq!((bits(b"usr"), bits(b"passwd")), (filter::WRITTEN, filter::WRITTEN));
     }
 
     #[test]

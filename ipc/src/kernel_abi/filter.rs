@@ -13,10 +13,12 @@ pub type Filters = [Filter; COUNT];
 pub const PLACES: usize = 1 << 14;
 /// Places in a word.
 pub const PLACES_OF_WORD: usize = 32;
-/// Bit of a place: it may be in the tables.
-pub const THERE: u64 = 1;
-/// Bit of a place: what the tables say of it may matter to who only reads.
-pub const READ: u64 = 2;
+/// The bits of a place of which something is in the tables: it may matter to who writes the file.
+pub const WRITTEN: u64 = 1;
+/// The same: and to who reads one that not everybody may read. As a number it is more than the one before.
+pub const PRIVATE: u64 = 2;
+/// The same: and to who reads any.
+pub const READ: u64 = 3;
 
 /// Components that stand alone, or first, in a key of the map `NAMES`.
 pub const NAMES: usize = 0;

@@ -98,10 +98,12 @@ pub mod rule {
     pub const PROC: u16 = 32;
     /// Applies to the first two components within a file system only, and after all other rules.
     pub const TOP: u16 = 64;
-    /// There are rules about a path's front that begins with this component, of which some apply.
+    /// There are rules about a path's front with this component, of which some apply.
     pub const FRONT: u16 = 128;
     /// The same of what they say of files that are written.
     pub const FRONT_WRITTEN: u16 = 256;
+    /// The same of what they say of files that not everybody may read.
+    pub const FRONT_PRIVATE: u16 = 512;
 }
 
 /// Values of the object's constant `RING_COMPLETION`: how `io_uring_complete` tells its result.

@@ -83,6 +83,9 @@ fn tables_are_those_of_the_kernel_after_a_random_life() {
     for record in tap.records() {
         let event = record.event();
         processes.apply(&event);
+        if let Some(closing) = event.closing() {
+            processes.apply(&closing);
+        }
         if matches!(event.action, Action::Exit) {
             processes.forget(event.process);
         }

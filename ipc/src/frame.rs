@@ -15,7 +15,7 @@ pub use sensor::*;
 pub use crate::kind_set::KindSet;
 
 /// Raised whenever a message or record changes; both ends must have the same.
-pub const PROTOCOL_VERSION: u16 = 9;
+pub const PROTOCOL_VERSION: u16 = 10;
 /// Bytes of the reason in a kill request, at most; more are refused.
 pub const MAX_REASON_BYTES: usize = 256;
 /// Processes of a tree that are told and ended, at the most.

@@ -34,17 +34,18 @@ pub fn descriptor_calls(context: BtfTracePointContext) -> i32 {
         unsafe { FAMILIES.tail_call(&context, family as u32) };
     }
     if let Some(deed) = describe(call.facts, call.arguments) {
-        end_traffic(&call);
-        if !is_of_plain_file(&deed) {
+        let is_told = end_traffic(&call);
+        if !is_told && !is_of_plain_file(&deed) {
             emit(deed);
         }
     }
     0
 }
 
-/// Tells the totals of a descriptor that is closed, or that means something else from now on.
+/// Tells the totals of a descriptor that is closed, or that means something else from now on; whether the call is told
+/// by that.
 #[inline(always)]
-fn end_traffic(call: &Call) {
+fn end_traffic(call: &Call) -> bool {
     let [first, ..] = call.arguments;
     let result = call.facts.result;
     let number = match call.facts.kind {
@@ -53,10 +54,10 @@ fn end_traffic(call: &Call) {
         kind::CONNECT if result == 0 || result == -EINPROGRESS => first as u32,
         // dup2(n, n) changes nothing.
         kind::DUP if result >= 0 && result as u32 != first as u32 => result as u32,
-        _ => return,
+        _ => return false,
     };
     let (tgid, _) = current_ids();
-    traffic::end(tgid, forget(number, result as u64), call.facts);
+    traffic::end(tgid, forget(number, result as u64), call.facts)
 }
 
 /// Whether it is about a file that nobody asked about; notes which numbers mean something else from now on.

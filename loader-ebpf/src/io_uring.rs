@@ -199,8 +199,7 @@ pub fn io_uring_complete(context: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn closed(tgid: u32, number: u32, facts: Facts) {
     let facts = Facts { kind: kind::CLOSE, argument: [number as u64, 0, 0], ..facts };
-    traffic::end(tgid, number, facts);
-    if is_wanted(kind::CLOSE) {
+    if !traffic::end(tgid, number, facts) && is_wanted(kind::CLOSE) {
         count(|counters| counters.passed += 1);
         plain(facts);
     }

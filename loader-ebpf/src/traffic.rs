@@ -240,7 +240,7 @@ fn entry_of(key: &TrafficKey, file: Address, facts: Facts) -> Option<*mut Traffi
         // SAFETY: as above.
         let next = unsafe { (*entry).next };
         plain_files::end(key.tgid, key.number);
-        tell(entry, key.number, facts);
+        tell(entry, key.number, facts, false);
         // SAFETY: as above.
         unsafe { fill(entry, file, next) };
         return found;
@@ -300,16 +300,18 @@ unsafe fn fill(entry: *mut Traffic, file: Address, next: u64) {
     }
 }
 
-/// Descriptor `number` is closed.
+/// Descriptor `number` is closed, or means something else. Whether it was told that it is closed, with the totals.
 #[inline(always)]
-pub fn end(tgid: u32, number: u32, facts: Facts) {
+pub fn end(tgid: u32, number: u32, facts: Facts) -> bool {
     if !is_counted() {
-        return;
+        return false;
     }
-    let Some(entry) = TRAFFIC.get_ptr_mut(&TrafficKey { tgid, number }) else { return };
-    tell(entry, number, facts);
+    let Some(entry) = TRAFFIC.get_ptr_mut(&TrafficKey { tgid, number }) else { return false };
+    let closes = facts.kind == kind::CLOSE && is_wanted(kind::CLOSE);
+    let told = tell(entry, number, facts, closes);
     // SAFETY: a live map value.
     unsafe { (*entry).descriptor.object.mode = 0 };
+    told && closes
 }
 
 /// The process has ended: tells of its descriptors, some at a time; true when none are left.
@@ -333,7 +335,7 @@ pub fn end_some(tgid: u32) -> bool {
             next = 0;
             break;
         };
-        tell(entry, key.number, Facts::default());
+        tell(entry, key.number, Facts::default(), false);
         // SAFETY: a live map value.
         next = unsafe { (*entry).next } as usize;
         let _gone = TRAFFIC.remove(&key);
@@ -347,19 +349,20 @@ pub fn end_some(tgid: u32) -> bool {
     false
 }
 
-/// Reports an entry's totals, unless it is empty.
+/// Reports an entry's totals, unless it is empty, and that its descriptor is closed if it `closes`; whether it did.
 #[inline(always)]
-fn tell(entry: *mut Traffic, number: u32, facts: Facts) {
+fn tell(entry: *mut Traffic, number: u32, facts: Facts, closes: bool) -> bool {
     // SAFETY: a live map value.
     let traffic = unsafe { &*entry };
     let used = traffic.reads != 0 || traffic.writes != 0;
     if traffic.descriptor.object.mode == 0 || !used || !is_wanted(kind::TRAFFIC) {
-        return;
+        return false;
     }
     count(|counters| counters.passed += 1);
     let flags = facts.flags | traffic.flags as u16;
-    let argument = [told_number(number), 0, 0];
+    let argument = [told_number(number), closes as u64, 0];
     emit(traffic, Facts { kind: kind::TRAFFIC, flags, argument, ..facts });
+    true
 }
 
 /// The number that `argument[0]` tells: none for an entry that is kept by inode.

@@ -44,6 +44,11 @@ impl Record {
         T::read_from_prefix(&self.bytes).expect("long enough").0
     }
 
+    /// Whether it is the totals of a descriptor and tells its close as well.
+    pub fn is_closing(&self) -> bool {
+        self.header.kind == kind::TRAFFIC && self.header.argument[1] == 1
+    }
+
     /// As the analyzer understands it.
     ///
     /// # Panics
@@ -306,9 +311,12 @@ impl Tap {
         &self.records
     }
 
-    /// What `tgid` did of `kind`.
+    /// What `tgid` did of `kind`; of closes also those that totals tell.
     pub fn of(&self, tgid: u32, kind: u16) -> Vec<Record> {
-        let wanted = |record: &&Record| record.header.tgid == tgid && record.header.kind == kind;
+        let is_of = |record: &Record| {
+            record.header.kind == kind || kind == kind::CLOSE && record.is_closing()
+        };
+        let wanted = |record: &&Record| record.header.tgid == tgid && is_of(record);
         self.records.iter().filter(wanted).cloned().collect()
     }
 }

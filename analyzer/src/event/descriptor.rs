@@ -85,7 +85,12 @@ pub(super) fn set_flags(header: &RecordHeader) -> Action {
 /// close(2).
 pub(super) fn close(header: &RecordHeader) -> Action {
     let [first, ..] = header.argument;
-    match number(first) {
+    closed(number(first))
+}
+
+/// The end of a descriptor, whose number is not known if it is `None`.
+pub(super) fn closed(number: Option<u32>) -> Action {
+    match number {
         Some(number) => Action::Close { first: number, last: number, unshare: false },
         None => Action::CloseUnknown,
     }

@@ -125,6 +125,12 @@ impl Event {
         }
     }
 
+    /// The close that this one, the totals of a descriptor, tells as well: it comes after it.
+    pub fn closing(&self) -> Option<Self> {
+        let Action::Traffic(traffic) = &self.action else { return None };
+        traffic.closes.then(|| Self { action: descriptor::closed(traffic.number), ..*self })
+    }
+
     /// With which errno the call failed; `None` if it did not.
     pub fn errno(&self) -> Option<u32> {
         let errno = self.result.checked_neg().filter(|errno| (1..ERRNO_END).contains(errno))?;

@@ -26,6 +26,8 @@ pub struct Traffic {
     pub class: u32,
     /// Whether there were sends to other addresses since the last record of this descriptor.
     pub skipped: bool,
+    /// Whether the call closed the descriptor; see [`super::Event::closing`].
+    pub closes: bool,
 }
 
 /// Why traffic is told.
@@ -44,14 +46,15 @@ pub enum TrafficReport {
 
 pub(super) fn sent(record: &TrafficRecord) -> Action {
     let [_, bytes, calls] = record.header.argument;
-    action(TrafficReport::Sent { bytes, calls }, record)
+    action(TrafficReport::Sent { bytes, calls }, false, record)
 }
 
 pub(super) fn totals(record: &TrafficRecord) -> Action {
-    action(TrafficReport::Totals, record)
+    let [_, closes, _] = record.header.argument;
+    action(TrafficReport::Totals, closes != 0, record)
 }
 
-fn action(report: TrafficReport, record: &TrafficRecord) -> Action {
+fn action(report: TrafficReport, closes: bool, record: &TrafficRecord) -> Action {
     let header = &record.header;
     let [first, ..] = header.argument;
     Action::Traffic(Box::new(Traffic {
@@ -64,16 +67,17 @@ fn action(report: TrafficReport, record: &TrafficRecord) -> Action {
         writes: record.writes,
         class: record.class,
         skipped: header.flags & flag::SKIPPED != 0,
+        closes,
     }))
 }
 
 #[cfg(test)]
 mod tests {
     use sentinel_ipc::kernel_abi::{RecordHeader, kind};
-    use zerocopy::FromZeros;
+    use zerocopy::{FromZeros, IntoBytes};
 
     use super::*;
-    use crate::event::fixture;
+    use crate::event::{Event, fixture, take};
 
     fn told(record: &TrafficRecord) -> Traffic {
         match fixture::action(record).unwrap() {
@@ -111,5 +115,23 @@ mod tests {
         let traffic = told(&record);
         assert_eq!((traffic.report, traffic.number), (TrafficReport::Totals, Some(4)));
         assert_eq!((traffic.descriptor, traffic.skipped), (None, false));
+    }
+
+    #[test]
+    fn totals_may_tell_a_close_as_well() {
+        let closing = |argument, kind| {
+            let mut record = TrafficRecord::new_zeroed();
+            record.header = RecordHeader { argument, result: -5, ..fixture::header(kind) };
+            let event = take(record.as_bytes()).unwrap().0;
+            event.closing().map(|closing| {
+                assert_eq!(Event { action: event.action.clone(), ..closing.clone() }, event);
+                closing.action
+            })
+        };
+        let close = Action::Close { first: 4, last: 4, unshare: false };
+        assert_eq!(closing([4, 1, 0], kind::TRAFFIC), Some(close));
+        assert_eq!(closing([u64::from(u32::MAX), 1, 0], kind::TRAFFIC), Some(Action::CloseUnknown));
+        assert_eq!(closing([4, 0, 0], kind::TRAFFIC), None);
+        assert_eq!(closing([4, 1, 1], kind::SENT), None);
     }
 }

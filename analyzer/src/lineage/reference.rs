@@ -229,6 +229,7 @@ impl Pair {
                     writes,
                     class,
                     skipped,
+                    closes: false,
                 };
                 self.event(pid, Action::Traffic(Box::new(traffic)));
             }

@@ -182,9 +182,19 @@ impl Story {
             None => TrafficReport::Totals,
         };
         let (number, descriptor) = (Some(number), Some(descriptor));
-        let (reads, writes, class, skipped) = (1, 1, 0, false);
-        let traffic =
-            Traffic { report, number, descriptor, received, sent, reads, writes, class, skipped };
+        let (reads, writes, class, skipped, closes) = (1, 1, 0, false, false);
+        let traffic = Traffic {
+            report,
+            number,
+            descriptor,
+            received,
+            sent,
+            reads,
+            writes,
+            class,
+            skipped,
+            closes,
+        };
         self.happens(pid, Action::Traffic(Box::new(traffic)));
     }
 

@@ -250,6 +250,7 @@ impl Story {
             writes: u32::from(total > 0),
             class: 0,
             skipped: false,
+            closes: false,
         };
         self.happens(pid, Action::Traffic(Box::new(traffic)))
     }

@@ -42,7 +42,7 @@ pub const DUP: u16 = 0x15;
 pub const FCNTL: u16 = 0x16;
 /// [`super::RecordHeader`]: fcntl(F_SETFD); `argument` is descriptor and flags.
 pub const SET_DESCRIPTOR_FLAGS: u16 = 0x17;
-/// [`super::RecordHeader`]: `argument[0]` is the descriptor.
+/// [`super::RecordHeader`]: `argument[0]` is the descriptor. Where there are totals to tell, they tell it: see [`TRAFFIC`].
 pub const CLOSE: u16 = 0x18;
 /// [`super::RecordHeader`]: `argument` is the first descriptor, and the last | flags << 32.
 pub const CLOSE_RANGE: u16 = 0x19;
@@ -109,7 +109,7 @@ pub const SUBMIT: u16 = 0x3a;
 /// the last record of this descriptor.
 pub const SENT: u16 = 0x3e;
 /// [`super::TrafficRecord`]: totals of a descriptor that was closed, replaced, or open at the
-/// end of its process; `argument[0]` is the descriptor.
+/// end of its process; `argument` is the descriptor, and 1 if this tells a [`CLOSE`] as well, else 0.
 pub const TRAFFIC: u16 = 0x3f;
 
 /// [`super::PathRecord`]: old and new path; `argument[0]` is RENAME_*.

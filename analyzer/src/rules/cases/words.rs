@@ -303,6 +303,7 @@ impl Words<'_> {
             writes: 1,
             class: self.class("class")?,
             skipped: false,
+            closes: false,
         })))
     }
 

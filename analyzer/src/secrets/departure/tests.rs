@@ -23,9 +23,20 @@ impl Socket {
 
     fn record(&mut self, report: TrafficReport) {
         let (sent, received) = (self.sent, self.received);
-        let (reads, writes, class, skipped, number, descriptor) = (0, 0, 0, false, None, None);
-        let traffic =
-            Traffic { report, number, descriptor, received, sent, reads, writes, class, skipped };
+        let (reads, writes, class, number, descriptor) = (0, 0, 0, None, None);
+        let (skipped, closes) = (false, false);
+        let traffic = Traffic {
+            report,
+            number,
+            descriptor,
+            received,
+            sent,
+            reads,
+            writes,
+            class,
+            skipped,
+            closes,
+        };
         self.departure.follow(&traffic, true);
     }
 

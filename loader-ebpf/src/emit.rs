@@ -147,6 +147,12 @@ fn pointer(ring: &'static RingBuf) -> *mut c_void {
 /// The header of an event of the current task.
 #[inline(always)]
 pub fn header(facts: Facts) -> RecordHeader {
+    header_at(now(), facts)
+}
+
+/// The header of an event of the current task at `timestamp`: to look at the clock takes as long as to fill the rest.
+#[inline(always)]
+pub fn header_at(timestamp: u64, facts: Facts) -> RecordHeader {
     let (tgid, tid) = current_ids();
     let task = Task::current();
     let leaders = task.follow(Field::TaskGroupLeader).follow(Field::TaskFiles);
@@ -159,7 +165,7 @@ pub fn header(facts: Facts) -> RecordHeader {
         | flag(task.has_own_pids(), flag::FOREIGN_PIDS);
     let credentials = task.follow(Field::TaskCred);
     RecordHeader {
-        timestamp: now(),
+        timestamp,
         start_time: task.start_time(),
         cgroup_id: current_cgroup_id(),
         result: facts.result,

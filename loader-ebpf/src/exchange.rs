@@ -11,7 +11,7 @@ use crate::{
     descriptor::{S_IFIFO, S_IFMT, S_IFREG},
     emit::Facts,
     file_class::{key_of, may_read, may_write},
-    kernel::{now, ticks},
+    kernel::ticks,
     scope::{is_tainted, is_wanted_class},
 };
 
@@ -32,14 +32,14 @@ static SECRET_WINDOW_TICKS: u64 = 0;
 #[unsafe(no_mangle)]
 static mut SECRET_READ: [u64; 2] = [0; 2];
 
-/// A secret was read.
+/// A secret was read at `time` (CLOCK_BOOTTIME, ns).
 #[inline(always)]
-pub fn secret_was_read() {
+pub fn secret_was_read(time: u64) {
     let at = (&raw mut SECRET_READ).cast::<u64>();
     // SAFETY: two aligned words, which all CPUs write whole; who sees the first sees the second.
     unsafe {
         at.add(1).write_volatile(ticks());
-        at.write_volatile(now());
+        at.write_volatile(time);
     }
 }
 

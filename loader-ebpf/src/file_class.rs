@@ -214,15 +214,15 @@ fn is_private(object: &Object) -> bool {
     object.mode & READABLE_FOR_ALL == 0
 }
 
-/// What the names that [`read_names`] has taken down, and the inode, say of a file; of one that is not regular,
-/// what the device does.
+/// What the names that [`read_names`] has taken down, and the inode, say of a file to who `writes` it or does not; of
+/// one that is not regular, what the device does.
 #[inline(always)]
-pub fn find(object: &Object, location: Location) -> Option<Found> {
+pub fn find(object: &Object, location: Location, writes: bool) -> Option<Found> {
     if object.mode & S_IFMT != S_IFREG {
         let said = Said::nothing(0, 0);
-        return Some(Found { known: device_class(object), said });
+        return Some(Found { known: device_class(object), asks: 0, said });
     }
-    Some(Found::of(keys()?, object, location))
+    Some(Found::of(keys()?, object, location, writes))
 }
 
 /// The classes of a file of which [`find`] has told so much, and whose path is `path`.
@@ -247,20 +247,27 @@ pub fn complete(
 pub struct Found {
     /// What is known of the inode, as [`Classes`].
     known: u32,
+    /// 0 if that is all that counts, else 1.
+    asks: u32,
     said: Said,
 }
 
 impl Found {
-    /// What the names in `keys` and the inode say.
+    /// What the names in `keys` and the inode say. Rules are asked of a file that is not known, and of one that is
+    /// written: what is known of it counts more than what they say to who reads.
     #[inline(always)]
-    pub fn of(keys: &mut Keys, object: &Object, location: Location) -> Self {
+    pub fn of(keys: &mut Keys, object: &Object, location: Location, writes: bool) -> Self {
         let unknown = location.dentry.0;
         let private = is_private(object) as u64;
         let proc = forget(is_in_proc(object, location) as u64, unknown) & 1;
+        let known = Classes(forget(known(object).0, unknown));
+        let asks = forget((writes || known.always() == 0) as u32, unknown);
         let mut said = Said::nothing(private, proc);
-        said.ask_names(keys, unknown);
-        said.ask_suffixes(&keys.names.marks, unknown);
-        Self { known: forget(known(object).0, unknown), said }
+        if asks != 0 {
+            said.ask_names(keys, unknown);
+            said.ask_suffixes(&keys.names.marks, unknown);
+        }
+        Self { known: known.0, asks, said }
     }
 
     /// Whether the file was known to be of these classes.
@@ -285,7 +292,7 @@ impl Found {
         path: *const u8,
         span: Span,
     ) -> Classes {
-        if span.origin == origin::KERNEL {
+        if span.origin == origin::KERNEL && self.asks != 0 {
             self.said.ask_prefixes(path, span, keys, location.dentry.0);
         }
         self.said.ask_top();

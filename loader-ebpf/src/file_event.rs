@@ -13,9 +13,9 @@ use sentinel_ipc::{
 
 use crate::{
     descriptor::{NO_OBJECT, Table, completed, identity_of},
-    emit::{Facts, header, is_urgent, scratch, send},
+    emit::{Facts, header, header_at, is_urgent, scratch, send},
     exchange, file_class,
-    kernel::{Address, Piece, forget, is_equal},
+    kernel::{Address, Piece, forget, is_equal, now},
     path::{Location, walk},
     pid::current_ids,
     plain_files,
@@ -155,14 +155,14 @@ pub fn report() {
     let (facts, file, seen) = (noted.facts, noted.file, &noted.seen);
     let (location, open_flags) = (seen.location, seen.open_flags);
     let (tgid, _) = current_ids();
-    let Some(found) = file_class::find(&seen.object, location) else { return };
+    let Some(found) = file_class::find(&seen.object, location, seen.writes) else { return };
     if !(seen.is_told_anyway || found.needs_path(seen.writes)) {
         pass_over(&facts, file, seen.inode, &seen.object, tgid);
         return;
     }
     let Some(record) = scratch::<FileRecord>() else { return };
     // SAFETY: `record` has room for this type and 256 bytes more; only addresses are taken.
-    let (header_at, object_at, span_at, class_at, open_flags_at, path_at) = unsafe {
+    let (record_at, object_at, span_at, class_at, open_flags_at, path_at) = unsafe {
         (
             &raw mut (*record).header,
             &raw mut (*record).object,
@@ -179,13 +179,14 @@ pub fn report() {
         file_class::learn_first(&seen.object, classes);
         return;
     }
+    let time = now();
     let is_secret = file_class::is_secret(classes.always());
     let reads = file_class::may_read(open_flags);
     if is_secret && reads && file_class::has_content(&seen.object) {
         if !found.knows(classes) {
             file_class::learn(&seen.object, classes);
         }
-        taint(tgid);
+        taint(tgid, time);
     }
     let class = classes.told(seen.writes);
     // Who only names the file, or is the process that it tells of, does nothing with it.
@@ -214,7 +215,7 @@ pub fn report() {
     let flags = noted.flags() | (written.flags & flag::TRUNCATED);
     // SAFETY: the addresses of the record's own fields, taken above.
     unsafe {
-        header_at.write(header(Facts { flags, ..facts }));
+        record_at.write(header_at(time, Facts { flags, ..facts }));
         object_at.write(seen.object);
         span_at.write(written.span);
         class_at.write(class);

@@ -11,7 +11,7 @@ use crate::{
     descriptor::{S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK, Table, access_of, describe, object_of},
     fields::{has, offset},
     file_class::{self, Found},
-    kernel::{Address, Task},
+    kernel::{Address, Task, now},
     path::{Location, walk},
     plain_files,
     scope::{class_of, is_reported, taint},
@@ -141,7 +141,7 @@ fn tell_file(output: Output, task: Task, number: u32, file: Address) {
     let location = Location::of_file(file);
     let keys = &mut workspace.keys;
     keys.names.read(location);
-    let found = Found::of(keys, &object, location);
+    let found = Found::of(keys, &object, location, true);
     // SAFETY: the workspace has room for this type and what the walk asks for.
     let path = unsafe { (&raw mut (*record).path).cast::<u8>() };
     let written = walk(location, path);
@@ -155,7 +155,7 @@ fn tell_file(output: Output, task: Task, number: u32, file: Address) {
     let reads = file_class::may_read(open_flags);
     if file_class::is_secret(class) && reads && file_class::has_content(&object) {
         file_class::learn(&object, classes);
-        taint(task.tgid());
+        taint(task.tgid(), now());
     }
     let flags = flags_of(task, number) | written.flags;
     // SAFETY: the record's own fields.

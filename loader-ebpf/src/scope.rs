@@ -119,10 +119,10 @@ pub fn is_tainted(tgid: u32) -> bool {
     class_of(tgid) & class::TAINTED != 0
 }
 
-/// `tgid` has opened a secret.
+/// `tgid` has opened a secret at `time` (CLOCK_BOOTTIME, ns).
 #[inline(always)]
-pub fn taint(tgid: u32) {
-    exchange::secret_was_read();
+pub fn taint(tgid: u32, time: u64) {
+    exchange::secret_was_read(time);
     add_class(tgid, class::TAINTED);
 }
 

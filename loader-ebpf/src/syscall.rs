@@ -40,7 +40,8 @@ pub fn sys_exit(context: BtfTracePointContext) -> i32 {
     let task = Task::current();
     let tgid = task.tgid();
     let registers = Registers::of(task, words);
-    let is_reported = is_reported(class_of(tgid));
+    let class = class_of(tgid);
+    let is_reported = is_reported(class);
     if row & COUNTED != 0 && is_reported {
         profile::count_call(tgid, registers, context.arg(1));
     }
@@ -50,7 +51,7 @@ pub fn sys_exit(context: BtfTracePointContext) -> i32 {
         kind::CANARY => is_loader(tgid),
         _ => is_reported || (control_value(control::LEARN) != 0 && is_loader(tgid)),
     };
-    if wanted && !is_about_plain_file(kind, tgid, registers) {
+    if wanted && !is_about_plain_file(kind, class, tgid, registers) {
         // Does not come back, unless that family was not loaded.
         hand_on(&context, kind);
     }
@@ -59,9 +60,11 @@ pub fn sys_exit(context: BtfTracePointContext) -> i32 {
 
 /// Whether all that the call does is to read, write or close a file that nobody asked about.
 #[inline(always)]
-fn is_about_plain_file(kind: u16, tgid: u32, registers: Registers) -> bool {
+fn is_about_plain_file(kind: u16, class: u8, tgid: u32, registers: Registers) -> bool {
     match kind {
-        kind::READ | kind::WRITE => is_of_no_interest(tgid, registers.first_argument() as u32),
+        kind::READ | kind::WRITE => {
+            is_of_no_interest(class, tgid, registers.first_argument() as u32)
+        }
         kind::CLOSE => plain_files::end(tgid, registers.first_argument() as u32),
         _ => false,
     }

@@ -9,7 +9,7 @@ use aya_ebpf::{
     maps::{HashMap, PerCpuArray},
 };
 use sentinel_ipc::{
-    kernel_abi::{Descriptor, Object, Socket, TRAFFIC_ENTRIES, TrafficRecord, flag, kind},
+    kernel_abi::{Descriptor, Object, Socket, TRAFFIC_ENTRIES, TrafficRecord, class, flag, kind},
     kernel_fields::Field,
 };
 
@@ -21,7 +21,7 @@ use crate::{
     kernel::{Address, forget, now},
     pid::current_ids,
     plain_files,
-    scope::{count, is_tainted, is_wanted, taint},
+    scope::{class_of, count, is_tainted, is_wanted, taint},
 };
 
 /// A descriptor of a process.
@@ -126,7 +126,7 @@ fn is_counted() -> bool {
 /// Adds a call's bytes to its descriptor's; reports a send when it is due.
 #[inline(always)]
 pub fn account(share: Share, facts: Facts) {
-    if !is_counted() || is_of_no_interest(share.tgid, share.number) {
+    if !is_counted() || is_of_no_interest(class_of(share.tgid), share.tgid, share.number) {
         return;
     }
     let key = TrafficKey { tgid: share.tgid, number: share.number };
@@ -144,7 +144,7 @@ pub fn account(share: Share, facts: Facts) {
         traffic.reads += 1;
         // However it came by the descriptor.
         if file_class::is_secret(traffic.class) && !is_tainted(share.tgid) {
-            taint(share.tgid);
+            taint(share.tgid, now());
         }
         return;
     }
@@ -190,10 +190,11 @@ pub fn account(share: Share, facts: Facts) {
     emit(traffic, Facts { kind: kind::SENT, flags, argument, ..facts });
 }
 
-/// Whether it is about a file that nobody asked about, and there is no secret that could go through it.
+/// Whether what the process `tgid`, of this class, moves is through a file that nobody asked about, and there is no
+/// secret that could go through it.
 #[inline(always)]
-pub fn is_of_no_interest(tgid: u32, number: u32) -> bool {
-    !is_tainted(tgid) && !exchange::is_secret_about(0) && plain_files::has(tgid, number)
+pub fn is_of_no_interest(class: u8, tgid: u32, number: u32) -> bool {
+    class & class::TAINTED == 0 && !exchange::is_secret_about(0) && plain_files::has(tgid, number)
 }
 
 /// Tells a send whose descriptor has no entry: to have many descriptors is no way to be silent.

@@ -86,6 +86,7 @@ fn judged(goal: Goal, times: &[f64]) -> String {
         Goal::Beyond(ns) => {
             format!("≤ +{ns:.0} ns     +{:.0} +{:.0}", sentinel - empty, baseline - empty)
         }
+        Goal::None => format!("–             +{:.0} +{:.0}", sentinel - empty, baseline - empty),
         Goal::Whole(most) => {
             format!("≤ {most:.2}×       {:.3}× {:.3}×", sentinel / nobody, baseline / nobody)
         }

@@ -363,6 +363,12 @@ impl Analysis {
         self.processes.len()
     }
 
+    /// Those processes.
+    #[cfg(test)]
+    pub fn process_table(&self) -> &ProcessTable {
+        &self.processes
+    }
+
     fn verdicts(&self) -> Verdicts {
         Verdicts { findings: Vec::new(), notes: self.notes.is_some().then(Vec::new) }
     }

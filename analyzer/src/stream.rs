@@ -277,7 +277,9 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use sentinel_ipc::frame::About;
-    use sentinel_ipc::kernel_abi::{ProcessRecord, RecordHeader, kind};
+    use sentinel_ipc::kernel_abi::{
+        DescriptorRecord, ProcessRecord, RecordHeader, TrafficRecord, kind,
+    };
     use zerocopy::{FromZeros, IntoBytes};
 
     use super::*;
@@ -307,6 +309,36 @@ mod tests {
             found(&mut stream, &processes(1 + part % 10 * 100));
         }
         assert_eq!(stream.analysis().processes(), 1000, "followed before any round ended");
+    }
+
+    #[test]
+    fn totals_that_tell_a_close_are_one_event_and_end_the_descriptor() {
+        let mut stream = Stream::default();
+        let mut then = |timestamp, kind, (argument, result), record: &mut [u8]| {
+            let header = RecordHeader {
+                tgid: 7,
+                tid: 7,
+                start_time: 1,
+                timestamp,
+                kind,
+                argument,
+                result,
+                ..RecordHeader::new_zeroed()
+            };
+            record[..size_of::<RecordHeader>()].copy_from_slice(header.as_bytes());
+            let round =
+                LoaderMessage::Drained { records: record, until: 9, now: 9, dropped: [0; 2] };
+            stream.follow(&round, &mut Vec::new()).unwrap();
+            let process = stream.analysis().process_table().of_tgid(7).expect("it is known");
+            let is_open = process.descriptors.borrow().get(3).is_some();
+            (is_open, stream.processed())
+        };
+        let mut socket = DescriptorRecord::new_zeroed();
+        socket.descriptor.object.mode = 0o140_777;
+        assert_eq!(then(1, kind::SOCKET, ([2, 1, 0], 3), socket.as_mut_bytes()), (true, 1));
+        let mut totals = TrafficRecord::new_zeroed();
+        assert_eq!(then(2, kind::TRAFFIC, ([3, 0, 0], 0), totals.as_mut_bytes()), (true, 2));
+        assert_eq!(then(3, kind::TRAFFIC, ([3, 1, 0], 0), totals.as_mut_bytes()), (false, 3));
     }
 
     #[test]

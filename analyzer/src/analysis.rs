@@ -270,8 +270,15 @@ impl Analysis {
         self.processes.take_strangers()
     }
 
-    /// Follows one event.
+    /// Follows one event, and the close that it tells as well.
     pub fn event(&mut self, event: &Event, alerts: &mut Vec<Alert>) {
+        self.follow(event, alerts);
+        if let Some(closing) = event.closing() {
+            self.follow(&closing, alerts);
+        }
+    }
+
+    fn follow(&mut self, event: &Event, alerts: &mut Vec<Alert>) {
         if matches!(event.action, Action::Canary) {
             return self.sensor.canary();
         }

@@ -207,9 +207,6 @@ impl Stream {
     fn follow_all(&mut self, events: Vec<Event>, alerts: &mut Vec<Alert>) {
         for event in events {
             self.analysis.event(&event, alerts);
-            if let Some(closing) = event.closing() {
-                self.analysis.event(&closing, alerts);
-            }
             let is_news = !event.is_of_snapshot();
             self.processed += u64::from(is_news);
             self.execs += u64::from(is_news && matches!(event.action, Action::Exec(_)));

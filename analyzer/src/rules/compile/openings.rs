@@ -2,7 +2,7 @@
 //! ask for something else cost nothing.
 
 use crate::{
-    keyed_hash::HashMap,
+    keyed_hash::{HashMap, HashSet},
     rules::{
         fields::{Field, Seen, Value},
         rule::{Condition, Description, Test, TextTest},
@@ -28,10 +28,31 @@ struct ByField {
 }
 
 /// Rules by how a text begins or ends.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Ends {
+    side: Side,
+    /// From the least on.
     lengths: Vec<usize>,
+    /// Of each rule's text as much as the shortest has: most texts have none of these, and are not asked about longer ones.
+    least: HashSet<Box<[u8]>>,
     rules: HashMap<Box<[u8]>, Vec<usize>>,
+}
+
+/// Where a part of a text is.
+#[derive(Debug, Clone, Copy)]
+enum Side {
+    Front,
+    Back,
+}
+
+impl Side {
+    /// So many bytes of `text`, if it has them.
+    fn part(self, text: &[u8], length: usize) -> Option<&[u8]> {
+        match self {
+            Self::Front => text.get(..length),
+            Self::Back => text.get(text.len().checked_sub(length)?..),
+        }
+    }
 }
 
 impl Openings {
@@ -73,8 +94,8 @@ impl Openings {
             field: condition.field,
             numbers: HashMap::default(),
             texts: HashMap::default(),
-            prefixes: Ends::default(),
-            suffixes: Ends::default(),
+            prefixes: Ends::of(Side::Front),
+            suffixes: Ends::of(Side::Back),
         };
         by_field.add(rule, condition);
         self.by_field.push(by_field);
@@ -130,22 +151,38 @@ impl ByField {
 
     fn find(&self, text: &[u8], found: &mut Vec<usize>) {
         found.extend(self.texts.get(text).into_iter().flatten());
-        self.prefixes.find(|length| text.get(..length), found);
-        self.suffixes.find(|length| text.get(text.len().checked_sub(length)?..), found);
+        self.prefixes.find(text, found);
+        self.suffixes.find(text, found);
     }
 }
 
 impl Ends {
+    fn of(side: Side) -> Self {
+        let (least, rules) = (HashSet::default(), HashMap::default());
+        Self { side, lengths: Vec::new(), least, rules }
+    }
+
     fn add(&mut self, rule: usize, text: &[u8]) {
+        let before = self.lengths.first().copied();
         if let Err(place) = self.lengths.binary_search(&text.len()) {
             self.lengths.insert(place, text.len());
         }
         self.rules.entry(text.into()).or_default().push(rule);
+        let (side, least) = (self.side, before.map_or(text.len(), |least| least.min(text.len())));
+        let part = |text: &Box<[u8]>| side.part(text, least).map(Box::from);
+        if before == Some(least) {
+            self.least.extend(part(&text.into()));
+        } else {
+            self.least = self.rules.keys().filter_map(part).collect();
+        }
     }
 
-    /// `end` gives the part of this length.
-    fn find<'t>(&self, end: impl Fn(usize) -> Option<&'t [u8]>, found: &mut Vec<usize>) {
-        for part in self.lengths.iter().map_while(|length| end(*length)) {
+    fn find(&self, text: &[u8], found: &mut Vec<usize>) {
+        let least = self.lengths.first().and_then(|least| self.side.part(text, *least));
+        if least.is_none_or(|part| !self.least.contains(part)) {
+            return;
+        }
+        for part in self.lengths.iter().map_while(|length| self.side.part(text, *length)) {
             found.extend(self.rules.get(part).into_iter().flatten());
         }
     }

@@ -13,9 +13,13 @@ use std::{
 use sentinel_ipc::{
     file_class::{BUILT_IN, Pattern, SECRET, WRITES, class},
     frame::KindSet,
-    kernel_abi::{flag, kind},
+    kernel_abi::{FileRecord, flag, kind},
 };
-use sentinel_tests::{bed::Bed, programs::compiled, tap::Tap};
+use sentinel_tests::{
+    bed::Bed,
+    programs::compiled,
+    tap::{Record, Tap},
+};
 
 use crate::truth::{Truth, compare, hold, told_by};
 
@@ -56,8 +60,19 @@ fn make(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Has a program open the files, and compares the classes in the records with the reference.
+/// Has a program open the files, and compares the classes in the records with the reference: when each open is told,
+/// and when those alone are that have a class.
 fn opens_as_the_reference_says(bed: &Bed, paths: &[PathBuf]) {
+    compare_with_reference(bed, &mut Tap::start(bed), paths, |_| true);
+    compare_with_reference(bed, &mut Tap::start_as_analyzer(bed), paths, |class| class != 0);
+}
+
+fn compare_with_reference(
+    bed: &Bed,
+    tap: &mut Tap,
+    paths: &[PathBuf],
+    is_told: impl Fn(u32) -> bool,
+) {
     let mut list = Vec::new();
     for path in paths {
         list.extend(path.as_os_str().as_bytes());
@@ -65,19 +80,32 @@ fn opens_as_the_reference_says(bed: &Bed, paths: &[PathBuf]) {
     }
     let file = bed.path("list");
     fs::write(&file, list).unwrap();
-    let mut tap = Tap::start(bed);
     let mut command = bed.command(compiled("sensor_files_classes"));
-    let mut truths = told_by(command.arg("list").arg(bed.path("home")).arg(&file));
+    let truths = told_by(command.arg("list").arg(bed.path("home")).arg(&file));
     tap.catch_up();
     assert_eq!(truths.len(), paths.len());
-    for (truth, path) in truths.iter_mut().zip(paths) {
+    let mut told = Vec::new();
+    for (mut truth, path) in truths.into_iter().zip(paths) {
         let mode = u32::try_from(truth.told("mode")).unwrap();
         let class = reference(path.as_os_str().as_bytes(), mode);
         // Ordinary is what has no class, and is told as such.
-        let told = if class == class::ORDINARY { 0 } else { class };
-        truth.0.insert("class".into(), told.to_string());
+        let class = if class == class::ORDINARY { 0 } else { class };
+        truth.0.insert("class".into(), class.to_string());
+        if is_told(class) {
+            told.push(truth);
+        } else {
+            assert_untold(tap, &truth);
+        }
     }
-    compare(bed, &tap, &truths);
+    compare(bed, tap, &told);
+}
+
+/// That the file of `truth` was opened is not told.
+fn assert_untold(tap: &Tap, truth: &Truth) {
+    let opened = tap.of(truth.tgid(), kind::OPEN);
+    let is_it = |file: &FileRecord| file.object.inode == truth.told("inode");
+    let told: Vec<FileRecord> = opened.iter().map(Record::file).filter(is_it).collect();
+    assert!(told.is_empty(), "{:?}: {told:?}", truth.0);
 }
 
 /// Name, mode, and what it is without any cleverness.
@@ -198,6 +226,50 @@ fn files_of_the_system_have_the_classes_that_their_paths_say() {
     }
     paths.retain(|path| path.is_file() && !path.is_symlink());
     opens_as_the_reference_says(&bed, &paths);
+}
+
+/// A file of the system's, which goes when the test does. Nobody reads it there: sudo leaves out names with a dot.
+fn of_the_system(path: &str, mode: u32) -> Link {
+    let link = Link(format!("{path}.sentinel-test-{}-{mode:o}", std::process::id()).into());
+    fs::write(&link.0, "# nothing\n").unwrap();
+    fs::set_permissions(&link.0, fs::Permissions::from_mode(mode)).unwrap();
+    link
+}
+
+#[test]
+fn files_that_come_after_the_sensor_have_the_classes_of_their_fronts() {
+    let Some(bed) = Bed::new() else { return };
+    let mut tap = Tap::start_as_analyzer(&bed);
+    let fronts = ["/etc/sudoers.d/", "/etc/sudoers", "/etc/ssh/ssh_host_", "/etc/", "/etc/pam.d/"];
+    let links: Vec<Link> = fronts
+        .iter()
+        .filter(|front| Path::new(front).parent().is_some_and(Path::is_dir))
+        .flat_map(|front| [0o440, 0o444].map(|mode| of_the_system(front, mode)))
+        .collect();
+    let paths: Vec<PathBuf> = links.iter().map(|link| link.0.clone()).collect();
+    let secrets = paths.iter().filter(|path| reference(path.as_os_str().as_bytes(), 0o440) != 0);
+    assert!(secrets.count() >= 4, "{paths:?}");
+    compare_with_reference(&bed, &mut tap, &paths, |class| class != 0);
+}
+
+#[test]
+fn a_mounted_file_system_has_the_hashes_of_passwords_where_the_host_has_them() {
+    let Some(bed) = Bed::new() else { return };
+    let mut tap = Tap::start_as_analyzer(&bed);
+    let disk = fs::canonicalize(bed.path("")).unwrap().join("disk");
+    let shadow = disk.join("etc/shadow");
+    fs::write(bed.path("list"), [shadow.as_os_str().as_bytes(), b"\0"].concat()).unwrap();
+    let mut command = bed.command("unshare");
+    command.args(["--mount", "sh", "-ec"]);
+    command.arg(
+        "mkdir $1 && mount -t tmpfs none $1 && mkdir $1/etc && echo x >$1/etc/shadow && \
+         exec $2 list $3 $4",
+    );
+    command.arg("sh").arg(&disk).arg(compiled("sensor_files_classes"));
+    let mut truths = told_by(command.arg(bed.path("home")).arg(bed.path("list")));
+    tap.catch_up();
+    truths[0].0.insert("class".into(), class::PASSWORD_HASHES.to_string());
+    compare(&bed, &tap, &truths);
 }
 
 /// Numbers that look like chance (xorshift64).

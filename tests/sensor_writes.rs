@@ -29,7 +29,7 @@ struct Stage {
 impl Stage {
     fn new() -> Option<Self> {
         let bed = Bed::new()?;
-        let tap = Tap::start(&bed);
+        let tap = Tap::start_as_analyzer(&bed);
         Some(Self { tap, bed })
     }
 

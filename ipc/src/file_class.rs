@@ -169,7 +169,7 @@ pub const fn fits(pattern: Pattern) -> bool {
     }
 }
 
-/// Whether a path's first component ends in it: rules are found by that.
+/// Whether a path's first component ends in it: without a whole component, no name would lead to the rule.
 const fn has_whole_first(prefix: &[u8]) -> bool {
     matches!(prefix, [b'/', rest @ ..] if has_slash(rest))
 }

@@ -19,7 +19,7 @@ use crate::{
     fields::{has, offset},
     file_rules::{Keys, Said},
     filter::{is_there, mark, matters_to_readers, may_have, to_readers},
-    kernel::{Address, Task, forget, opaque},
+    kernel::{Address, Task, forget, is_equal, opaque},
     names::Marks,
     path::Location,
     scope::is_wanted_class,
@@ -59,6 +59,7 @@ pub fn key_of(object: &Object) -> ObjectKey {
 ///
 /// One word, as it stands in the maps: the first class, and the number of the second << [`WRITTEN_AT`].
 #[derive(Clone, Copy)]
+#[repr(transparent)]
 pub struct Classes(u32);
 
 const WRITTEN_AT: u32 = 24;
@@ -88,7 +89,9 @@ impl Classes {
     /// Whether they matter to who writes the file or, if not `writes`, to who does not.
     #[inline(always)]
     fn matter(self, writes: bool) -> bool {
-        if writes { self.0 != 0 } else { self.always() != 0 }
+        // By arithmetic, as `is_equal`.
+        let written = opaque((writes as u32).wrapping_neg()) << WRITTEN_AT;
+        self.0 & (written | !(u32::MAX << WRITTEN_AT)) != 0
     }
 
     /// The class that a record tells: that of a file that is written if `writes`, if there is one and somebody
@@ -208,21 +211,26 @@ pub fn may_matter(object: &Object, marks: &Marks, writes: bool) -> bool {
         }
 }
 
-/// Whether not everybody may read the file.
+/// 1 if not everybody may read the file, else 0. By arithmetic, as [`is_equal`].
 #[inline(always)]
-fn is_private(object: &Object) -> bool {
-    object.mode & READABLE_FOR_ALL == 0
+fn is_private(object: &Object) -> u64 {
+    is_equal((object.mode & READABLE_FOR_ALL) as u64, 0)
 }
 
-/// What the names that [`read_names`] has taken down, and the inode, say of a file to who `writes` it or does not; of
-/// one that is not regular, what the device does.
+/// What the names that [`read_names`] has taken down say of a file of which so much is known, unless that is all that
+/// counts: see [`Found::asks`]. `anyway` is 1 if rules are asked in any case, else 0. Of one that is not regular, what the
+/// device does.
 #[inline(always)]
-pub fn find(object: &Object, location: Location, writes: bool) -> Option<Found> {
+pub fn find(object: &Object, location: Location, known: Classes, anyway: u64) -> Option<Found> {
     if object.mode & S_IFMT != S_IFREG {
         let said = Said::nothing(0, 0);
         return Some(Found { known: device_class(object), asks: 0, said });
     }
-    Some(Found::of(keys()?, object, location, writes))
+    let keys = keys()?;
+    let asks = anyway | is_equal(known.always() as u64, 0);
+    keys.names.marks.keep_if(asks);
+    let said = Found::said(keys, object, location);
+    Some(Found { known: known.0, asks: forget(asks as u32, location.dentry.0), said })
 }
 
 /// The classes of a file of which [`find`] has told so much, and whose path is `path`.
@@ -247,27 +255,36 @@ pub fn complete(
 pub struct Found {
     /// What is known of the inode, as [`Classes`].
     known: u32,
-    /// 0 if that is all that counts, else 1.
+    /// 1 if rules are asked: of a file that is not known, and of one that is written. Else 0: what is known of it counts
+    /// more than what they say to who reads.
     asks: u32,
     said: Said,
 }
 
 impl Found {
-    /// What the names in `keys` and the inode say. Rules are asked of a file that is not known, and of one that is
-    /// written: what is known of it counts more than what they say to who reads.
+    /// What the names in `keys` and the inode say.
     #[inline(always)]
-    pub fn of(keys: &mut Keys, object: &Object, location: Location, writes: bool) -> Self {
+    pub fn of(keys: &mut Keys, object: &Object, location: Location) -> Self {
+        let said = Self::said(keys, object, location);
+        Self { known: forget(known(object).0, location.dentry.0), asks: 1, said }
+    }
+
+    #[inline(always)]
+    fn said(keys: &mut Keys, object: &Object, location: Location) -> Said {
         let unknown = location.dentry.0;
-        let private = is_private(object) as u64;
+        let private = is_private(object);
         let proc = forget(is_in_proc(object, location) as u64, unknown) & 1;
-        let known = Classes(forget(known(object).0, unknown));
-        let asks = forget((writes || known.always() == 0) as u32, unknown);
         let mut said = Said::nothing(private, proc);
-        if asks != 0 {
-            said.ask_names(keys, unknown);
-            said.ask_suffixes(&keys.names.marks, unknown);
-        }
-        Self { known: known.0, asks, said }
+        said.ask_names(keys, unknown);
+        said.ask_suffixes(&keys.names.marks, unknown);
+        said
+    }
+
+    /// The same, of which the verifier knows nothing any more: what comes next is verified once, not once for each way to it.
+    #[inline(always)]
+    pub fn forgotten(mut self, unknown: u64) -> Self {
+        self.said.forget(unknown);
+        Self { known: forget(self.known, unknown), asks: forget(self.asks, unknown), ..self }
     }
 
     /// Whether the file was known to be of these classes.
@@ -292,7 +309,7 @@ impl Found {
         path: *const u8,
         span: Span,
     ) -> Classes {
-        if span.origin == origin::KERNEL && self.asks != 0 {
+        if is_equal(span.origin as u64, origin::KERNEL as u64) & self.asks as u64 != 0 {
             self.said.ask_prefixes(path, span, keys, location.dentry.0);
         }
         self.said.ask_top();

@@ -14,7 +14,8 @@ use sentinel_ipc::{
 use crate::{
     descriptor::{NO_OBJECT, Table, completed, identity_of},
     emit::{Facts, header, header_at, is_urgent, scratch, send},
-    exchange, file_class,
+    exchange,
+    file_class::{self, Classes},
     kernel::{Address, Piece, forget, is_equal, now},
     path::{Location, walk},
     pid::current_ids,
@@ -59,6 +60,8 @@ struct Seen {
     /// The inode that it describes.
     inode: Address,
     location: Location,
+    /// What is known of the inode.
+    known: Classes,
     open_flags: u32,
     writes: bool,
     exchanges: bool,
@@ -122,7 +125,9 @@ pub fn look() -> bool {
         return false;
     }
     let object = completed(object, &copied);
-    noted.seen = Seen { object, inode, location, open_flags, writes, exchanges, is_told_anyway };
+    let known = file_class::known(&object);
+    noted.seen =
+        Seen { object, inode, location, known, open_flags, writes, exchanges, is_told_anyway };
     true
 }
 
@@ -155,7 +160,10 @@ pub fn report() {
     let (facts, file, seen) = (noted.facts, noted.file, &noted.seen);
     let (location, open_flags) = (seen.location, seen.open_flags);
     let (tgid, _) = current_ids();
-    let Some(found) = file_class::find(&seen.object, location, seen.writes) else { return };
+    let lesson = control_value(control::LEARN);
+    let anyway = seen.writes as u64 | is_equal(lesson, 0) ^ 1;
+    let found = file_class::find(&seen.object, location, seen.known, anyway);
+    let Some(found) = found else { return };
     if !(seen.is_told_anyway || found.needs_path(seen.writes)) {
         pass_over(&facts, file, seen.inode, &seen.object, tgid);
         return;
@@ -172,9 +180,9 @@ pub fn report() {
             (&raw mut (*record).path).cast::<u8>(),
         )
     };
+    let found = found.forgotten(location.dentry.0);
     let written = walk(location, path_at);
     let classes = file_class::complete(found, &seen.object, location, path_at, written.span);
-    let lesson = control_value(control::LEARN);
     if lesson != 0 && control_value(control::LOADER) == tgid as u64 {
         file_class::learn_first(&seen.object, classes);
         return;

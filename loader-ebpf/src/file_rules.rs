@@ -183,7 +183,7 @@ impl Said {
 
     /// What comes next is verified once, not once for each way to here.
     #[inline(always)]
-    fn forget(&mut self, unknown: u64) {
+    pub fn forget(&mut self, unknown: u64) {
         self.classes = forget(self.classes, unknown);
         self.any = forget(self.any, unknown) & 3;
         self.top = forget(self.top, unknown);

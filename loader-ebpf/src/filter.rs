@@ -53,9 +53,9 @@ pub fn to_readers(bits: u64) -> u64 {
     bits & bits >> 1 | bits & PRIVATE
 }
 
-/// Whether what [`to_readers`] gave matters to who reads a file that not everybody may read, if `private`, or else one
-/// that everybody may.
+/// Whether what [`to_readers`] gave matters to who reads a file that not everybody may read, if `private` is 1, or one that
+/// everybody may, if it is 0.
 #[inline(always)]
-pub fn matters_to_readers(gathered: u64, private: bool) -> bool {
-    gathered & (1 | (private as u64) << 1) != 0
+pub fn matters_to_readers(gathered: u64, private: u64) -> bool {
+    gathered & (1 | private << 1) != 0
 }

@@ -141,7 +141,7 @@ fn tell_file(output: Output, task: Task, number: u32, file: Address) {
     let location = Location::of_file(file);
     let keys = &mut workspace.keys;
     keys.names.read(location);
-    let found = Found::of(keys, &object, location, true);
+    let found = Found::of(keys, &object, location);
     // SAFETY: the workspace has room for this type and what the walk asks for.
     let path = unsafe { (&raw mut (*record).path).cast::<u8>() };
     let written = walk(location, path);

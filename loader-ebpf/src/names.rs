@@ -63,10 +63,20 @@ impl Marks {
     /// Of no names.
     pub const NONE: Self = Self { roots: 0, ruled: 0, read: 0, unseen: 0, end: 0, suffixes: 0 };
 
-    /// Whether a rule may have something to say of the file, to who writes it or to who does not; `private` if not
-    /// everybody may read it.
+    /// Leaves nothing to ask rules about, unless `kept` is 1; it is 0 then. By arithmetic: a branch would have the verifier
+    /// walk both ways.
     #[inline(always)]
-    pub fn matter(&self, writes: bool, private: bool) -> bool {
+    pub fn keep_if(&mut self, kept: u64) {
+        self.roots *= opaque(kept);
+        self.ruled *= opaque(kept);
+        self.unseen *= opaque(kept);
+        self.suffixes *= opaque(kept);
+    }
+
+    /// Whether a rule may have something to say of the file, to who writes it or to who does not; `private` is 1 if not
+    /// everybody may read it, else 0.
+    #[inline(always)]
+    pub fn matter(&self, writes: bool, private: u64) -> bool {
         let written = if writes { self.ruled | self.suffixes } else { 0 };
         matters_to_readers(self.read, private) || self.unseen | written != 0
     }

@@ -197,7 +197,7 @@ fn look_now(parts: &Parts, changed: *mut Changed) {
     let location = inode_change::location_of(inode);
     let Some(keys) = file_class::keys() else { return };
     keys.names.read(location);
-    let found = Found::of(keys, object, location, true);
+    let found = Found::of(keys, object, location);
     let said = number_of(path, cell);
     // Of a file with several names, the newest need not be the one that was meant.
     // SAFETY: the record's own field.
@@ -230,7 +230,7 @@ fn look_back(parts: &Parts, changed: *mut Changed) {
     };
     let Some(keys) = file_class::keys() else { return };
     keys.names.read(before);
-    let found = Found::of(keys, object, before, true);
+    let found = Found::of(keys, object, before);
     if before.length == 0 {
         return;
     }

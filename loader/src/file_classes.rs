@@ -192,8 +192,8 @@ fn top_of(pattern: Pattern) -> Option<(&'static [u8], &'static [u8], bool)> {
         .then_some((outer, inner, is_file))
 }
 
-/// The last whole component of a rule about a path's front, which few paths have that do not begin so; nothing for one
-/// that is too long for the tables, as the kernel looks it up.
+/// The last whole component of a rule about a path's front that fits into the tables: few paths have it that do not begin
+/// so. Nothing if none does, as the kernel looks up those that are too long.
 fn last_of(pattern: Pattern) -> Option<&'static [u8]> {
     let whole = match pattern {
         Pattern::Path(path) => path,
@@ -201,8 +201,8 @@ fn last_of(pattern: Pattern) -> Option<&'static [u8]> {
         Pattern::Prefix(prefix) => prefix.rsplitn(2, |&byte| byte == b'/').nth(1)?,
         _ => return None,
     };
-    let last = whole.rsplit(|&byte| byte == b'/').next()?;
-    Some(if last.len() < NAME_BYTES { last } else { b"" })
+    let mut names = whole.rsplit(|&byte| byte == b'/').filter(|name| !name.is_empty());
+    Some(names.find(|name| name.len() < NAME_BYTES).unwrap_or_default())
 }
 
 /// The key of a rule about a path's front, and how many of its bits count.
@@ -346,7 +346,8 @@ mod tests {
             (Pattern::Path(b"/vault"), b"vault"),
             (Pattern::Prefix(b"/srv/keys/"), b"keys"),
             (Pattern::Prefix(b"/etc/sudoers"), b"etc"),
-            (Pattern::Prefix(b"/a/name_of_thirty_two_bytes_in_a_path/"), b""),
+            (Pattern::Prefix(b"/srv/a_name_of_thirty_two_bytes_or_so/"), b"srv"),
+            (Pattern::Path(b"/a_name_of_thirty_two_bytes_or_some"), b""),
         ] {
             assert_eq!(last_of(pattern), Some(last), "{pattern:?}");
         }

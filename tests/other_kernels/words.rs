@@ -202,7 +202,7 @@ impl<'a> Words<'a> {
 
     fn traffic(&mut self, traffic: &Traffic) -> String {
         format!(
-            "{:?} {:?}: received {} in {}, sent {} in {}, class {:#x}, skipped {}, {}",
+            "{:?} {:?}: received {} in {}, sent {} in {}, class {:#x}, skipped {}, closes {}, {}",
             traffic.report,
             traffic.number,
             traffic.received,
@@ -211,6 +211,7 @@ impl<'a> Words<'a> {
             traffic.writes,
             traffic.class,
             traffic.skipped,
+            traffic.closes,
             self.descriptor(traffic.descriptor.as_ref()),
         )
     }

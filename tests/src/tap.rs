@@ -140,6 +140,9 @@ struct Source {
     subscribed: Option<(u32, Vec<String>)>,
 }
 
+/// A loader that tests share while they run.
+type Shared = Mutex<Weak<Mutex<Source>>>;
+
 impl Tap {
     /// Reports every kind of the processes in all beds. Verifying the programs takes seconds, so
     /// tests that run at the same time share a loader.
@@ -147,11 +150,23 @@ impl Tap {
     /// # Panics
     /// When it does not get ready.
     pub fn start(bed: &Bed) -> Self {
-        static SHARED: Mutex<Weak<Mutex<Source>>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        static SHARED: Shared = Mutex::new(Weak::new());
+        Self::share(&SHARED, bed, KindSet::all())
+    }
+
+    /// The same as the analyzer asks for it: opens only of files that a rule is about, or that others may know by.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    pub fn start_as_analyzer(bed: &Bed) -> Self {
+        static SHARED: Shared = Mutex::new(Weak::new());
+        Self::share(&SHARED, bed, KindSet::all().without(KindSet::of(&[kind::OPEN_ANY])))
+    }
+
+    fn share(shared: &'static Shared, bed: &Bed, kinds: KindSet) -> Self {
+        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
         let source = shared.upgrade().unwrap_or_else(|| {
-            let source = Source::start(bed.all_beds(), KindSet::all());
-            let source = Arc::new(Mutex::new(source));
+            let source = Arc::new(Mutex::new(Source::start(bed.all_beds(), kinds)));
             *shared = Arc::downgrade(&source);
             source
         });

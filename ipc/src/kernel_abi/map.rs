@@ -98,7 +98,7 @@ pub mod rule {
     pub const PROC: u16 = 32;
     /// Applies to the first two components within a file system only, and after all other rules.
     pub const TOP: u16 = 64;
-    /// There are rules about a path's front with this component, of which some apply.
+    /// There are rules about a path's front whose last whole component this is, of which some apply.
     pub const FRONT: u16 = 128;
     /// The same of what they say of files that are written.
     pub const FRONT_WRITTEN: u16 = 256;

@@ -20,7 +20,7 @@ pub const PRIVATE: u64 = 2;
 /// The same: and to who reads any.
 pub const READ: u64 = 3;
 
-/// Components that stand alone, or first, in a key of the map `NAMES`; and the second of those about a path's first two.
+/// Components that stand alone, or first, in a key of the map `NAMES`.
 pub const NAMES: usize = 0;
 /// The keys of the map `SUFFIXES`.
 pub const SUFFIXES: usize = 1;

@@ -169,11 +169,11 @@ impl Ends {
         }
         self.rules.entry(text.into()).or_default().push(rule);
         let (side, least) = (self.side, before.map_or(text.len(), |least| least.min(text.len())));
-        let part = |text: &Box<[u8]>| side.part(text, least).map(Box::from);
+        let part = |text: &[u8]| side.part(text, least).map(Box::from);
         if before == Some(least) {
-            self.least.extend(part(&text.into()));
+            self.least.extend(part(text));
         } else {
-            self.least = self.rules.keys().filter_map(part).collect();
+            self.least = self.rules.keys().filter_map(|text| part(text)).collect();
         }
     }
 

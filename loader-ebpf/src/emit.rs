@@ -150,7 +150,7 @@ pub fn header(facts: Facts) -> RecordHeader {
     header_at(now(), facts)
 }
 
-/// The header of an event of the current task at `timestamp`: to look at the clock takes as long as to fill the rest.
+/// The same, for who has looked at the clock already: `timestamp` is CLOCK_BOOTTIME, ns.
 #[inline(always)]
 pub fn header_at(timestamp: u64, facts: Facts) -> RecordHeader {
     let (tgid, tid) = current_ids();

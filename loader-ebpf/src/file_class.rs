@@ -18,7 +18,7 @@ use crate::{
     descriptor::{S_IFBLK, S_IFCHR, S_IFMT, S_IFREG},
     fields::{has, offset},
     file_rules::{Keys, Said},
-    filter::{is_there, mark, matters_to_readers, may_have, to_readers},
+    filter::{mark, matters_to_readers, may_have, to_readers},
     kernel::{Address, Task, forget, is_equal, opaque},
     names::Marks,
     path::Location,
@@ -204,11 +204,7 @@ pub fn may_matter(object: &Object, marks: &Marks, writes: bool) -> bool {
     let is_private = is_private(object);
     let known = may_have(filter::FILES, marked(&key_of(object)));
     marks.matter(writes, is_private)
-        || if writes {
-            is_there(known) != 0
-        } else {
-            matters_to_readers(to_readers(known), is_private)
-        }
+        || if writes { known != 0 } else { matters_to_readers(to_readers(known), is_private) }
 }
 
 /// 1 if not everybody may read the file, else 0. By arithmetic, as [`is_equal`].
@@ -255,8 +251,8 @@ pub fn complete(
 pub struct Found {
     /// What is known of the inode, as [`Classes`].
     known: u32,
-    /// 1 if rules are asked: of a file that is not known, and of one that is written. Else 0: what is known of it counts
-    /// more than what they say to who reads.
+    /// 1 if rules are asked: of a file that is not known, that is written, or that the loader has learned. Else 0: what is
+    /// known of it counts more than what they say to who reads.
     asks: u32,
     said: Said,
 }
@@ -280,7 +276,8 @@ impl Found {
         said
     }
 
-    /// The same, of which the verifier knows nothing any more: what comes next is verified once, not once for each way to it.
+    /// The same, of which the verifier knows nothing any more: what comes next is verified once, not once for each way to
+    /// here.
     #[inline(always)]
     pub fn forgotten(mut self, unknown: u64) -> Self {
         self.said.forget(unknown);

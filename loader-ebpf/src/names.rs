@@ -63,8 +63,8 @@ impl Marks {
     /// Of no names.
     pub const NONE: Self = Self { roots: 0, ruled: 0, read: 0, unseen: 0, end: 0, suffixes: 0 };
 
-    /// Leaves nothing to ask rules about, unless `kept` is 1; it is 0 then. By arithmetic: a branch would have the verifier
-    /// walk both ways.
+    /// Leaves nothing to ask rules about if `kept` is 0; else it is 1. By arithmetic: a branch would have the verifier walk
+    /// both ways.
     #[inline(always)]
     pub fn keep_if(&mut self, kept: u64) {
         self.roots *= opaque(kept);

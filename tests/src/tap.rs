@@ -154,7 +154,7 @@ impl Tap {
         Self::share(&SHARED, bed, KindSet::all())
     }
 
-    /// The same as the analyzer asks for it: opens only of files that a rule is about, or that others may know by.
+    /// The same as the analyzer asks for it: of opens those alone that may matter.
     ///
     /// # Panics
     /// When it does not get ready.

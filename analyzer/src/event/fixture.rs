@@ -3,7 +3,7 @@
 use sentinel_ipc::kernel_abi::RecordHeader;
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
-use super::{Action, Event, ProcessId, RecordError, take};
+use super::{Action, Event, ProcessId, RecordError, Traffic, TrafficReport, take};
 
 /// The header of a native call that returned 0.
 pub(super) fn header(kind: u16) -> RecordHeader {
@@ -15,6 +15,24 @@ pub(super) fn action(record: &(impl IntoBytes + Immutable)) -> Result<Action, Re
     let (event, rest) = take(record.as_bytes())?;
     assert!(rest.is_empty(), "{} bytes were not taken", rest.len());
     Ok(event.action)
+}
+
+impl Traffic {
+    /// Traffic of which nothing but why it is told is known.
+    pub(crate) fn of(report: TrafficReport) -> Self {
+        Self {
+            report,
+            number: None,
+            descriptor: None,
+            received: 0,
+            sent: 0,
+            reads: 0,
+            writes: 0,
+            class: 0,
+            skipped: false,
+            closes: false,
+        }
+    }
 }
 
 impl Event {

@@ -208,8 +208,6 @@ impl Pair {
             "traffic" => {
                 let Some(slot) = table.get(&one).copied() else { return };
                 let (received, sent) = (u64::from(other % 2) * 50, u64::from(other / 2 % 2) * 50);
-                let (report, number) = (TrafficReport::Totals, Some(one));
-                let (reads, writes, class, skipped) = (1, 1, 0, false);
                 let descriptor = Some(descriptor(slot.inode));
                 if received > 0 {
                     self.reference.receive(pid, slot.inode);
@@ -220,16 +218,13 @@ impl Pair {
                     self.reference.put(pid, slot.inode);
                 }
                 let traffic = Traffic {
-                    report,
-                    number,
+                    number: Some(one),
                     descriptor,
                     received,
                     sent,
-                    reads,
-                    writes,
-                    class,
-                    skipped,
-                    closes: false,
+                    reads: 1,
+                    writes: 1,
+                    ..Traffic::of(TrafficReport::Totals)
                 };
                 self.event(pid, Action::Traffic(Box::new(traffic)));
             }

@@ -181,19 +181,14 @@ impl Story {
             Some(_) => TrafficReport::Sent { bytes: sent, calls: 1 },
             None => TrafficReport::Totals,
         };
-        let (number, descriptor) = (Some(number), Some(descriptor));
-        let (reads, writes, class, skipped, closes) = (1, 1, 0, false, false);
         let traffic = Traffic {
-            report,
-            number,
-            descriptor,
+            number: Some(number),
+            descriptor: Some(descriptor),
             received,
             sent,
-            reads,
-            writes,
-            class,
-            skipped,
-            closes,
+            reads: 1,
+            writes: 1,
+            ..Traffic::of(report)
         };
         self.happens(pid, Action::Traffic(Box::new(traffic)));
     }

@@ -241,16 +241,13 @@ impl Story {
         (total, received): (u64, u64),
     ) -> &mut Self {
         let traffic = Traffic {
-            report,
             number: Some(number),
             descriptor: Some(descriptor),
             received,
             sent: total,
             reads: u32::from(received > 0),
             writes: u32::from(total > 0),
-            class: 0,
-            skipped: false,
-            closes: false,
+            ..Traffic::of(report)
         };
         self.happens(pid, Action::Traffic(Box::new(traffic)))
     }

@@ -33,7 +33,7 @@ struct Ends {
     side: Side,
     /// From the least on.
     lengths: Vec<usize>,
-    /// Of each rule's text as much as the shortest has: most texts have none of these, and are not asked about longer ones.
+    /// Of each rule's text as much as the shortest has: a text with none of these, as most are, has no longer one either.
     least: HashSet<Box<[u8]>>,
     rules: HashMap<Box<[u8]>, Vec<usize>>,
 }
@@ -168,9 +168,9 @@ impl Ends {
             self.lengths.insert(place, text.len());
         }
         self.rules.entry(text.into()).or_default().push(rule);
-        let (side, least) = (self.side, before.map_or(text.len(), |least| least.min(text.len())));
-        let part = |text: &[u8]| side.part(text, least).map(Box::from);
-        if before == Some(least) {
+        let (side, least) = (self.side, self.lengths.first().copied());
+        let part = |text: &[u8]| side.part(text, least?).map(Box::from);
+        if before == least {
             self.least.extend(part(text));
         } else {
             self.least = self.rules.keys().filter_map(|text| part(text)).collect();

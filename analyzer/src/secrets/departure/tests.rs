@@ -23,20 +23,7 @@ impl Socket {
 
     fn record(&mut self, report: TrafficReport) {
         let (sent, received) = (self.sent, self.received);
-        let (reads, writes, class, number, descriptor) = (0, 0, 0, None, None);
-        let (skipped, closes) = (false, false);
-        let traffic = Traffic {
-            report,
-            number,
-            descriptor,
-            received,
-            sent,
-            reads,
-            writes,
-            class,
-            skipped,
-            closes,
-        };
+        let traffic = Traffic { received, sent, ..Traffic::of(report) };
         self.departure.follow(&traffic, true);
     }
 

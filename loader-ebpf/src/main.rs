@@ -2,10 +2,10 @@
 //!
 //! Way of an event: a hook (`syscall` and the `…_calls` that it hands on to, `process`, `cgroup`,
 //! `tcp`, `io_uring`, `inode_change`) → `scope` (wanted?) → `descriptor`, `path`, `file_class` (by `names`
-//! and `file_rules`), `credentials` (what is it?) → `emit` (ring), or `traffic` (added up). The object has no policy:
-//! what is monitored stands in maps that the loader writes. `kernel` is the only file that reads
-//! kernel memory; the verifier proves its accesses, so each SAFETY comment there says what else must
-//! hold. What began before is told by `snapshot` (processes) and `held` (what they have open) when the
+//! and `file_rules`), `credentials` (what is it?) → `emit` (ring), or `traffic` (added up, in `totals` or
+//! `quiet_traffic`). The object has no policy: what is monitored stands in maps that the loader writes. `kernel` is the
+//! only file that reads kernel memory; the verifier proves its accesses, so each SAFETY comment there says what else
+//! must hold. What began before is told by `snapshot` (processes) and `held` (what they have open) when the
 //! loader reads them, to it alone. Processes are numbered as `pid` says.
 //!
 //! For the host this is an empty program, so that workspace-wide commands work.
@@ -74,6 +74,8 @@ mod process;
 #[cfg(target_arch = "bpf")]
 mod profile;
 #[cfg(target_arch = "bpf")]
+mod quiet_traffic;
+#[cfg(target_arch = "bpf")]
 mod received;
 #[cfg(target_arch = "bpf")]
 mod registers;
@@ -89,6 +91,8 @@ mod syscall;
 mod system_calls;
 #[cfg(target_arch = "bpf")]
 mod tcp;
+#[cfg(target_arch = "bpf")]
+mod totals;
 #[cfg(target_arch = "bpf")]
 mod traffic;
 #[cfg(target_arch = "bpf")]

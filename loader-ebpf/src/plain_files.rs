@@ -18,6 +18,7 @@ use crate::{
     atomic,
     descriptor::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFMT, S_IFREG, Table},
     kernel::{Address, Task, opaque},
+    quiet_traffic,
     scope::{add_class, class_of, take_class},
 };
 
@@ -103,8 +104,7 @@ pub fn has(tgid: u32, number: u32) -> bool {
 pub fn begin(tgid: u32, number: u32, file: Address, inode: Address, object: &Object) {
     let Some(place) = Place::of(tgid, number) else { return };
     let is_file = matches!(object.mode & S_IFMT, S_IFREG | S_IFDIR | S_IFCHR | S_IFBLK);
-    let users = Table::current().users();
-    if !is_file || users != threads() {
+    if !is_file || !has_own_table() {
         place.clear();
         return;
     }
@@ -115,7 +115,7 @@ pub fn begin(tgid: u32, number: u32, file: Address, inode: Address, object: &Obj
     // something else in this place, of a table that may have grown meanwhile, has done so before it clears the bit.
     let is_shared = class_of(tgid) & class::SHARES_FILES != 0;
     // A thread that has the table for itself is here.
-    let is_there = users == 1
+    let is_there = Table::current().users() == 1
         || Table::current().file(number) == file && file.follow(Field::FileInode) == inode;
     if is_shared || !is_there {
         place.clear();
@@ -128,11 +128,12 @@ pub fn end(tgid: u32, number: u32) -> bool {
     Place::of(tgid, number).is_some_and(|place| place.clear())
 }
 
-/// Threads of the current process. If as many use its table, it is that of all of them, or else began to be
+/// Whether as many threads use the current process's table as it has: it is that of all of them, or else began to be
 /// another's before the sensor did.
 #[inline(always)]
-fn threads() -> i32 {
-    Task::current().follow(Field::TaskSignal).read(Field::SignalThreads)
+pub fn has_own_table() -> bool {
+    let threads: i32 = Task::current().follow(Field::TaskSignal).read(Field::SignalThreads);
+    Table::current().users() == threads
 }
 
 /// What a number means to the process cannot be told from now on, until it runs another program.
@@ -152,6 +153,7 @@ pub fn begin_process(tgid: u32) {
 /// The process has none any more.
 #[inline(always)]
 pub fn forget(tgid: u32) {
+    quiet_traffic::end_epoch(tgid);
     for group in 0..GROUPS {
         let Some(place) = Place::of(tgid, group * GROUP) else { return };
         if place.is_owner(place.read()) {

@@ -68,13 +68,13 @@ impl Registers {
         self.word(AX) as i64 == -ENOSYS
     }
 
-    /// The first argument.
+    /// The argument in this place, from 0.
     #[inline(always)]
-    pub fn first_argument(&self) -> u64 {
+    pub fn argument(&self, place: usize) -> u64 {
         if self.abi == abi::COMPAT {
-            self.word(COMPAT_ARGUMENTS[0]) as u32 as u64
+            self.word(COMPAT_ARGUMENTS[place]) as u32 as u64
         } else {
-            self.word(NATIVE_ARGUMENTS[0])
+            self.word(NATIVE_ARGUMENTS[place])
         }
     }
 

@@ -17,10 +17,10 @@ use sentinel_ipc::kernel_abi::{COUNTED, control, kind, stage};
 use crate::{
     call::{kind_in, row_of},
     kernel::Task,
-    plain_files, profile,
+    plain_files, profile, quiet_traffic,
     registers::{Registers, number_in},
     scope::{class_of, control_value, count, is_reported},
-    traffic::is_of_no_interest,
+    traffic::{Way, may_matter},
 };
 
 /// The program of each family of calls, by `kind >> FAMILY_SHIFT`, and behind them the later stages
@@ -51,23 +51,28 @@ pub fn sys_exit(context: BtfTracePointContext) -> i32 {
         kind::CANARY => is_loader(tgid),
         _ => is_reported || (control_value(control::LEARN) != 0 && is_loader(tgid)),
     };
-    if wanted && !is_about_plain_file(kind, class, tgid, registers) {
+    if wanted && !is_done(kind, class, tgid, registers, context.arg(1)) {
         // Does not come back, unless that family was not loaded.
         hand_on(&context, kind);
     }
     0
 }
 
-/// Whether all that the call does is to read, write or close a file that nobody asked about.
+/// Whether all that the call does is to move bytes that nobody waits to hear of, or to close a file that nobody asked
+/// about.
 #[inline(always)]
-fn is_about_plain_file(kind: u16, class: u8, tgid: u32, registers: Registers) -> bool {
-    match kind {
-        kind::READ | kind::WRITE => {
-            is_of_no_interest(class, tgid, registers.first_argument() as u32)
-        }
-        kind::CLOSE => plain_files::end(tgid, registers.first_argument() as u32),
-        _ => false,
-    }
+fn is_done(kind: u16, class: u8, tgid: u32, registers: Registers, result: i64) -> bool {
+    let number = registers.argument(0) as u32;
+    let way = match kind {
+        kind::READ => Way::In,
+        kind::WRITE => Way::Out,
+        // To whom it is connected.
+        kind::SENDTO if registers.argument(4) == 0 => Way::Out,
+        kind::CLOSE => return plain_files::end(tgid, number),
+        _ => return false,
+    };
+    !may_matter(class)
+        && (plain_files::has(tgid, number) || quiet_traffic::add(tgid, number, way, result))
 }
 
 /// Whether this is the loader itself, which opens files to have them learned, and makes canaries.

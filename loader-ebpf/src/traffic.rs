@@ -1,81 +1,27 @@
-//! Bytes through descriptors, added up in the kernel: one entry for each descriptor with traffic.
-//!
-//! The entries of a process form a chain, so that its end can tell all of them. An entry whose
-//! descriptor was closed stays in the chain, empty, until the number is used again or the process
-//! ends.
+//! Bytes through descriptors: which are added up, in the kernel, and which are told, and when.
 
-use aya_ebpf::{
-    macros::map,
-    maps::{HashMap, PerCpuArray},
-};
 use sentinel_ipc::{
-    kernel_abi::{Descriptor, Object, Socket, TRAFFIC_ENTRIES, TrafficRecord, class, flag, kind},
+    kernel_abi::{Descriptor, Socket, TrafficRecord, class, flag, kind},
     kernel_fields::Field,
 };
 
 use crate::{
     atomic,
-    descriptor::{S_IFMT, S_IFSOCK, describe},
+    descriptor::{S_IFIFO, S_IFMT, S_IFSOCK, identity_of},
     emit::{Facts, header, scratch, send},
     exchange, file_class,
-    kernel::{Address, forget, now},
+    kernel::{Address, Piece, forget, now},
     pid::current_ids,
     plain_files,
+    quiet_traffic::{self, Of},
     scope::{class_of, count, is_tainted, is_wanted, taint},
+    totals::{
+        CHAIN_STEPS, FRESH, NUMBER, TRAFFIC, TRAFFIC_CHAINS, Traffic, TrafficKey, collect, entry_of,
+    },
 };
 
-/// A descriptor of a process.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct TrafficKey {
-    tgid: u32,
-    number: u32,
-}
-
-/// What went through it since it was opened.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Traffic {
-    /// Mode 0: the descriptor was closed.
-    descriptor: Descriptor,
-    received: u64,
-    sent: u64,
-    /// `sent` at the last record.
-    reported: u64,
-    /// Time of the last record, ns.
-    reported_at: u64,
-    reads: u32,
-    writes: u32,
-    /// `writes` at the last record.
-    reported_writes: u32,
-    /// Records so far.
-    records: u32,
-    class: u32,
-    /// [`flag::SKIPPED`] after a send to another address had no record, [`flag::AS_GIVEN`] while
-    /// the remote address is a caller's.
-    flags: u32,
-    /// Number + 1 of the next descriptor in the process's chain; 0 ends it.
-    next: u64,
-}
-
-#[map]
-static TRAFFIC: HashMap<TrafficKey, Traffic> = HashMap::with_max_entries(TRAFFIC_ENTRIES, 0);
-
-/// Each process's chain: number + 1 of its first descriptor, and how many it has << 32.
-#[map]
-static TRAFFIC_CHAINS: HashMap<u32, u64> = HashMap::with_max_entries(TRAFFIC_ENTRIES, 0);
-
-/// An entry that is about to be made.
-#[map]
-static FRESH: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(1, 0);
-
-/// Descriptors of a chain that one run of a program tells.
-const CHAIN_STEPS: usize = 12;
-/// Descriptors in a chain, at the most: what the end of a process can tell, which may begin anew 33
-/// times.
-const MAX_CHAIN: u64 = 33 * CHAIN_STEPS as u64;
-/// The number in a chain's word.
-const NUMBER: u64 = u32::MAX as u64;
+/// include/linux/net.h
+const SOCK_STREAM: u16 = 1;
 /// Records of one descriptor that come at once; later ones keep a distance.
 const BURST: u32 = 16;
 /// That distance, ns; and where the process has not read a secret itself.
@@ -126,11 +72,19 @@ fn is_counted() -> bool {
 /// Adds a call's bytes to its descriptor's; reports a send when it is due.
 #[inline(always)]
 pub fn account(share: Share, facts: Facts) {
-    if !is_counted() || is_of_no_interest(class_of(share.tgid), share.tgid, share.number) {
+    let may_matter = may_matter(class_of(share.tgid));
+    if !is_counted() || !may_matter && plain_files::has(share.tgid, share.number) {
         return;
     }
     let key = TrafficKey { tgid: share.tgid, number: share.number };
-    let Some(entry) = entry_of(&key, share.file, facts) else {
+    let found = TRAFFIC.get_ptr_mut(&key);
+    if found.is_none() && !may_matter && is_quiet(share.file) {
+        if quiet_traffic::begin(share.tgid, share.number, share.file) {
+            quiet_traffic::add(share.tgid, share.number, share.way, share.bytes as i64);
+            return;
+        }
+    }
+    let Some(entry) = entry_of(found, &key, share.file, facts) else {
         count(|counters| counters.untracked += 1);
         tell_alone(&share, facts);
         return;
@@ -146,22 +100,31 @@ pub fn account(share: Share, facts: Facts) {
         if file_class::is_secret(traffic.class) && !is_tainted(share.tgid) {
             taint(share.tgid, now());
         }
+        if !may_matter && is_told_for_now(traffic) {
+            quiet_traffic::begin(share.tgid, share.number, share.file);
+        }
         return;
     }
     // SAFETY: as above.
     unsafe { atomic::add(&raw mut traffic.sent, share.bytes) };
     traffic.writes += 1;
-    if traffic.descriptor.object.mode & S_IFMT != S_IFSOCK || !is_wanted(kind::SENT) {
+    if !is_socket(traffic) || !is_wanted(kind::SENT) {
+        if !may_matter && is_told_for_now(traffic) {
+            quiet_traffic::begin(share.tgid, share.number, share.file);
+        }
         return;
     }
     let elsewhere = goes_elsewhere(&traffic.descriptor.socket, &share.remote);
-    let first = traffic.records == 0;
+    let first = traffic.records == 0 && (elsewhere || is_first_told(&traffic.descriptor.socket));
     // Whoever sends may have what was read, and what was sent before that is something else.
     let fresh = !first && exchange::is_secret_about(traffic.reported_at);
     let tainted = is_tainted(share.tgid);
     if !first && !elsewhere && !fresh && !tainted {
         traffic.reported = traffic.sent;
         traffic.reported_writes = traffic.writes;
+        if !may_matter {
+            quiet_traffic::begin(share.tgid, share.number, share.file);
+        }
         return;
     }
     let time = now();
@@ -190,11 +153,48 @@ pub fn account(share: Share, facts: Facts) {
     emit(traffic, Facts { kind: kind::SENT, flags, argument, ..facts });
 }
 
-/// Whether what the process `tgid`, of this class, moves is through a file that nobody asked about, and there is no
-/// secret that could go through it.
+/// Whether a secret could be among what a process of this class moves.
 #[inline(always)]
-pub fn is_of_no_interest(class: u8, tgid: u32, number: u32) -> bool {
-    class & class::TAINTED == 0 && !exchange::is_secret_about(0) && plain_files::has(tgid, number)
+pub fn may_matter(class: u8) -> bool {
+    class & class::TAINTED != 0 || exchange::is_secret_about(0)
+}
+
+/// Whether nothing is told of what goes through such a file, as long as that cannot matter: a connection, whose ends
+/// are known from its beginning, or a pipe.
+#[inline(always)]
+fn is_quiet(file: Address) -> bool {
+    if is_wanted(kind::ALL_TRAFFIC) {
+        return false;
+    }
+    let object = identity_of(&Piece::nothing(file.follow(Field::FileInode)));
+    match object.mode & S_IFMT {
+        S_IFSOCK => {
+            let sock = file.follow(Field::FilePrivateData).follow(Field::SocketSock);
+            sock.read::<u16>(Field::SockType) == SOCK_STREAM
+        }
+        S_IFIFO => file_class::known(&object).always() == 0,
+        _ => false,
+    }
+}
+
+/// Whether no record is due of what goes through it, as long as that cannot matter.
+#[inline(always)]
+fn is_told_for_now(traffic: &Traffic) -> bool {
+    let is_pipe = traffic.descriptor.object.mode & S_IFMT == S_IFIFO;
+    let is_told = || traffic.records != 0 || !is_first_told(&traffic.descriptor.socket);
+    traffic.class == 0 && (is_pipe || is_socket(traffic) && is_told())
+}
+
+/// Whether the first send through such a socket is told in any case. Who it goes to through a connection is known from
+/// its beginning.
+#[inline(always)]
+fn is_first_told(socket: &Socket) -> bool {
+    socket.kind != SOCK_STREAM || is_wanted(kind::ALL_TRAFFIC)
+}
+
+#[inline(always)]
+fn is_socket(traffic: &Traffic) -> bool {
+    traffic.descriptor.object.mode & S_IFMT == S_IFSOCK
 }
 
 /// Tells a send whose descriptor has no entry: to have many descriptors is no way to be silent.
@@ -203,8 +203,7 @@ fn tell_alone(share: &Share, facts: Facts) {
     let Some(fresh) = FRESH.get_ptr_mut(0) else { return };
     // SAFETY: a live map value of this CPU, which `entry_of` has just filled.
     let traffic = unsafe { &mut *fresh };
-    let is_socket = traffic.descriptor.object.mode & S_IFMT == S_IFSOCK;
-    if share.way == Way::In || !is_socket || !is_wanted(kind::SENT) {
+    if share.way == Way::In || !is_socket(traffic) || !is_wanted(kind::SENT) {
         return;
     }
     traffic.sent = share.bytes;
@@ -227,87 +226,16 @@ fn goes_elsewhere(socket: &Socket, remote: &Remote) -> bool {
     socket.remote_port != remote.port || old[0] != new[0] || old[1] != new[1]
 }
 
-/// The entry of a descriptor, made if there is none; begun anew if the number has come to mean
-/// something else, after the totals of what it meant.
-#[inline(always)]
-fn entry_of(key: &TrafficKey, file: Address, facts: Facts) -> Option<*mut Traffic> {
-    let found = TRAFFIC.get_ptr_mut(key);
-    if let Some(entry) = found {
-        // SAFETY: a live map value.
-        let object = unsafe { &(*entry).descriptor.object };
-        if object.mode != 0 && is_inode(object, file.follow(Field::FileInode)) {
-            return found;
-        }
-        // SAFETY: as above.
-        let next = unsafe { (*entry).next };
-        plain_files::end(key.tgid, key.number);
-        tell(entry, key.number, facts, false);
-        // SAFETY: as above.
-        unsafe { fill(entry, file, next) };
-        return found;
-    }
-    let fresh = FRESH.get_ptr_mut(0)?;
-    // SAFETY: a live map value of this CPU.
-    unsafe { fill(fresh, file, 0) };
-    if TRAFFIC_CHAINS.get_ptr_mut(&key.tgid).is_none() {
-        // BPF_NOEXIST: another thread may have been faster.
-        let _other_was = TRAFFIC_CHAINS.insert(&key.tgid, &0, 1);
-    }
-    let head = TRAFFIC_CHAINS.get_ptr_mut(&key.tgid)?;
-    // SAFETY: a live map value.
-    let length = unsafe { head.read() } >> 32;
-    // SAFETY: filled above.
-    if length >= MAX_CHAIN || TRAFFIC.insert(key, unsafe { &*fresh }, 0).is_err() {
-        return None;
-    }
-    plain_files::end(key.tgid, key.number);
-    let entry = TRAFFIC.get_ptr_mut(key)?;
-    let first = (length + 1) << 32 | (key.number as u64 + 1);
-    // SAFETY: a live, aligned u64 of a map value, and an entry that nobody else has reached yet.
-    unsafe { (*entry).next = atomic::exchange(head, first) & NUMBER };
-    Some(entry)
-}
-
-/// Whether `inode` is the object.
-#[inline(always)]
-fn is_inode(object: &Object, inode: Address) -> bool {
-    let device: u32 = inode.follow(Field::InodeSuperBlock).read(Field::SuperBlockDevice);
-    let difference = (object.inode ^ inode.read::<u64>(Field::InodeNumber))
-        | (object.device ^ device) as u64
-        | (object.generation ^ inode.read::<u32>(Field::InodeGeneration)) as u64;
-    difference == 0
-}
-
-/// Begins an entry.
-///
-/// # Safety
-/// `entry` has room for one.
-#[inline(always)]
-unsafe fn fill(entry: *mut Traffic, file: Address, next: u64) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        describe(file, &raw mut (*entry).descriptor);
-        (&raw mut (*entry).received).write(0);
-        (&raw mut (*entry).sent).write(0);
-        (&raw mut (*entry).reported).write(0);
-        (&raw mut (*entry).reported_at).write(0);
-        (&raw mut (*entry).reads).write(0);
-        (&raw mut (*entry).writes).write(0);
-        (&raw mut (*entry).reported_writes).write(0);
-        (&raw mut (*entry).records).write(0);
-        (&raw mut (*entry).class).write(file_class::known(&(*entry).descriptor.object).always());
-        (&raw mut (*entry).flags).write(0);
-        (&raw mut (*entry).next).write(next);
-    }
-}
-
 /// Descriptor `number` is closed, or means something else. Whether it was told that it is closed, with the totals.
 #[inline(always)]
 pub fn end(tgid: u32, number: u32, facts: Facts) -> bool {
-    if !is_counted() {
-        return false;
+    let key = TrafficKey { tgid, number };
+    let found = if is_counted() { TRAFFIC.get_ptr_mut(&key) } else { None };
+    if let Some(entry) = found {
+        collect(&key, entry, Of::AnyEpoch);
     }
-    let Some(entry) = TRAFFIC.get_ptr_mut(&TrafficKey { tgid, number }) else { return false };
+    quiet_traffic::end(tgid, number);
+    let Some(entry) = found else { return false };
     let closes = facts.kind == kind::CLOSE && is_wanted(kind::CLOSE);
     let told = tell(entry, number, facts, closes);
     // SAFETY: a live map value.
@@ -336,6 +264,8 @@ pub fn end_some(tgid: u32) -> bool {
             next = 0;
             break;
         };
+        collect(&key, entry, Of::AnyEpoch);
+        quiet_traffic::end(tgid, key.number);
         tell(entry, key.number, Facts::default(), false);
         // SAFETY: a live map value.
         next = unsafe { (*entry).next } as usize;
@@ -352,7 +282,7 @@ pub fn end_some(tgid: u32) -> bool {
 
 /// Reports an entry's totals, unless it is empty, and that its descriptor is closed if it `closes`; whether it did.
 #[inline(always)]
-fn tell(entry: *mut Traffic, number: u32, facts: Facts, closes: bool) -> bool {
+pub fn tell(entry: *mut Traffic, number: u32, facts: Facts, closes: bool) -> bool {
     // SAFETY: a live map value.
     let traffic = unsafe { &*entry };
     let used = traffic.reads != 0 || traffic.writes != 0;

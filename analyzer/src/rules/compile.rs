@@ -1,6 +1,6 @@
 //! Rules made ready: which kinds of events concern which rules, and what is remembered between steps.
 
-use sentinel_ipc::frame::KindSet;
+use sentinel_ipc::{frame::KindSet, kernel_abi::kind};
 
 mod openings;
 
@@ -75,7 +75,11 @@ impl Compiled {
 
     /// What the sensor must be asked for.
     pub fn needs(&self) -> KindSet {
-        self.kinds.needs()
+        let mut steps = self.rules.iter().flat_map(|one| &one.rule.steps);
+        // Data that are no secret's are followed: by what goes through pipes and connections as well.
+        let follows = steps.any(|step| step.relation == Relation::Lineage);
+        let traffic = if follows { KindSet::of(&[kind::ALL_TRAFFIC]) } else { KindSet::default() };
+        self.kinds.needs().with(traffic)
     }
 }
 

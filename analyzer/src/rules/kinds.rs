@@ -174,11 +174,16 @@ pub static KINDS: [KindEntry; 41] = [
         &[kind::LOAD_MODULE],
         "a kernel module was loaded from memory",
     ),
-    entry(EventKind::Sent, "sent", &[kind::SENT], "bytes were sent through a socket"),
+    entry(
+        EventKind::Sent,
+        "sent",
+        &[kind::SENT, kind::ALL_TRAFFIC],
+        "bytes were sent through a socket",
+    ),
     entry(
         EventKind::Traffic,
         "traffic",
-        &[kind::TRAFFIC],
+        &[kind::TRAFFIC, kind::ALL_TRAFFIC],
         "a descriptor was closed; what went through it; of a file of no class only after a secret was read",
     ),
     entry(EventKind::Rename, "rename", &[kind::RENAME], "a file got another name"),

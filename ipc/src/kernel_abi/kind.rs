@@ -105,6 +105,9 @@ pub const SPLICE: u16 = 0x38;
 pub const TEE: u16 = 0x39;
 /// Only in the syscall table: io_submit(2), which is counted as unreadable.
 pub const SUBMIT: u16 = 0x3a;
+/// Only asked for: what goes through connections and pipes is told ([`SENT`], [`TRAFFIC`]) although no secret could be
+/// among it.
+pub const ALL_TRAFFIC: u16 = 0x3b;
 /// [`super::TrafficRecord`]: a send; `argument` is the descriptor, the bytes and the calls since
 /// the last record of this descriptor.
 pub const SENT: u16 = 0x3e;

@@ -1,6 +1,8 @@
 //! What is kept between events: not lost to decoys, not more than there is room for, not longer than
 //! needed.
 
+use sentinel_ipc::kernel_abi::kind;
+
 use super::*;
 use crate::{
     event::{File, FileCall},
@@ -16,6 +18,14 @@ fn engine(relation: &str) -> Engine {
     );
     let rule = language::parse("r", &text).unwrap().remove(0).rule;
     Engine::new(Compiled::new(vec![rule]))
+}
+
+#[test]
+fn who_follows_data_asks_for_what_goes_through_pipes_whatever_it_is() {
+    let asked = |relation| engine(relation).needs();
+    let traffic = KindSet::of(&[kind::ALL_TRAFFIC]);
+    assert_eq!(asked("lineage"), asked("tree").with(traffic));
+    assert_ne!(asked("lineage"), asked("tree"));
 }
 
 fn call(now: u64, pid: u32, call: FileCall, number: u32) -> Event {

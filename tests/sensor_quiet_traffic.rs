@@ -1,0 +1,216 @@
+//! What goes through connections and pipes is not told while no secret could be among it; once one has been read, what
+//! went before is in the totals, of the same descriptor and of no other one.
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use sentinel_ipc::{
+    frame::KindSet,
+    kernel_abi::{TrafficRecord, kind},
+};
+use sentinel_tests::{
+    bed::Bed,
+    tap::{Record, Tap},
+};
+
+/// A Python program's own connection, both ends of it, and how it reads a secret.
+const BEGINNING: &str = "import ctypes, os, socket, sys, threading
+listener = socket.create_server(('127.0.0.1', 0))
+def connect():
+    one = socket.create_connection(listener.getsockname())
+    return one, listener.accept()[0]
+def read_secret():
+    secret = os.open('.env', os.O_RDONLY)
+    os.read(secret, 100)
+    os.close(secret)
+def at_work(one, other):
+    for _ in range(3):
+        one.send(b'x' * 10)
+        other.recv(10)
+    other.send(b'hello')
+    one.recv(5)
+";
+
+/// What is told of a Python program in the bed's directory, if all is asked for that the engines need.
+fn told_of(bed: &Bed, code: &str) -> (Tap, u32) {
+    fs::write(bed.path(".env"), "PASSWORD=x").unwrap();
+    fs::set_permissions(bed.path(".env"), fs::Permissions::from_mode(0o600)).unwrap();
+    let unwanted = KindSet::of(&[kind::OPEN_ANY, kind::ALL_TRAFFIC]);
+    let mut tap = Tap::start_with(bed, KindSet::all().without(unwanted));
+    let pid = python(bed, code);
+    tap.catch_up();
+    (tap, pid)
+}
+
+fn python(bed: &Bed, code: &str) -> u32 {
+    let mut command = bed.command("/usr/bin/python3");
+    let code = format!("{BEGINNING}{code}");
+    let mut child = command.args(["-c", &code]).current_dir(bed.path("")).spawn().unwrap();
+    assert!(child.wait().unwrap().success());
+    child.id()
+}
+
+/// Of each send that was told: bytes and calls since what was told before, and the descriptor's totals.
+fn sends(tap: &Tap, pid: u32) -> Vec<(u64, u64, [u64; 4])> {
+    let told = tap.of(pid, kind::SENT);
+    let since = |record: &Record| (record.header.argument[1], record.header.argument[2]);
+    told.iter()
+        .map(|record| (since(record).0, since(record).1, totals(&record.traffic())))
+        .collect()
+}
+
+/// Bytes received and sent, and calls.
+fn totals(traffic: &TrafficRecord) -> [u64; 4] {
+    [traffic.received, traffic.sent, traffic.reads.into(), traffic.writes.into()]
+}
+
+fn totals_of_sockets(tap: &Tap, pid: u32) -> Vec<[u64; 4]> {
+    let told = tap.of(pid, kind::TRAFFIC).into_iter().map(|record| record.traffic());
+    told.filter(|traffic| traffic.descriptor.socket.family != 0)
+        .map(|traffic| totals(&traffic))
+        .collect()
+}
+
+#[test]
+fn a_connection_without_a_secret_is_told_by_its_ends_alone() {
+    let Some(bed) = Bed::new() else { return };
+    let (tap, pid) = told_of(&bed, "one, other = connect()\nat_work(one, other)\nother.close()");
+    assert_eq!(sends(&tap, pid), []);
+    assert_eq!(totals_of_sockets(&tap, pid).len(), 0);
+    let made = [kind::CONNECT, kind::ACCEPT].map(|kind| tap.of(pid, kind).len());
+    assert_eq!(made, [1, 1]);
+    let accepted = u64::try_from(tap.of(pid, kind::ACCEPT)[0].header.result).unwrap();
+    let closed = tap.of(pid, kind::CLOSE);
+    assert!(closed.iter().any(|record| record.header.argument[0] == accepted));
+}
+
+#[test]
+fn what_went_before_a_secret_is_in_the_totals_after_it() {
+    let Some(bed) = Bed::new() else { return };
+    let code = "one, other = connect()\nat_work(one, other)\nread_secret()\n\
+                one.send(b'x' * 7)\nother.recv(7)\none.send(b'x' * 8)\nother.close()\none.close()";
+    let (tap, pid) = told_of(&bed, code);
+    assert_eq!(sends(&tap, pid), [(7, 1, [5, 37, 1, 4]), (8, 1, [5, 45, 1, 5])]);
+    assert_eq!(totals_of_sockets(&tap, pid), [[37, 5, 4, 1], [5, 45, 1, 5]]);
+}
+
+#[test]
+fn a_pipe_has_what_went_before_a_secret_in_its_totals_too() {
+    let Some(bed) = Bed::new() else { return };
+    let code = "reads, writes = os.pipe()\n\
+                for _ in range(3): os.write(writes, b'x' * 10); os.read(reads, 5)\n\
+                read_secret()\nos.write(writes, b'x'); os.read(reads, 1)";
+    let (tap, pid) = told_of(&bed, code);
+    let mut told: Vec<[u64; 4]> = tap
+        .of(pid, kind::TRAFFIC)
+        .iter()
+        .map(Record::traffic)
+        .filter(|traffic| traffic.descriptor.object.mode & 0o170_000 == 0o010_000)
+        .map(|traffic| totals(&traffic))
+        .collect();
+    told.sort_unstable();
+    assert_eq!(told, [[0, 31, 0, 4], [16, 0, 4, 0]]);
+}
+
+/// `change` makes the number of a socket that of `second`, which then sends seven bytes. Sockets of a pair, since
+/// connect(2) begins anew in any case.
+fn assert_second_is_by_itself(change: &str) {
+    let Some(bed) = Bed::new() else { return };
+    let code = format!(
+        "one, other = socket.socketpair()\nat_work(one, other)\nnumber = one.fileno()\n\
+         close_range = ctypes.CDLL(None).close_range\n{change}\n\
+         assert second.fileno() == number, (second.fileno(), number)\nread_secret()\nsecond.send(b'x' * 7)"
+    );
+    let (tap, pid) = told_of(&bed, &code);
+    assert_eq!(sends(&tap, pid), [(7, 1, [0, 7, 0, 1])], "{change}");
+}
+
+#[test]
+fn a_number_that_is_closed_takes_its_bytes_with_it() {
+    assert_second_is_by_itself("one.close()\nsecond, _ = socket.socketpair()");
+}
+
+#[test]
+fn what_is_put_in_the_place_of_another_has_none_of_its_bytes() {
+    assert_second_is_by_itself(
+        "apart, far = socket.socketpair()\nos.dup2(apart.fileno(), number)\nsecond = socket.socket(fileno=number)",
+    );
+}
+
+#[test]
+fn a_range_that_is_closed_takes_its_bytes_with_it() {
+    assert_second_is_by_itself(
+        "assert close_range(number, number, 0) == 0\none.detach()\nsecond, _ = socket.socketpair()",
+    );
+    // What has the number in between is nothing that anybody asked about.
+    assert_second_is_by_itself(
+        "assert close_range(number, number, 0) == 0\none.detach()\n\
+         assert os.eventfd(0) == number\nos.eventfd_write(number, 1)\n\
+         assert close_range(number, number, 0) == 0\nsecond, _ = socket.socketpair()",
+    );
+}
+
+#[test]
+fn a_new_program_begins_with_none_of_the_old_ones_bytes() {
+    let Some(bed) = Bed::new() else { return };
+    let code = "one, other = socket.socketpair()\n\
+                if len(sys.argv) == 2:\n    \
+                    assert one.fileno() == int(sys.argv[1])\n    \
+                    one.send(b'x')\n    read_secret()\n    one.send(b'x' * 7)\n    sys.exit()\n\
+                at_work(one, other)\n\
+                code = open('/proc/self/cmdline').read().split('\\0')[2]\n\
+                os.execv(sys.executable, [sys.executable, '-c', code, str(one.fileno())])";
+    let (tap, pid) = told_of(&bed, code);
+    assert_eq!(sends(&tap, pid), [(7, 1, [0, 8, 0, 2])]);
+}
+
+#[test]
+fn a_program_that_reads_a_secret_first_has_none_of_the_old_ones_bytes() {
+    let Some(bed) = Bed::new() else { return };
+    let code = "one, other = socket.socketpair()\n\
+                if len(sys.argv) == 2:\n    \
+                    assert one.fileno() == int(sys.argv[1])\n    \
+                    read_secret()\n    one.send(b'x' * 7)\n    sys.exit()\n\
+                at_work(one, other)\n\
+                code = open('/proc/self/cmdline').read().split('\\0')[2]\n\
+                os.execv(sys.executable, [sys.executable, '-c', code, str(one.fileno())])";
+    let (tap, pid) = told_of(&bed, code);
+    assert_eq!(sends(&tap, pid), [(7, 1, [0, 7, 0, 1])]);
+}
+
+#[test]
+fn two_tables_of_one_process_do_not_share_a_number() {
+    let Some(bed) = Bed::new() else { return };
+    let code = "one, other = connect()\nat_work(one, other)\n\
+                is_open, is_sent = threading.Event(), threading.Event()\n\
+                def apart():\n    \
+                    assert ctypes.CDLL(None).unshare(0x400) == 0\n    \
+                    os.close(one.fileno())\n    \
+                    second = socket.create_connection(listener.getsockname())\n    \
+                    assert second.fileno() == one.fileno()\n    \
+                    second.send(b'x' * 100)\n    \
+                    is_open.set()\n    is_sent.wait()\n\
+                thread = threading.Thread(target=apart)\nthread.start()\nis_open.wait()\n\
+                one.send(b'x' * 50)\nread_secret()\none.send(b'x' * 7)\nis_sent.set()\nthread.join()";
+    let (tap, pid) = told_of(&bed, code);
+    let told = sends(&tap, pid);
+    let [.., (7, 1, [_, sent, ..])] = told[..] else { panic!("{told:?}") };
+    // How much of the older bytes is its own cannot be told any more; none of the other one's may be among it.
+    assert!([7, 57, 87].contains(&sent), "{told:?}");
+}
+
+#[test]
+fn who_ended_without_closing_gives_way() {
+    let Some(bed) = Bed::new() else { return };
+    let many = "pairs = [socket.socketpair() for _ in range(100)]\n\
+                for one, other in pairs: one.send(b'x'); other.recv(1); one.send(b'x')\n";
+    let unwanted = KindSet::of(&[kind::OPEN_ANY, kind::ALL_TRAFFIC]);
+    let mut tap = Tap::start_with(&bed, KindSet::all().without(unwanted));
+    for _ in 0..4 {
+        python(&bed, &format!("{many}os._exit(0)"));
+    }
+    // In the places of those before, as the numbers of processes are near to each other.
+    let pid = python(&bed, &format!("{many}for one, other in pairs: one.close(); other.close()"));
+    tap.catch_up();
+    assert_eq!(tap.of(pid, kind::SOCKETPAIR).len(), 200);
+    assert_eq!(totals_of_sockets(&tap, pid).len(), 0, "told where there was no place");
+}

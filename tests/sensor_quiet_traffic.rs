@@ -1,14 +1,20 @@
 //! What goes through connections and pipes is not told while no secret could be among it; once one has been read, what
 //! went before is in the totals, of the same descriptor and of no other one.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
+    process::Stdio,
+};
 
 use sentinel_ipc::{
-    frame::KindSet,
+    frame::{KindSet, Subscription},
     kernel_abi::{TrafficRecord, kind},
 };
 use sentinel_tests::{
     bed::Bed,
+    sentinel::{PATIENCE, within},
     tap::{Record, Tap},
 };
 
@@ -118,10 +124,12 @@ fn assert_second_is_by_itself(change: &str) {
     let code = format!(
         "one, other = socket.socketpair()\nat_work(one, other)\nnumber = one.fileno()\n\
          close_range = ctypes.CDLL(None).close_range\n{change}\n\
-         assert second.fileno() == number, (second.fileno(), number)\nread_secret()\nsecond.send(b'x' * 7)"
+         assert second.fileno() == number, (second.fileno(), number)\nread_secret()\n\
+         second.send(b'x' * 7)\nsecond.send(b'x' * 8)\nsecond.close()"
     );
     let (tap, pid) = told_of(&bed, &code);
-    assert_eq!(sends(&tap, pid), [(7, 1, [0, 7, 0, 1])], "{change}");
+    assert_eq!(sends(&tap, pid), [(7, 1, [0, 7, 0, 1]), (8, 1, [0, 15, 0, 2])], "{change}");
+    assert_eq!(totals_of_sockets(&tap, pid), [[0, 15, 0, 2]], "{change}");
 }
 
 #[test]
@@ -169,12 +177,88 @@ fn a_program_that_reads_a_secret_first_has_none_of_the_old_ones_bytes() {
     let code = "one, other = socket.socketpair()\n\
                 if len(sys.argv) == 2:\n    \
                     assert one.fileno() == int(sys.argv[1])\n    \
-                    read_secret()\n    one.send(b'x' * 7)\n    sys.exit()\n\
+                    read_secret()\n    one.send(b'x' * 7)\n    one.send(b'x' * 8)\n    sys.exit()\n\
                 at_work(one, other)\n\
                 code = open('/proc/self/cmdline').read().split('\\0')[2]\n\
                 os.execv(sys.executable, [sys.executable, '-c', code, str(one.fileno())])";
     let (tap, pid) = told_of(&bed, code);
-    assert_eq!(sends(&tap, pid), [(7, 1, [0, 7, 0, 1])]);
+    assert_eq!(sends(&tap, pid), [(7, 1, [0, 7, 0, 1]), (8, 1, [0, 15, 0, 2])]);
+    assert_eq!(totals_of_sockets(&tap, pid), [[0, 15, 0, 2]]);
+}
+
+#[test]
+fn who_connects_by_sending_is_told() {
+    let Some(bed) = Bed::new() else { return };
+    // MSG_FASTOPEN, include/linux/socket.h
+    let code = "one = socket.socket()\none.sendto(b'x' * 9, 0x20000000, listener.getsockname())";
+    let (tap, pid) = told_of(&bed, code);
+    let told = tap.of(pid, kind::SENT);
+    let [told] = told.as_slice() else { panic!("{} sends", told.len()) };
+    assert_eq!(totals(&told.traffic()), [0, 9, 0, 1]);
+    assert_ne!(told.traffic().descriptor.socket.remote_port, 0);
+}
+
+#[test]
+fn who_asks_for_all_later_is_told_of_old_connections_too() {
+    let Some(bed) = Bed::new() else { return };
+    let some = KindSet::all().without(KindSet::of(&[kind::OPEN_ANY, kind::ALL_TRAFFIC]));
+    let mut tap = Tap::start_with(&bed, some);
+    let code = format!(
+        "{BEGINNING}one, other = connect()\nat_work(one, other)\nprint(flush=True)\ninput()\n\
+         one.send(b'x' * 7)\none.close()"
+    );
+    let mut command = bed.command("/usr/bin/python3");
+    let command = command.args(["-c", &code]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut line = [0];
+    child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+    tap.ask_for(Subscription { number: 2, ..Subscription::to(KindSet::all()) });
+    tap.await_subscription(2);
+    child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    assert!(child.wait().unwrap().success());
+    tap.catch_up();
+    // What it had moved before nobody knows any more.
+    assert_eq!(sends(&tap, child.id()), [(7, 1, [0, 7, 0, 1])]);
+    assert_eq!(totals_of_sockets(&tap, child.id()), [[0, 7, 0, 1]]);
+}
+
+/// Takes a descriptor from another process more than a minute after that has read a secret, and sends what it refers to
+/// by the first call that has to do with it.
+const TAKER: &str = "door = socket.socket(socket.AF_UNIX)
+door.bind('door')
+door.listen()
+giver, _ = door.accept()
+one, other = connect()
+at_work(one, other)
+_, [secret], _, _ = socket.recv_fds(giver, 1, 1)
+os.sendfile(one.fileno(), secret, 0, 100)";
+const GIVER: &str = "import time
+secret = os.open('.env', os.O_RDONLY)
+os.read(secret, 1)
+time.sleep(61)
+door = socket.socket(socket.AF_UNIX)
+door.connect('door')
+socket.send_fds(door, [b'x'], [secret])";
+
+#[test]
+fn a_secret_that_is_sent_by_the_call_that_reads_it_is_told_however_late() {
+    let Some(bed) = Bed::new() else { return };
+    fs::write(bed.path(".env"), "PASSWORD=x").unwrap();
+    fs::set_permissions(bed.path(".env"), fs::Permissions::from_mode(0o600)).unwrap();
+    let unwanted = KindSet::of(&[kind::OPEN_ANY, kind::ALL_TRAFFIC]);
+    let mut tap = Tap::start_with(&bed, KindSet::all().without(unwanted));
+    let start = |code: &str| {
+        let mut command = bed.command("/usr/bin/python3");
+        let code = format!("{BEGINNING}{code}");
+        command.args(["-c", &code]).current_dir(bed.path("")).spawn().unwrap()
+    };
+    let mut taker = start(TAKER);
+    assert!(within(PATIENCE, || bed.path("door").exists()));
+    let mut giver = start(GIVER);
+    assert!(taker.wait().unwrap().success() && giver.wait().unwrap().success());
+    tap.catch_up();
+    // What it sent before, a minute after the secret was read last, is only in the totals.
+    assert_eq!(sends(&tap, taker.id()), [(10, 1, [5, 40, 1, 4])]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::{
     facts,
     kernel::{Address, Task, copy_kernel_string},
     pid::current_ids,
+    plain_files,
     scope::{
         add_class, cgroup_id, class_of, count, is_in_scope, is_reported, is_wanted, membership,
         membership_in, take_class,
@@ -33,6 +34,8 @@ pub fn cgroup_attach_task(context: BtfTracePointContext) -> i32 {
     if moved != class {
         take_class(tgid, lost);
         add_class(tgid, (moved & !class) | if lost == 0 { 0 } else { class::LEFT_SCOPE });
+        // What it does with its descriptors is not seen everywhere.
+        plain_files::forget(tgid);
     }
     // Once for a process, not once for each of its threads.
     if !task.is_leader() {

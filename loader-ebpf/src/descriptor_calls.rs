@@ -9,7 +9,7 @@ use crate::{
     emit::{Facts, plain},
     kernel::{forget, read_user},
     pid::current_ids,
-    plain_files,
+    plain_files, quiet_traffic,
     scope::{count, is_wanted},
     syscall::{FAMILIES, pass_on_canary},
     traffic,
@@ -80,8 +80,10 @@ fn is_of_plain_file(deed: &Deed) -> bool {
         kind::SOCKET | kind::ACCEPT | kind::DUP | kind::RECEIVED | kind::PIPE | kind::SOCKETPAIR
     );
     if makes && count > 0 {
-        plain_files::end(tgid, one);
-        plain_files::end(tgid, other);
+        for number in [one, other] {
+            plain_files::end(tgid, number);
+            quiet_traffic::end(tgid, number);
+        }
     }
     false
 }

@@ -5,17 +5,19 @@
 //! they begin.
 //!
 //! A place is found by process and number, and whoever has it keeps it until the number is closed or the process's epoch
-//! ends; who finds it taken does without. An epoch ends with whatever changes the meaning of many numbers at once:
-//! another program, a range that is closed, a table that is shared from now on, the process's end.
+//! ends; who finds it taken does without. An epoch ends with whatever changes the meaning of many numbers at once, or
+//! may have: another program, a range that is closed, a table that is shared from now on, the process's end, a time in
+//! which its calls were not wanted.
 
-use sentinel_ipc::kernel_abi::{EPOCHS, QUIET_ENTRIES, class};
+use aya_ebpf::{macros::map, maps::Array};
+use sentinel_ipc::kernel_abi::{EPOCHS_ENTRIES, QUIET_ENTRIES, class, control};
 
 use crate::{
     atomic,
     descriptor::Table,
     kernel::{Address, opaque},
     plain_files,
-    scope::class_of,
+    scope::{class_of, control_value},
     traffic::Way,
 };
 
@@ -35,15 +37,17 @@ struct Place {
 static mut QUIET: [Place; QUIET_ENTRIES as usize] =
     [const { Place { owner: 0, received: 0, sent: 0, calls: 0 } }; QUIET_ENTRIES as usize];
 
-/// By the lower bits of a tgid: a process may end another one's epoch, which does no harm.
-#[unsafe(link_section = ".bss.epochs")]
-#[unsafe(no_mangle)]
-static mut EPOCH: [u64; EPOCHS as usize] = [0; EPOCHS as usize];
+/// How often the numbers of each process have come to mean something else, by tgid; four in an entry.
+#[map]
+static EPOCHS: Array<[u16; 4]> = Array::with_max_entries(EPOCHS_ENTRIES, 0);
 
 /// The kernel's own limit on process numbers (`PID_MAX_LIMIT`), and more than its usual one on descriptors.
 const TGID_BITS: u32 = 22;
 const NUMBER_BITS: u32 = 20;
-const EPOCH_BITS: u32 = 64 - TGID_BITS - NUMBER_BITS;
+/// Above them the process's epoch, and in the highest bits how often what is wanted has changed: calls that nobody
+/// wanted were not seen.
+const EPOCH_AT: u32 = TGID_BITS + NUMBER_BITS;
+const CHANGES_AT: u32 = EPOCH_AT + u16::BITS;
 /// Calls in one place before they join the totals.
 const MANY: u32 = 1 << 31;
 
@@ -72,18 +76,24 @@ fn place_of(tgid: u32, number: u32) -> *mut Place {
 }
 
 #[inline(always)]
-fn epoch_of(tgid: u32) -> *mut u64 {
-    let index = opaque(tgid) as usize & (EPOCHS as usize - 1);
-    // SAFETY: below its length.
-    unsafe { (&raw mut EPOCH).cast::<u64>().add(index) }
+fn epoch_of(tgid: u32) -> Option<*mut u16> {
+    let entry = EPOCHS.get_ptr_mut(tgid >> 2)?;
+    // SAFETY: tgid & 3 < 4, the entry's length.
+    Some(unsafe { entry.cast::<u16>().add((tgid & 3) as usize) })
 }
 
-/// Descriptor, process and epoch in one word, the epoch highest.
+/// The upper bits of whoever of the process `tgid` has a place now.
+#[inline(always)]
+fn epoch_bits(tgid: u32) -> u64 {
+    // SAFETY: a live map value.
+    let epoch = epoch_of(tgid).map_or(0, |epoch| unsafe { epoch.read_volatile() });
+    control_value(control::CHANGES) << CHANGES_AT | (epoch as u64) << EPOCH_AT
+}
+
+/// Descriptor, process and epoch in one word.
 #[inline(always)]
 fn owner(tgid: u32, number: u32) -> u64 {
-    // SAFETY: a live, aligned u64 of a map value.
-    let epoch = unsafe { epoch_of(tgid).read_volatile() };
-    epoch << (64 - EPOCH_BITS) | descriptor(tgid, number)
+    epoch_bits(tgid) | descriptor(tgid, number)
 }
 
 #[inline(always)]
@@ -95,15 +105,13 @@ fn descriptor(tgid: u32, number: u32) -> u64 {
 #[inline(always)]
 fn is_over(before: u64) -> bool {
     let tgid = before as u32 & (u32::MAX >> (32 - TGID_BITS));
-    // SAFETY: a live, aligned u64 of a map value.
-    let epoch = unsafe { epoch_of(tgid).read_volatile() };
-    before >> (64 - EPOCH_BITS) != epoch & (u64::MAX >> (64 - EPOCH_BITS))
+    before >> EPOCH_AT != epoch_bits(tgid) >> EPOCH_AT
 }
 
 /// Whether `owner` is this descriptor, in whatever epoch.
 #[inline(always)]
 fn is_of(owner: u64, tgid: u32, number: u32) -> bool {
-    owner & (u64::MAX >> EPOCH_BITS) == descriptor(tgid, number)
+    owner & ((1 << EPOCH_AT) - 1) == descriptor(tgid, number)
 }
 
 /// Adds what a call on descriptor `number` returned, if the descriptor has a place; whether it has.
@@ -149,6 +157,9 @@ pub fn begin(tgid: u32, number: u32, file: Address) -> bool {
         (&raw mut (*place).sent).write_volatile(0);
         (&raw mut (*place).calls).write_volatile(0);
         atomic::compare_exchange(&raw mut (*place).owner, before, owner);
+        if (&raw const (*place).owner).read_volatile() != owner {
+            return false;
+        }
     }
     // Looked at last, as for a plain file: whoever begins to share the table marks that first, and then ends the
     // epoch; whoever puts something else in the descriptor's place does so before he ends what it was.
@@ -196,6 +207,8 @@ pub fn end(tgid: u32, number: u32) {
 /// The numbers of the process may mean something else from now on.
 #[inline(always)]
 pub fn end_epoch(tgid: u32) {
-    // SAFETY: a live, aligned u64 of a map value.
-    unsafe { atomic::add(epoch_of(tgid), 1) };
+    if let Some(epoch) = epoch_of(tgid) {
+        // SAFETY: a live map value. Of two threads that count at the same time one may count for both.
+        unsafe { epoch.write_volatile(epoch.read_volatile().wrapping_add(1)) };
+    }
 }

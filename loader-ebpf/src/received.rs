@@ -14,7 +14,7 @@ use crate::{
     kernel::{copy_user, forget},
     message::{Control, Message, control_alignment, control_header},
     pid::current_ids,
-    plain_files,
+    plain_files, quiet_traffic,
     scope::{count, is_wanted},
     syscall::FAMILIES,
 };
@@ -147,6 +147,7 @@ fn tell(facts: Facts, socket: u64, at: u64) {
         return;
     }
     plain_files::end(current_ids().0, number);
+    quiet_traffic::end(current_ids().0, number);
     count(|counters| counters.passed += 1);
     let argument = [number as u64, socket, 0];
     descriptor::emit(Facts { kind: kind::RECEIVED, argument, ..facts }, number);

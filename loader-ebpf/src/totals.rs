@@ -10,7 +10,7 @@ use aya_ebpf::{
     maps::{HashMap, PerCpuArray},
 };
 use sentinel_ipc::{
-    kernel_abi::{Descriptor, Object, TRAFFIC_ENTRIES, flag},
+    kernel_abi::{Descriptor, Object, TRAFFIC_ENTRIES},
     kernel_fields::Field,
 };
 
@@ -52,8 +52,8 @@ pub struct Traffic {
     /// Records so far.
     pub records: u32,
     pub class: u32,
-    /// [`flag::SKIPPED`] after a send to another address had no record, [`flag::AS_GIVEN`] while
-    /// the remote address is a caller's.
+    /// Of `kernel_abi::flag`: SKIPPED after a send to another address had no record, AS_GIVEN while the remote address
+    /// is a caller's.
     pub flags: u32,
     /// Number + 1 of the next descriptor in the process's chain; 0 ends it.
     pub next: u64,
@@ -120,6 +120,7 @@ pub fn entry_of(
     plain_files::end(key.tgid, key.number);
     let entry = TRAFFIC.get_ptr_mut(key)?;
     collect(key, entry, Of::ThisEpoch);
+    quiet_traffic::end(key.tgid, key.number);
     let first = (length + 1) << 32 | (key.number as u64 + 1);
     // SAFETY: a live, aligned u64 of a map value, and an entry that nobody else has reached yet.
     unsafe { (*entry).next = atomic::exchange(head, first) & NUMBER };

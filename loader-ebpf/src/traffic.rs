@@ -78,11 +78,16 @@ pub fn account(share: Share, facts: Facts) {
     }
     let key = TrafficKey { tgid: share.tgid, number: share.number };
     let found = TRAFFIC.get_ptr_mut(&key);
-    if found.is_none() && !may_matter && is_quiet(share.file) {
-        if quiet_traffic::begin(share.tgid, share.number, share.file) {
-            quiet_traffic::add(share.tgid, share.number, share.way, share.bytes as i64);
-            return;
-        }
+    // Who gives an address with a connection may connect by that.
+    let has_remote = share.remote.family != 0;
+    if found.is_none()
+        && !may_matter
+        && !has_remote
+        && is_quiet(share.file)
+        && quiet_traffic::begin(share.tgid, share.number, share.file)
+        && quiet_traffic::add(share.tgid, share.number, share.way, share.bytes as i64)
+    {
+        return;
     }
     let Some(entry) = entry_of(found, &key, share.file, facts) else {
         count(|counters| counters.untracked += 1);
@@ -97,7 +102,7 @@ pub fn account(share: Share, facts: Facts) {
         unsafe { atomic::add(&raw mut traffic.received, share.bytes) };
         traffic.reads += 1;
         // However it came by the descriptor.
-        if file_class::is_secret(traffic.class) && !is_tainted(share.tgid) {
+        if file_class::is_secret(traffic.class) {
             taint(share.tgid, now());
         }
         if !may_matter && is_told_for_now(traffic) {
@@ -115,7 +120,7 @@ pub fn account(share: Share, facts: Facts) {
         return;
     }
     let elsewhere = goes_elsewhere(&traffic.descriptor.socket, &share.remote);
-    let first = traffic.records == 0 && (elsewhere || is_first_told(&traffic.descriptor.socket));
+    let first = traffic.records == 0 && (has_remote || is_first_told(&traffic.descriptor.socket));
     // Whoever sends may have what was read, and what was sent before that is something else.
     let fresh = !first && exchange::is_secret_about(traffic.reported_at);
     let tainted = is_tainted(share.tgid);

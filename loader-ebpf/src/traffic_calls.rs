@@ -107,12 +107,13 @@ fn share_out(call: &Call, moved: &Moved) {
     let (tgid, _) = current_ids();
     let table = Table::current();
     // A loop, so that the object holds the code for one descriptor's share once.
+    // First what comes from a descriptor, since whoever reads a secret sends it with the same call.
     for turn in 0..2 {
-        let way = if turn == 0 { Way::Out } else { Way::In };
-        if moved.numbers[turn] == NONE || moved.bytes == 0 {
+        let (way, place) = if turn == 0 { (Way::In, 1) } else { (Way::Out, 0) };
+        if moved.numbers[place] == NONE || moved.bytes == 0 {
             continue;
         }
-        let number = moved.numbers[turn] as u32;
+        let number = moved.numbers[place] as u32;
         let file = table.file(number);
         if file.is_null() {
             continue;

@@ -155,7 +155,13 @@ impl Sensor {
         set(&mut self.ebpf, ".bss.syscalls", &[(0, syscall_table::of(kinds, counting))])?;
         self.counting = counting;
         let [low, high] = kinds.halves();
-        self.set_control(&[(control::KINDS_LOW, low), (control::KINDS_HIGH, high)])
+        let changes = self.control.get(control::CHANGES as usize);
+        let changes = changes.map_or(0, |changes| changes.wrapping_add(1));
+        self.set_control(&[
+            (control::KINDS_LOW, low),
+            (control::KINDS_HIGH, high),
+            (control::CHANGES, changes),
+        ])
     }
 
     fn set_control(&mut self, values: &[(u32, u64)]) -> Result<(), SensorError> {

@@ -34,8 +34,10 @@ pub mod control {
     pub const HOST_ROOT_DEVICE: u32 = 14;
     /// 1: an urgent record does not wake the loader, which looks by itself; see `loader/src/pace.rs`.
     pub const TOGETHER: u32 = 15;
+    /// How often what is wanted has changed.
+    pub const CHANGES: u32 = 16;
     /// How many there are.
-    pub const COUNT: u32 = 16;
+    pub const COUNT: u32 = 17;
 }
 
 /// What the iterator over tasks does with each process; the value of [`control::PASS`].

@@ -61,11 +61,10 @@ pub const PROCESS_CLASS_ENTRIES: u32 = 4_194_304 / 8;
 /// Words of the object's variable `PLAIN_FILES`, alone in its section `.bss.plain_files`; a power of two.
 pub const PLAIN_FILES_ENTRIES: u32 = 65_536;
 
-/// Places in the object's variable `QUIET`, alone in its section `.bss.quiet_traffic`, and words of `EPOCH`, alone
-/// in `.bss.epochs`; powers of two.
+/// Places in the object's variable `QUIET`, alone in its section `.bss.quiet_traffic`; a power of two.
 pub const QUIET_ENTRIES: u32 = 8192;
-/// See [`QUIET_ENTRIES`].
-pub const EPOCHS: u32 = 16_384;
+/// Entries of the map `EPOCHS`, four tgids each.
+pub const EPOCHS_ENTRIES: u32 = 4_194_304 / 4;
 
 /// Entries of the map `PROCESS_FACTS`; a process beyond it cannot be killed.
 pub const PROCESS_FACTS_ENTRIES: u32 = 65_536;

@@ -107,7 +107,10 @@ fn a_tree_is_seen_from_its_root_down() {
     finish(&peer, root);
     finish(&peer, bash(&shell_code(&peer)).spawn().unwrap());
     let alerts = sentinel.stop().alerts;
-    assert_eq!(alerts.len(), 1, "{alerts:#?}");
+    // A snapshot may find the shell between its redirection and its program, which is told as well, as less.
+    let is_worst = |alert: &&serde_json::Value| alert["severity"] == "critical";
+    assert_eq!(alerts.iter().filter(is_worst).count(), 1, "{alerts:#?}");
+    assert!(alerts.iter().all(|alert| alert["pid"] == alerts[0]["pid"]), "{alerts:#?}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Sockets and pipes of whose bytes nobody waits to hear: what goes through one is added up in a place of its own,
-//! which the first program finds without a look-up, and joins the descriptor's totals when these are looked at.
+//! which the first program finds without hashing, and joins the descriptor's totals when these are looked at.
 //!
 //! Most have no totals at all before a secret could be among what they move; then what has come together here is where
 //! they begin.

@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     os::unix::fs::PermissionsExt as _,
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use sentinel_ipc::{
@@ -38,19 +38,28 @@ def at_work(one, other):
 
 /// What is told of a Python program in the bed's directory, if all is asked for that the engines need.
 fn told_of(bed: &Bed, code: &str) -> (Tap, u32) {
-    fs::write(bed.path(".env"), "PASSWORD=x").unwrap();
-    fs::set_permissions(bed.path(".env"), fs::Permissions::from_mode(0o600)).unwrap();
-    let unwanted = KindSet::of(&[kind::OPEN_ANY, kind::ALL_TRAFFIC]);
-    let mut tap = Tap::start_with(bed, KindSet::all().without(unwanted));
-    let pid = python(bed, code);
+    let mut tap = start(bed);
+    let pid = run(bed, code);
     tap.catch_up();
     (tap, pid)
 }
 
-fn python(bed: &Bed, code: &str) -> u32 {
+/// A sensor that is asked for all that the engines need, and a secret in the bed's directory.
+fn start(bed: &Bed) -> Tap {
+    fs::write(bed.path(".env"), "PASSWORD=x").unwrap();
+    fs::set_permissions(bed.path(".env"), fs::Permissions::from_mode(0o600)).unwrap();
+    Tap::start_with(bed, KindSet::all().without(KindSet::of(&[kind::OPEN_ANY, kind::ALL_TRAFFIC])))
+}
+
+/// A Python program in the bed's directory, which has what [`BEGINNING`] has.
+fn python(bed: &Bed, code: &str) -> Command {
     let mut command = bed.command("/usr/bin/python3");
-    let code = format!("{BEGINNING}{code}");
-    let mut child = command.args(["-c", &code]).current_dir(bed.path("")).spawn().unwrap();
+    command.args(["-c", &format!("{BEGINNING}{code}")]).current_dir(bed.path(""));
+    command
+}
+
+fn run(bed: &Bed, code: &str) -> u32 {
+    let mut child = python(bed, code).spawn().unwrap();
     assert!(child.wait().unwrap().success());
     child.id()
 }
@@ -157,31 +166,33 @@ fn a_range_that_is_closed_takes_its_bytes_with_it() {
     );
 }
 
+/// A program that leaves a socket behind, and runs another that does `work` with one of the same number.
+fn then(work: &str) -> String {
+    format!(
+        "one, other = socket.socketpair()
+if len(sys.argv) == 2:
+    assert one.fileno() == int(sys.argv[1])
+    {work}
+    sys.exit()
+at_work(one, other)
+code = open('/proc/self/cmdline').read().split('\\0')[2]
+os.execv(sys.executable, [sys.executable, '-c', code, str(one.fileno())])"
+    )
+}
+
 #[test]
 fn a_new_program_begins_with_none_of_the_old_ones_bytes() {
     let Some(bed) = Bed::new() else { return };
-    let code = "one, other = socket.socketpair()\n\
-                if len(sys.argv) == 2:\n    \
-                    assert one.fileno() == int(sys.argv[1])\n    \
-                    one.send(b'x')\n    read_secret()\n    one.send(b'x' * 7)\n    sys.exit()\n\
-                at_work(one, other)\n\
-                code = open('/proc/self/cmdline').read().split('\\0')[2]\n\
-                os.execv(sys.executable, [sys.executable, '-c', code, str(one.fileno())])";
-    let (tap, pid) = told_of(&bed, code);
+    let code = then("one.send(b'x'); read_secret(); one.send(b'x' * 7)");
+    let (tap, pid) = told_of(&bed, &code);
     assert_eq!(sends(&tap, pid), [(7, 1, [0, 8, 0, 2])]);
 }
 
 #[test]
 fn a_program_that_reads_a_secret_first_has_none_of_the_old_ones_bytes() {
     let Some(bed) = Bed::new() else { return };
-    let code = "one, other = socket.socketpair()\n\
-                if len(sys.argv) == 2:\n    \
-                    assert one.fileno() == int(sys.argv[1])\n    \
-                    read_secret()\n    one.send(b'x' * 7)\n    one.send(b'x' * 8)\n    sys.exit()\n\
-                at_work(one, other)\n\
-                code = open('/proc/self/cmdline').read().split('\\0')[2]\n\
-                os.execv(sys.executable, [sys.executable, '-c', code, str(one.fileno())])";
-    let (tap, pid) = told_of(&bed, code);
+    let code = then("read_secret(); one.send(b'x' * 7); one.send(b'x' * 8)");
+    let (tap, pid) = told_of(&bed, &code);
     assert_eq!(sends(&tap, pid), [(7, 1, [0, 7, 0, 1]), (8, 1, [0, 15, 0, 2])]);
     assert_eq!(totals_of_sockets(&tap, pid), [[0, 15, 0, 2]]);
 }
@@ -201,15 +212,11 @@ fn who_connects_by_sending_is_told() {
 #[test]
 fn who_asks_for_all_later_is_told_of_old_connections_too() {
     let Some(bed) = Bed::new() else { return };
-    let some = KindSet::all().without(KindSet::of(&[kind::OPEN_ANY, kind::ALL_TRAFFIC]));
-    let mut tap = Tap::start_with(&bed, some);
-    let code = format!(
-        "{BEGINNING}one, other = connect()\nat_work(one, other)\nprint(flush=True)\ninput()\n\
-         one.send(b'x' * 7)\none.close()"
-    );
-    let mut command = bed.command("/usr/bin/python3");
-    let command = command.args(["-c", &code]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    let mut tap = start(&bed);
+    let code = "one, other = connect()\nat_work(one, other)\nprint(flush=True)\ninput()\n\
+                one.send(b'x' * 7)\none.close()";
+    let mut command = python(&bed, code);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = [0];
     child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
     tap.ask_for(Subscription { number: 2, ..Subscription::to(KindSet::all()) });
@@ -243,18 +250,10 @@ socket.send_fds(door, [b'x'], [secret])";
 #[test]
 fn a_secret_that_is_sent_by_the_call_that_reads_it_is_told_however_late() {
     let Some(bed) = Bed::new() else { return };
-    fs::write(bed.path(".env"), "PASSWORD=x").unwrap();
-    fs::set_permissions(bed.path(".env"), fs::Permissions::from_mode(0o600)).unwrap();
-    let unwanted = KindSet::of(&[kind::OPEN_ANY, kind::ALL_TRAFFIC]);
-    let mut tap = Tap::start_with(&bed, KindSet::all().without(unwanted));
-    let start = |code: &str| {
-        let mut command = bed.command("/usr/bin/python3");
-        let code = format!("{BEGINNING}{code}");
-        command.args(["-c", &code]).current_dir(bed.path("")).spawn().unwrap()
-    };
-    let mut taker = start(TAKER);
+    let mut tap = start(&bed);
+    let mut taker = python(&bed, TAKER).spawn().unwrap();
     assert!(within(PATIENCE, || bed.path("door").exists()));
-    let mut giver = start(GIVER);
+    let mut giver = python(&bed, GIVER).spawn().unwrap();
     assert!(taker.wait().unwrap().success() && giver.wait().unwrap().success());
     tap.catch_up();
     // What it sent before, a minute after the secret was read last, is only in the totals.
@@ -287,13 +286,12 @@ fn who_ended_without_closing_gives_way() {
     let Some(bed) = Bed::new() else { return };
     let many = "pairs = [socket.socketpair() for _ in range(100)]\n\
                 for one, other in pairs: one.send(b'x'); other.recv(1); one.send(b'x')\n";
-    let unwanted = KindSet::of(&[kind::OPEN_ANY, kind::ALL_TRAFFIC]);
-    let mut tap = Tap::start_with(&bed, KindSet::all().without(unwanted));
+    let mut tap = start(&bed);
     for _ in 0..4 {
-        python(&bed, &format!("{many}os._exit(0)"));
+        run(&bed, &format!("{many}os._exit(0)"));
     }
     // In the places of those before, as the numbers of processes are near to each other.
-    let pid = python(&bed, &format!("{many}for one, other in pairs: one.close(); other.close()"));
+    let pid = run(&bed, &format!("{many}for one, other in pairs: one.close(); other.close()"));
     tap.catch_up();
     assert_eq!(tap.of(pid, kind::SOCKETPAIR).len(), 200);
     assert_eq!(totals_of_sockets(&tap, pid).len(), 0, "told where there was no place");

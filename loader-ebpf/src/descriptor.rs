@@ -6,7 +6,7 @@ use sentinel_ipc::{
 };
 
 use crate::{
-    emit::{Facts, header, is_urgent, scratch, send},
+    emit::{Facts, header, is_urgent, scratch, send, send_urgent},
     fields::has,
     held::{note_connected, peer_of},
     kernel::{Address, Piece, Task, forget},
@@ -168,7 +168,7 @@ pub fn socket_of(sock: Address) -> Socket {
         state: sock.read::<u8>(Field::SockState) as u16,
         ..NO_SOCKET
     };
-    if socket.family == AF_INET || socket.family == AF_INET6 {
+    if is_connection(&socket) {
         socket.local_port = sock.read(Field::SockLocalPort);
         socket.remote_port = u16::from_be(sock.read(Field::SockRemotePort));
     }
@@ -214,7 +214,7 @@ pub fn emit_file(facts: Facts, file: Address) {
 }
 
 #[inline(always)]
-fn emit_with(facts: Facts, file: Address, urgent: bool) {
+fn emit_with(facts: Facts, file: Address, is_standard: bool) {
     let Some(record) = scratch::<DescriptorRecord>() else { return };
     let facts = Facts { flags: facts.flags | access_of(file), ..facts };
     // SAFETY: the scratch memory has room for exactly this type; both fields get written.
@@ -227,5 +227,17 @@ fn emit_with(facts: Facts, file: Address, urgent: bool) {
             note_connected(file);
         }
     }
-    send(record, urgent || is_urgent(facts.kind));
+    if is_standard {
+        // SAFETY: written above.
+        send_urgent(record, is_connection(unsafe { &(*record).descriptor.socket }));
+    } else {
+        send(record, is_urgent(facts.kind));
+    }
+}
+
+/// Whether it is a socket of a network. As a standard stream it may be where somebody's commands come from, and each
+/// moment counts.
+#[inline(always)]
+pub fn is_connection(socket: &Socket) -> bool {
+    socket.family == AF_INET || socket.family == AF_INET6
 }

@@ -103,12 +103,27 @@ pub fn is_urgent(kind: u16) -> bool {
 /// that there was no room.
 #[inline(always)]
 pub fn send<T: 'static>(record: *const T, urgent: bool) {
+    put(record, urgent, false);
+}
+
+/// The same of what is urgent; if `at_once`, it wakes the loader although others are told together.
+#[inline(always)]
+pub fn send_urgent<T: 'static>(record: *const T, at_once: bool) {
+    put(record, true, at_once);
+}
+
+#[inline(always)]
+fn put<T: 'static>(record: *const T, urgent: bool, at_once: bool) {
     let record = record.cast::<c_void>().cast_mut();
     let bytes = size_of::<T>() as u64;
     let (index, sent) = if urgent {
-        let waits = control_value(control::TOGETHER) != 0;
-        let wakes =
-            if waits { wakes_if_full(&ALERT, ring::ALERT_BYTES, WAKE_FOR[ring::ALERT]) } else { 0 };
+        let wakes = if control_value(control::TOGETHER) == 0 {
+            0
+        } else if at_once {
+            BPF_RB_FORCE_WAKEUP
+        } else {
+            wakes_if_full(&ALERT, ring::ALERT_BYTES, WAKE_FOR[ring::ALERT])
+        };
         // SAFETY: `record` is a whole T, as the verifier proves; the helper copies it.
         let sent = unsafe { helpers::bpf_ringbuf_output(pointer(&ALERT), record, bytes, wakes) };
         (ring::ALERT, sent)

@@ -11,7 +11,8 @@ use sentinel_ipc::{
 };
 
 use crate::{
-    emit::{scratch, send},
+    descriptor::is_connection,
+    emit::{scratch, send_urgent},
     kernel::{Address, copy_kernel, copy_user_string, is_equal, opaque},
 };
 
@@ -107,7 +108,9 @@ pub fn exec_environment(context: BtfTracePointContext) -> i32 {
         // SAFETY: the record's own field.
         unsafe { (*record).header.flags |= flag::ENVIRONMENT_TRUNCATED };
     }
-    send(record, true);
+    // SAFETY: the record's own field, of three elements.
+    let stdio = unsafe { &(*record).stdio };
+    send_urgent(record, stdio.iter().any(|one| is_connection(&one.socket)));
     0
 }
 

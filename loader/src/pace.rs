@@ -1,12 +1,13 @@
 //! How urgent records reach the loader: at once, or, while they keep coming, several together.
 //!
-//! Each time the loader and the analyzer are woken takes some 100 µs of a processor, which those who are watched
-//! lack. A record after a while of quiet wakes them; who makes many has them told together.
+//! Each time the loader and the analyzer are woken takes some 100 µs of a processor each, which those who are watched
+//! lack. A record after a while of quiet wakes them; who makes many has them told together. What may be where
+//! somebody's commands come from wakes them in any case (`loader-ebpf/src/emit.rs`).
 
 use std::time::{Duration, Instant};
 
 /// How long a record may lie in its ring while many come.
-pub const TOGETHER: Duration = Duration::from_millis(4);
+pub const TOGETHER: Duration = Duration::from_millis(16);
 /// Rounds in quick succession before that.
 const BURST: u32 = 16;
 /// Rounds with one record at most after which the next one is told at once again.
@@ -66,6 +67,11 @@ impl Pace {
 mod tests {
     use super::*;
 
+    /// Much sooner than together.
+    fn soon() -> Duration {
+        TOGETHER * 3 / 40
+    }
+
     /// At what rounds of these, so far apart and with so many records, the pace changes.
     fn changes(rounds: &[(Duration, u64)]) -> Vec<usize> {
         let mut now = Instant::now();
@@ -80,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_few_records_are_told_at_once_and_many_together() {
-        let soon = Duration::from_micros(300);
+        let soon = soon();
         assert_eq!(changes(&[(soon, 1); 16]), []);
         let many = vec![(TOGETHER, 13); 100];
         assert_eq!(changes(&[vec![(soon, 1); 18], many].concat()), [17]);
@@ -92,7 +98,7 @@ mod tests {
 
     #[test]
     fn after_a_while_of_quiet_a_record_is_told_at_once_again() {
-        let soon = Duration::from_micros(300);
+        let soon = soon();
         let busy = vec![(soon, 1); 18];
         let still = [(TOGETHER, 3), (TOGETHER, 0), (TOGETHER, 1), (TOGETHER, 0), (TOGETHER, 2)];
         assert_eq!(changes(&[busy.clone(), still.to_vec()].concat()), [17]);
@@ -111,7 +117,7 @@ mod tests {
         let mut now = Instant::now();
         let mut pace = Pace::new(now);
         let mut round = |urgent| {
-            now += Duration::from_micros(300);
+            now += soon();
             pace.round(now, urgent);
             pace.comes_soon()
         };

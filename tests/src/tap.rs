@@ -131,8 +131,8 @@ struct Source {
     dropped: [u64; 2],
     counters: Counters,
     heartbeats: u32,
-    /// Rounds that have told something.
-    rounds: usize,
+    /// How many records each round that has told something ended with, all before it included.
+    rounds: Vec<usize>,
     canaries: u64,
     /// System calls that were counted.
     calls: Vec<ProfileCalls>,
@@ -256,7 +256,15 @@ impl Tap {
     pub fn rounds(&self) -> usize {
         let mut source = lock(&self.source);
         source.hear_all();
-        source.rounds
+        source.rounds.len()
+    }
+
+    /// How many records one of these was told with, later ones: those of its round.
+    pub fn told_behind(&self, index: usize) -> usize {
+        let source = lock(&self.source);
+        let at = self.skipped + index;
+        let end = source.rounds.iter().find(|&&end| end > at).expect("it was told");
+        end - at - 1
     }
 
     /// Asks for `subscription`, without waiting for the answer.
@@ -359,7 +367,7 @@ impl Source {
             dropped: [0; 2],
             counters: Counters::default(),
             heartbeats: 0,
-            rounds: 0,
+            rounds: Vec::new(),
             canaries: 0,
             calls: Vec::new(),
             subscribed: None,
@@ -403,13 +411,13 @@ impl Source {
                 LoaderMessage::Finished { .. } => panic!("the loader finished"),
                 LoaderMessage::Drained { records, dropped, until, .. } => {
                     self.round.extend(records_in(records));
-                    self.rounds += 1;
                     self.dropped = dropped;
                     // As the analyzer does: in order of time, those of one time as they came. What is later
                     // than the round may have to wait for what the other ring still holds.
                     self.round.sort_by_key(|record| record.header.timestamp);
                     let due = self.round.partition_point(|record| record.header.timestamp <= until);
                     self.records.extend(self.round.drain(..due));
+                    self.rounds.push(self.records.len());
                 }
                 LoaderMessage::Events { records } | LoaderMessage::Snapshot { records, .. } => {
                     self.round.extend(records_in(records));

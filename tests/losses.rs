@@ -2,6 +2,8 @@
 //! come, and the operator is told.
 
 use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     process::{Child, Stdio},
     time::Duration,
 };
@@ -94,6 +96,26 @@ fn a_loader_that_was_stopped_for_a_second_tells_what_it_missed() {
     // On a busy machine the flood takes so long that the loader's silence is told as well.
     let silent = named(&outcome, "sensor_silent").len();
     assert_eq!(outcome.alerts.len(), 2 + silent, "nothing that was not: {}", outcome.output);
+}
+
+#[test]
+fn secrets_opened_while_the_loader_waits_for_a_processor_are_not_lost() {
+    let Some(bed) = Bed::new() else { return };
+    let secret = bed.path(".ssh/id_ed25519");
+    fs::create_dir(bed.path(".ssh")).unwrap();
+    fs::write(&secret, "a line of some text\n").unwrap();
+    fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+    let sentinel = Sentinel::start(&bed, &[]);
+    send(sentinel.loader(), Signal::SIGSTOP);
+    // 3.1 MiB of records, which a processor that does nothing else makes in some 20 ms.
+    let code = "import os, sys\nfor i in range(5000): os.close(os.open(sys.argv[1], os.O_RDONLY))";
+    assert!(bed.command("python3").args(["-c", code]).arg(&secret).status().unwrap().success());
+    send(sentinel.loader(), Signal::SIGCONT);
+    std::thread::sleep(Duration::from_secs(1));
+    let outcome = sentinel.stop();
+    assert!(outcome.total("emitted ") > 5000, "{}", outcome.output);
+    adds_up(&outcome);
+    assert_eq!(outcome.total("dropped "), 0, "{}", outcome.output);
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub mod ring {
     /// The rest, which is drained along, or before it gets too full.
     pub const TELEMETRY: usize = 1;
     /// Bytes of [`ALERT`].
-    pub const ALERT_BYTES: u32 = 1 << 20;
+    pub const ALERT_BYTES: u32 = 4 << 20;
     /// Bytes of [`TELEMETRY`].
     pub const TELEMETRY_BYTES: u32 = 8 << 20;
 }
